@@ -1,0 +1,72 @@
+"""Sparse autoencoders, one trainer, one definition per metric, and verdicts.
+
+Names load when they are first used, so `import srclib` is quick and `python -m srclib list`
+never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "SAE": "sae",
+    "SAEOutput": "sae",
+    "ReLU": "activations",
+    "TopK": "activations",
+    "BatchTopK": "activations",
+    "JumpReLU": "activations",
+    "train": "train",
+    "TrainConfig": "train",
+    "TrainResult": "train",
+    "Job": "runs",
+    "train_all": "runs",
+    "save_sae": "checkpoint",
+    "load_sae": "checkpoint",
+    "parameters": "params",
+    "ledger": "claims",
+    "SuiteError": "errors",
+}
+_MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures")
+
+__all__ = [*_HOME, *_MODULES]
+
+if TYPE_CHECKING:
+    from . import activations as activations
+    from . import control as control
+    from . import figures as figures
+    from . import metrics as metrics
+    from . import objectives as objectives
+    from . import rng as rng
+    from . import sources as sources
+    from .activations import BatchTopK as BatchTopK
+    from .activations import JumpReLU as JumpReLU
+    from .activations import ReLU as ReLU
+    from .activations import TopK as TopK
+    from .checkpoint import load_sae as load_sae
+    from .checkpoint import save_sae as save_sae
+    from .claims import ledger as ledger
+    from .errors import SuiteError as SuiteError
+    from .params import parameters as parameters
+    from .runs import Job as Job
+    from .runs import train_all as train_all
+    from .sae import SAE as SAE
+    from .sae import SAEOutput as SAEOutput
+    from .train import TrainConfig as TrainConfig
+    from .train import TrainResult as TrainResult
+    from .train import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module 'srclib' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

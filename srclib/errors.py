@@ -1,0 +1,36 @@
+"""The errors that the suite raises on purpose.
+
+A message has four parts: the parameter or file by name, the value seen, what is
+allowed, and what to do next. `message` builds it, so that none is forgotten.
+"""
+
+from __future__ import annotations
+
+
+class SuiteError(Exception):
+    """Something a person can mend. The command line prints it as one line."""
+
+
+class ParameterError(SuiteError, ValueError):
+    """A parameter is unknown, ill-typed or out of range."""
+
+
+class DataError(SuiteError, ValueError):
+    """Activations, corpora or files do not have the promised form."""
+
+
+class CheckpointError(SuiteError, ValueError):
+    """A saved SAE or training state is incomplete, altered or of another run."""
+
+
+class ClaimError(SuiteError, ValueError):
+    """A claims ledger and its measurements do not fit together."""
+
+
+class NotebookError(SuiteError, RuntimeError):
+    """A notebook failed, or its output may not be published."""
+
+
+def message(name: str, seen: object, allowed: str, fix: str) -> str:
+    """`k=60: allowed is 0 < k <= d_sae. Lower k or raise d_sae.`"""
+    return f"{name}={seen!r}: allowed is {allowed}. {fix}"

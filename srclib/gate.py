@@ -1,0 +1,172 @@
+"""What an executed notebook must satisfy before anybody may see it.
+
+`gate` refuses a notebook with an unfinished cell, an error, a secret, a path of this
+machine, too much output, or anything but exactly one result. It needs no kernel and no
+network, so it can be run again on any executed notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from .errors import NotebookError
+from .records import check_record
+
+MAX_MEGABYTES = 20.0
+RESULT_KEYS = {"study", "profile", "params", "claims", "provenance"}
+
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
+_TOKEN_SHAPES = {
+    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
+    "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
+    "an AWS access key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
+    "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+}
+_HOME = re.compile(r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+")
+_PAPERMILL_PATHS = ("input_path", "output_path", "environment_variables")
+
+
+def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
+    """Check an executed notebook and return its result record.
+
+    `root` is the checkout it ran in. Papermill's own paths are removed from the
+    notebook's metadata in place. Raises NotebookError, naming the cell by index and
+    first line, for anything that may not be published, and DataError for a result that
+    is no well-formed record.
+    """
+    for name in _PAPERMILL_PATHS:
+        notebook.metadata.get("papermill", {}).pop(name, None)
+    _check_completed(notebook)
+    _check_size(notebook)
+    _check_secrets(notebook)
+    _check_paths(notebook, root)
+    return _result(notebook)
+
+
+def name_cell(index: int, source: str) -> str:
+    """A cell as messages call it: ``cell 7 (`saes = train(...)`)``. Counting starts at 0."""
+    lines = source.strip().splitlines() or ["empty"]
+    return f"cell {index} (`{lines[0][:60]}`)"
+
+
+def _check_completed(notebook: NotebookNode) -> None:
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                name = name_cell(index, cell.source)
+                raise NotebookError(
+                    f"{name} stopped with {output.ename}: {output.evalue}. "
+                    "Every cell must run to its end; mend the cell and run again."
+                )
+        status = cell.metadata.get("papermill", {}).get("status")
+        # the count too: papermill calls cells "completed" that a timeout never reached
+        if status != "completed" or cell.execution_count is None:
+            raise NotebookError(
+                f"{name_cell(index, cell.source)} has status {status!r}; allowed is 'completed'. "
+                "Run the notebook again with `python -m srclib run`."
+            )
+    if notebook.metadata.get("papermill", {}).get("exception"):
+        raise NotebookError("papermill reports an exception in the notebook. Run it again.")
+
+
+def _check_size(notebook: NotebookNode) -> None:
+    sizes = [len(json.dumps(cell, ensure_ascii=False).encode()) / 1e6 for cell in notebook.cells]
+    if sum(sizes) > MAX_MEGABYTES:
+        index = sizes.index(max(sizes))
+        largest = name_cell(index, notebook.cells[index].source)
+        raise NotebookError(
+            f"the notebook holds {sum(sizes):.0f} MB; allowed are {MAX_MEGABYTES:.0f} MB. "
+            f"The largest is {largest} with {max(sizes):.0f} MB: print or draw less in it."
+        )
+
+
+def _check_secrets(notebook: NotebookNode) -> None:
+    known = {
+        value: f"the value of the environment variable {name}"
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and len(value) >= 8
+    }
+    for index, text in _texts(notebook, sources=True):
+        found = [what for value, what in known.items() if value in text]
+        found += [what for what, shape in _TOKEN_SHAPES.items() if shape.search(text)]
+        if found:  # the cell's first line is left out: it may be the secret
+            place = "the notebook's metadata" if index is None else f"cell {index}"
+            raise NotebookError(
+                f"{place} holds {found[0]}. Nothing secret may be published: "
+                "remove it from the cell, and replace the secret if it has left this machine."
+            )
+
+
+def _check_paths(notebook: NotebookNode, root: Path) -> None:
+    local = "|".join(re.escape(path) for path in _local_paths(root))
+    pattern = re.compile(rf"{_HOME.pattern}|(?<![\w.~-])(?:{local})(?![\w-])")
+    for index, text in _texts(notebook, sources=False):
+        if match := pattern.search(text):
+            metadata = "the notebook's metadata"
+            place = metadata if index is None else name_cell(index, notebook.cells[index].source)
+            raise NotebookError(
+                f"{place} holds {match.group()!r}, a path of this machine. Published output "
+                "holds no absolute paths: print a path relative to the checkout, or none; "
+                "a warning that shows its file should be mended or filtered."
+            )
+
+
+def _local_paths(root: Path) -> list[str]:
+    folders = [root, Path.home(), Path(tempfile.gettempdir())]
+    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
+    both = {str(each) for folder in folders for each in (folder, folder.resolve())}
+    return sorted(both - {"/"}, key=len, reverse=True)
+
+
+def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[int | None, str]]:
+    """Every text of the notebook with its cell's index, None for the notebook's metadata."""
+    for text in _strings(notebook.metadata):
+        yield None, text
+    for index, cell in enumerate(notebook.cells):
+        parts = [cell.metadata, cell.get("outputs", []), cell.source if sources else ""]
+        for text in _strings(parts):
+            yield index, text
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text inside JSON data, keys too. Bitmaps are no text."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            if key not in ("image/png", "image/jpeg"):
+                yield from _strings(item)
+
+
+def _result(notebook: NotebookNode) -> dict[str, Any]:
+    shown = [
+        output.data.get("application/json")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    found = [data for data in shown if isinstance(data, dict) and set(data) >= RESULT_KEYS]
+    if len(found) != 1:
+        raise NotebookError(
+            f"the notebook shows {len(found)} results; allowed is exactly one. "
+            "Its last code cell must be `ledger.verdicts()`, and no other cell may call it."
+        )
+    record: dict[str, Any] = json.loads(json.dumps(found[0]))
+    check_record(record, "the notebook's result")
+    return record

@@ -1,0 +1,142 @@
+"""What an SAE is trained to minimise: named terms that add up.
+
+A term is a callable `(sae, x, out, context) -> scalar`; a frozen dataclass, so that its `repr`
+says all of its settings. `SquaredError() + L1(0.1)` is an objective. Sparsity penalties are
+always explicit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from .activations import BatchTopK, TopK
+from .gradients import auxk_support, reconstruction_gradients
+from .sae import SAE, SAEOutput
+
+
+class Context(NamedTuple):
+    """What a term may know of the run besides the batch."""
+
+    step: int
+    """number of updates made so far"""
+    dead: Tensor | None
+    """bool [d_sae], latents silent for more than `dead_window` steps; None where there are none"""
+
+
+class Term(Protocol):
+    """One named summand of an objective."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor: ...
+
+
+class _Addable:
+    def __add__(self: Term, other: Term | Objective) -> Objective:
+        return Objective((self,)) + other
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A sum of terms."""
+
+    terms: tuple[Term, ...]
+
+    def __add__(self, other: Term | Objective) -> Objective:
+        more = other.terms if isinstance(other, Objective) else (other,)
+        return Objective(self.terms + more)
+
+
+@dataclass(frozen=True)
+class SquaredError(_Addable):
+    """mean_b ||x - x_hat||^2, summed over d_in."""
+
+    name = "mse"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        return (x - out.x_hat).square().sum(dim=1).mean()
+
+
+@dataclass(frozen=True)
+class AuxK(_Addable):
+    """Dead latents reconstruct what the others miss (Gao et al. 2024, as SAELens scales it).
+
+    e = x - x_hat (no gradient); per input the k_aux = d_in // 2 largest raw pre-activations of
+    dead latents decode to e_hat, without b_dec;
+    loss = min(n_dead / k_aux, 1) mean_b ||e_hat - e||^2.  Zero where no latent is dead.
+    """
+
+    coefficient: float = 1.0
+    name = "auxk"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        if context.dead is None:
+            return x.new_zeros(())
+        dead = context.dead.nonzero().flatten()
+        dead_pre = out.pre_acts[:, dead]
+        gate, weight = auxk_support(dead_pre.detach(), sae.d_in)
+        missing = (dead_pre * gate) @ sae.W_dec[dead] - (x - out.x_hat).detach()
+        return self.coefficient * weight * missing.square().sum(dim=1).mean()
+
+
+@dataclass(frozen=True)
+class L1(_Addable):
+    """coefficient * mean_b sum_i acts_i ||W_dec_i||, warmed up linearly over `warmup` steps."""
+
+    coefficient: float
+    warmup: int = 0
+    name = "l1"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        size = (out.acts * sae.W_dec.norm(dim=1)).sum(dim=1).mean()
+        return self.coefficient * _warm(context.step, self.warmup) * size
+
+
+@dataclass(frozen=True)
+class TanhSparsity(_Addable):
+    """coefficient * mean_b sum_i tanh(c |acts_i| ||W_dec_i||)  (Sparse but Wrong, A.1; c = 4)."""
+
+    coefficient: float
+    warmup: int = 0
+    c: float = 4.0
+    name = "tanh"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        size = torch.tanh(self.c * out.acts.abs() * sae.W_dec.norm(dim=1)).sum(dim=1).mean()
+        return self.coefficient * _warm(context.step, self.warmup) * size
+
+
+def default(sae: SAE) -> Objective:
+    """The squared error, and AuxK for TopK and BatchTopK."""
+    if isinstance(sae.activation, TopK | BatchTopK):
+        return SquaredError() + AuxK()
+    return Objective((SquaredError(),))
+
+
+def backward(
+    objective: Objective, sae: SAE, x: Tensor, context: Context
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Overwrite the gradients of `sae`; return the named terms (scalars) and the acts, detached.
+
+    Every parameter must have a `.grad` already. The reconstruction of a gated activation has a
+    closed form; everything else goes through autograd. Which of the two ran changes the result
+    by rounding only.
+    """
+    terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
+    if sae.theta is None and {type(t) for t in terms} <= {SquaredError, AuxK}:
+        aux = sum(t.coefficient for t in terms if isinstance(t, AuxK))
+        return reconstruction_gradients(sae, x, context.dead, aux)
+    out = sae(x)
+    losses = {term.name: term(sae, x, out, context) for term in terms}
+    sae.zero_grad(set_to_none=False)
+    torch.stack(list(losses.values())).sum().backward()
+    return {name: loss.detach() for name, loss in losses.items()}, out.acts.detach()
+
+
+def _warm(step: int, warmup: int) -> float:
+    return min(1.0, step / warmup) if warmup else 1.0

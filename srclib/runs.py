@@ -1,0 +1,174 @@
+"""`train` for several runs at once: results are kept by content, both cores are used.
+
+The key of one SAE's run covers its starting weights, the source, the configuration, the
+objective, the control, the code that trains and the library versions. A killed notebook
+continues where it was, and a sweep with one more sparsity trains one more SAE. Training in a
+list gives the bytes that training alone would, so how the work is cut up changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from . import checkpoint, fingerprint, store
+from .sae import SAE
+from .sources import Source
+from .train import TrainConfig, TrainResult, train
+
+if TYPE_CHECKING:
+    from .control import Control
+    from .objectives import Objective, Term
+
+WORTH_A_PROCESS = 20_000  # SAE-steps; a worker takes seconds to start
+
+
+@dataclass
+class Job:
+    """The arguments of one call of `train`: SAEs that share a source and a configuration."""
+
+    saes: list[SAE]
+    source: Source
+    cfg: TrainConfig
+    objective: Objective | Term | Sequence[Objective | Term] | None = None
+    control: Control | Sequence[Control] | None = None
+
+    def part(self, indices: Sequence[int]) -> Job:
+        """The same job with some of its SAEs."""
+
+        def pick(value: Any) -> Any:
+            return [value[i] for i in indices] if isinstance(value, list | tuple) else value
+
+        saes = [self.saes[i] for i in indices]
+        return Job(saes, self.source, self.cfg, pick(self.objective), pick(self.control))
+
+
+def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResult]:
+    """Train every job's SAEs in place, or load what an equal run stored; results in job order.
+
+    workers: processes of one thread each; by default one per core. The store is `build/cache`
+    (`python -m srclib clean` empties it). Errors are those of `train`.
+    """
+    workers = workers or os.cpu_count() or 1
+    chunks = [c for job in jobs for c in _chunks(job, workers)]
+    todo = [chunk for chunk in chunks if not all(_stored(key) for key in keys(chunk))]
+    work = sum(len(chunk.saes) * chunk.cfg.n_steps for chunk in todo)
+    if workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS:
+        finished: Iterator[None] = map(_run, todo)
+    else:
+        finished = _pool(workers).map(_run, todo)
+    for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
+        pass
+    return [_load(job) for job in jobs]
+
+
+def keys(job: Job) -> list[str]:
+    """The content key of each SAE's run."""
+    cfg = {k: v for k, v in asdict(job.cfg).items() if not k.startswith("checkpoint")}
+    modules = {"srclib.train", type(job.source).__module__}
+    modules |= {type(c).__module__ for c in _each(job.control, job) if c is not None}
+    code = fingerprint.modules_hash(fingerprint.closure(*modules))
+    shared = [cfg, job.source.identity, code, fingerprint.versions()]
+    own = zip(job.saes, _each(job.objective, job), _each(job.control, job), strict=True)
+    described = [[checkpoint.describe(s), _weights(s), repr(o), repr(c)] for s, o, c in own]
+    return [store.sha256(store.canonical([*d, *shared])) for d in described]
+
+
+def _chunks(job: Job, workers: int) -> list[Job]:
+    """Cut a job so that every worker gets a share; the cut depends on the job alone."""
+    n = len(job.saes)
+    cuts = min(workers, max(1, n // 2))
+    return [job.part(range(i, n, cuts)) for i in range(cuts)]
+
+
+def _run(job: Job) -> None:
+    """Train the SAEs of one chunk and store them; resume what an earlier process left."""
+    names = keys(job)
+    partial = _place(store.sha256("".join(names))).with_suffix(".partial")
+    job = copy.deepcopy(job)  # the caller's SAEs are filled from the store, like everyone's
+    every = max(1000, job.cfg.n_steps // 20)
+    cfg = replace(job.cfg, checkpoint_every=every, checkpoint_dir=partial)
+    with store.lock(partial.with_suffix(".lock"), "this training run"):
+        if all(map(_stored, names)):
+            return
+        resume = partial if any(partial.glob("step-*/state.json")) else None
+        result = train(
+            job.saes,
+            job.source,
+            cfg,
+            objective=job.objective,
+            control=job.control,
+            resume_from=resume,
+        )
+        ends = zip(job.saes, names, _each(job.control, job), strict=True)
+        for index, (sae, name, control) in enumerate(ends):
+            meta = checkpoint.describe(sae)
+            meta["control"] = control.state() if control is not None else None
+            meta["history"] = [r for r in result.history if r["sae"] == index]
+            with store.folder_atomic(_place(name)) as folder:
+                checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _load(job: Job) -> TrainResult:
+    """Fill a job's SAEs from the store, and its controls with the state they ended in."""
+    history: list[dict[str, Any]] = []
+    ends = zip(job.saes, keys(job), _each(job.control, job), strict=True)
+    for index, (sae, name, control) in enumerate(ends):
+        tensors, meta = checkpoint.read_tensors(_place(name), "sae")
+        sae.load_state_dict(tensors)
+        sae.activation = checkpoint.build_activation(meta["activation"])
+        if control is not None:
+            control.load(meta["control"])
+        history += [{**record, "sae": index} for record in meta["history"]]
+    return TrainResult(job.saes, history)
+
+
+def _weights(sae: SAE) -> str:
+    parts = (t.detach().cpu().contiguous().numpy().tobytes() for t in sae.state_dict().values())
+    return store.sha256(b"".join(parts))
+
+
+def _place(name: str) -> Path:
+    return store.build() / "cache" / name[:2] / name
+
+
+def _stored(name: str) -> bool:
+    return (_place(name) / "sae.json").is_file()
+
+
+def _each(value: Any, job: Job) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value] * len(job.saes)
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Spawned, not forked: a notebook kernel has threads. Kept for the life of the process."""
+    context = get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))
+
+
+def _start_worker(parent: int) -> None:
+    """One thread each, and no life after the parent's, not even when that is killed."""
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,35 @@
+"""Where activations come from.
+
+A source is deterministic: `batch(step, n_batch)` is a pure function of the source and the step.
+So a resumed run needs no fast-forward, evaluation cannot steal training data, and several SAEs
+can share one stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Source(Protocol):
+    """What `train` needs.
+
+    Steps >= 0 are training batches; steps < 0 are evaluation batches, which share nothing with
+    them. `n_samples` is None for an endless source; `train` refuses a run that would need more.
+    `identity` says, in JSON values, everything the batches depend on: it is part of cache keys
+    and of checkpoints.
+    """
+
+    @property
+    def d_in(self) -> int: ...
+
+    @property
+    def n_samples(self) -> int | None: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        """[n_batch, d_in], float32, newly allocated."""
+        ...

@@ -1,0 +1,144 @@
+"""Activations that a user brings, and a source in other units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .. import rng, store
+from ..errors import DataError, ParameterError, message
+from . import Source
+
+
+class Rows:
+    """Serves the rows of a tensor [n_rows, d_in], or of a `.safetensors` or `.npy` file.
+
+    The rows are copied to float32; the caller's tensor is never changed. Each epoch visits every
+    training row once, in an order of its own. `held_out` rows, drawn by the seed, are set aside
+    for evaluation. With `repeat=False` there is one epoch only, and `train` refuses to ask for
+    more.
+
+    Raises DataError for another file type (pickles are refused unread), another shape, NaN.
+    """
+
+    def __init__(
+        self,
+        x: Tensor | str | Path,
+        *,
+        held_out: int = 0,
+        repeat: bool = True,
+        seed: int = 0,
+    ) -> None:
+        name = "x" if isinstance(x, Tensor) else Path(x).name
+        rows = x.detach() if isinstance(x, Tensor) else _read(Path(x))
+        if rows.ndim != 2 or min(rows.shape) == 0:
+            fix = "Flatten texts and positions into rows."
+            raise DataError(message(f"{name}.shape", tuple(rows.shape), "[n_rows, d_in]", fix))
+        if not rows.is_floating_point():
+            raise DataError(message(f"{name}.dtype", rows.dtype, "a float type", "Convert it."))
+        bad = (~torch.isfinite(rows)).any(dim=1).nonzero().flatten()
+        if len(bad):
+            raise DataError(
+                f"{name}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows). "
+                "Allowed are finite activations: drop those rows."
+            )
+        if not 0 <= held_out < len(rows):
+            fix = "Hold out fewer rows."
+            raise ParameterError(message("held_out", held_out, f"0 <= held_out < {len(rows)}", fix))
+        rows = rows.to(torch.float32, copy=True).contiguous()
+        shuffled = torch.randperm(len(rows), generator=rng.stream(seed, "rows", "split"))
+        self._held_out = rows[shuffled[:held_out]]
+        self._rows = rows[shuffled[held_out:].sort().values]
+        self.d_in, self.repeat, self.seed = rows.shape[1], repeat, seed
+        self.n_samples = None if repeat else len(self._rows)
+        self._content = store.sha256(rows.numpy().tobytes())
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "source": "Rows",
+            "content": self._content,
+            "held_out": len(self._held_out),
+            "repeat": self.repeat,
+            "seed": self.seed,
+        }
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        """[n_batch, d_in]; negative steps read the held-out rows."""
+        if step < 0:
+            if not len(self._held_out):
+                fix = "Make the source with held_out=..., or do not evaluate."
+                raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
+            start = (-step - 1) * n_batch
+            return self._held_out[torch.arange(start, start + n_batch) % len(self._held_out)]
+        position = torch.arange(step * n_batch, (step + 1) * n_batch)
+        epochs = torch.div(position, len(self._rows), rounding_mode="floor")
+        picks = [
+            self._epoch(int(e))[position[epochs == e] % len(self._rows)] for e in epochs.unique()
+        ]
+        return self._rows[torch.cat(picks)]
+
+    def _epoch(self, epoch: int) -> Tensor:
+        """The order of one epoch; the last one is remembered, which changes speed only."""
+        epoch = epoch if self.repeat else 0
+        if self._order[0] != epoch:
+            generator = rng.stream(self.seed, "rows", "epoch", epoch)
+            self._order = epoch, torch.randperm(len(self._rows), generator=generator)
+        return self._order[1]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`factor` times another source. `SAE.fold_input_scale(factor)` undoes it after training."""
+
+    source: Source
+    factor: float
+
+    @property
+    def d_in(self) -> int:
+        return self.source.d_in
+
+    @property
+    def n_samples(self) -> int | None:
+        return self.source.n_samples
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"source": "Scaled", "of": self.source.identity, "factor": self.factor}
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        return self.source.batch(step, n_batch) * self.factor
+
+
+def _read(path: Path) -> Tensor:
+    """One 2-d tensor from a file that cannot execute anything."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file. Give a .safetensors or .npy file of activations.")
+    if path.suffix == ".npy":
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (ValueError, TypeError) as error:
+            reason = f"not a plain float array ({error})"
+            raise DataError(f"{path.name}: {reason}. Save it again.") from None
+    if path.suffix == ".safetensors":
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            reason = f"not a safetensors file ({error})"
+            raise DataError(f"{path.name}: {reason}. Save it again.") from None
+        if len(tensors) != 1:
+            names = ", ".join(sorted(tensors)) or "none"
+            raise DataError(f"{path.name}: holds {names}; allowed is exactly one tensor.")
+        return next(iter(tensors.values()))
+    raise DataError(
+        f"{path.name}: refused unread. Allowed are .safetensors and .npy, which cannot run code; "
+        "save the tensor with safetensors.torch.save_file."
+    )

@@ -1,0 +1,170 @@
+"""Everything a training run is, between two steps; saved and restored bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint, store
+from .errors import CheckpointError
+from .objectives import Objective
+from .sae import SAE
+from .sources import Source
+
+if TYPE_CHECKING:
+    from .control import Control
+    from .train import TrainConfig
+
+WATCHING = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "checkpoint_dir")
+
+
+@dataclass
+class Member:
+    """One SAE in training, with what the trainer keeps about it."""
+
+    sae: SAE
+    objective: Objective
+    control: Control | None
+    silent: Tensor = field(init=False)
+    """[d_sae] steps since each latent last fired"""
+    ema: float = 0.0
+    """moving average (float64) of the smallest kept score, still with its start at zero"""
+    ema_steps: int = 0
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    """the terms of the newest step"""
+    acts: Tensor = field(default_factory=lambda: torch.zeros(1, 1))
+    """[batch, d_sae] of the newest step"""
+
+    def __post_init__(self) -> None:
+        self.silent = torch.zeros(self.sae.d_sae, device=self.sae.W_dec.device)
+
+
+class Flat:
+    """All parameters of all SAEs as views of one vector, and all gradients of another.
+
+    Adam and clipping are then one call each instead of one per parameter, and strides are equal
+    by construction (fused Adam on CPU silently updates wrong elements where they differ). Every
+    SAE starts at a multiple of 64 numbers, so that its neighbours do not change how its own are
+    cut into vector registers: training in a list gives the bytes of training alone.
+    `release` gives every parameter memory of its own again.
+    """
+
+    def __init__(self, saes: list[SAE]) -> None:
+        self.parameters = [list(sae.parameters()) for sae in saes]
+        sizes = [sum(p.numel() for p in own) for own in self.parameters]
+        spans = [-(-size // 64) * 64 for size in sizes]
+        self.vector = nn.Parameter(torch.zeros(sum(spans), device=saes[0].W_dec.device))
+        self.vector.grad = torch.zeros_like(self.vector)
+        self.gradients = list(self.vector.grad.split(spans))  # per SAE, one vector
+        for own, values, gradients in zip(
+            self.parameters, self.vector.data.split(spans), self.gradients, strict=True
+        ):
+            start = 0
+            for p in own:
+                place = slice(start, start + p.numel())
+                p.data = values[place].view(p.shape).copy_(p.data)
+                p.grad = gradients[place].view(p.shape)
+                start = place.stop
+
+    def release(self) -> None:
+        for p in [p for own in self.parameters for p in own]:
+            p.data = p.data.clone()
+            p.grad = None
+
+
+@dataclass
+class TrainState:
+    """All members, their common optimizer, the number of updates made, the history so far."""
+
+    members: list[Member]
+    flat: Flat
+    optimizer: torch.optim.Adam
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dict[str, Any]:
+    """What two runs must share to be the same run, by field name. Watching does not count."""
+    fields = dataclasses.asdict(cfg)
+    identity = {name: fields[name] for name in fields if name not in WATCHING}
+    identity["betas"] = list(cfg.betas)
+    identity["source"] = source.identity
+    for index, member in enumerate(members):
+        sae = member.sae
+        kind = type(sae.activation).__name__ if member.control else repr(sae.activation)
+        identity[f"sae {index}"] = f"{sae.d_in}x{sae.d_sae} {kind} {sae.select_by}"
+        identity[f"objective {index}"] = repr(member.objective)
+        identity[f"control {index}"] = repr(member.control)
+    return identity
+
+
+def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool) -> None:
+    """Write `checkpoint_dir/step-NNN`, atomically; the two newest are kept.
+
+    fresh: this run started from nothing, so older checkpoints in the folder are another run's.
+    """
+    folder = Path(str(cfg.checkpoint_dir))
+    if fresh and state.step == cfg.checkpoint_every:
+        for old in folder.glob("step-*"):
+            shutil.rmtree(old)
+    tensors: dict[str, Tensor] = {}
+    members = []
+    for index, member in enumerate(state.members):
+        for name, tensor in member.sae.state_dict().items():
+            tensors[f"{index}.{name}"] = tensor
+        tensors[f"{index}.silent"] = member.silent
+        members.append(
+            {
+                "sae": checkpoint.describe(member.sae),
+                "ema": member.ema,
+                "ema_steps": member.ema_steps,
+                "control": member.control.state() if member.control else None,
+            }
+        )
+    for name, tensor in state.optimizer.state[state.flat.vector].items():
+        tensors[f"adam.{name}"] = tensor
+    meta = {
+        "step": state.step,
+        "run": run_identity(state.members, source, cfg),
+        "members": members,
+        "history": state.history,
+    }
+    with store.folder_atomic(folder / f"step-{state.step:09d}") as temporary:
+        checkpoint.write_tensors(temporary, "state", tensors, meta)
+    checkpoint.keep_newest(folder, 2)
+
+
+def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig) -> None:
+    """Fill `state` from a checkpoint of the same run.
+
+    Raises CheckpointError naming every field in which the two runs differ.
+    """
+    folder = folder if (folder / "state.json").exists() else checkpoint.latest(folder)
+    tensors, meta = checkpoint.read_tensors(folder, "state")
+    here, there = run_identity(state.members, source, cfg), meta["run"]
+    different = [name for name in sorted(here | there) if here.get(name) != there.get(name)]
+    if different:
+        seen = "; ".join(f"{n}: {there.get(n)!r} then, {here.get(n)!r} now" for n in different)
+        raise CheckpointError(
+            f"{folder.name} belongs to another run ({seen}). Resume with the same settings, or "
+            "train without resume_from."
+        )
+    for index, (member, saved) in enumerate(zip(state.members, meta["members"], strict=True)):
+        names = {*member.sae.state_dict(), "silent"}
+        own = {name: tensors[f"{index}.{name}"] for name in names}
+        member.silent = own.pop("silent").to(member.silent.device)
+        member.sae.load_state_dict(own)
+        member.sae.activation = checkpoint.build_activation(saved["sae"]["activation"])
+        member.ema, member.ema_steps = saved["ema"], saved["ema_steps"]
+        if member.control is not None:
+            member.control.load(saved["control"])
+    moments = {name: tensors[f"adam.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
+    state.step, state.history = meta["step"], meta["history"]

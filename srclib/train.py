@@ -1,0 +1,308 @@
+"""The only training loop: several SAEs may share one stream of batches.
+
+Per step: x = source.batch(step); for each SAE gradients, clipping, activity counters and the
+threshold of BatchTopK; one Adam update for all. An SAE trained in a list ends with the same
+bytes as one trained alone. Logging, evaluation and checkpoints never change a weight.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from . import objectives
+from .activations import BatchTopK
+from .errors import DataError, ParameterError, SuiteError, message
+from .objectives import Context, Objective, Term
+from .sae import SAE
+from .sources import Source
+from .state import Flat, Member, TrainState, load_state, save_state
+
+if TYPE_CHECKING:
+    from .control import Control
+
+Observer = Callable[[dict[str, Any]], None]
+THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
+SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads other batches
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Defaults are those of the Sparse but Wrong toys where these give one."""
+
+    n_steps: int
+    """updates"""
+    n_batch: int
+    """inputs per update"""
+    lr: float
+    """Adam's learning rate at its highest"""
+    seed: int = 0
+    """which part of the source's stream is read: another seed, other batches"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's moment decays"""
+    clip: float = 1.0
+    """largest total gradient norm of one SAE; math.inf switches clipping off"""
+    lr_warmup: int = 0
+    """steps of linear warm-up from 0"""
+    lr_decay: int = 0
+    """steps of linear decay to 0 at the end"""
+    unit_decoder: bool = False
+    """keep decoder rows at norm 1: drop the parallel gradient, renormalise after each update"""
+    dead_window: int = 1000
+    """a latent silent for more steps than this is dead (AuxK revives it)"""
+    log_every: int = 100
+    """steps between history records; 0: never"""
+    eval_every: int = 0
+    """steps between evaluations on held-out batches, in `eval()` mode; 0: never"""
+    eval_batches: int = 4
+    """batches per evaluation"""
+    checkpoint_every: int = 0
+    """steps between checkpoints; 0: never"""
+    checkpoint_dir: str | Path | None = None
+    """where checkpoints go; overwritten unless `resume_from` names it"""
+
+    def __post_init__(self) -> None:
+        _whole(self, 1, "n_steps", "n_batch", "dead_window", "eval_batches")
+        _whole(self, 0, "seed", "lr_warmup", "lr_decay", "log_every", "eval_every")
+        _whole(self, 0, "checkpoint_every")
+        for name, value in (("lr", self.lr), ("clip", self.clip)):
+            if isinstance(value, bool) or math.isnan(value) or value <= 0 or self.lr == math.inf:
+                raise ParameterError(message(name, value, "a finite number > 0", "Try 3e-4."))
+        if self.lr_warmup + self.lr_decay > self.n_steps:
+            seen = self.lr_warmup + self.lr_decay
+            fix = "Shorten warm-up or decay."
+            raise ParameterError(message("lr_warmup + lr_decay", seen, "<= n_steps", fix))
+        if self.checkpoint_every and self.checkpoint_dir is None:
+            fix = "Name a folder."
+            raise ParameterError(message("checkpoint_dir", None, "a folder", fix))
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of update `step` (0-based)."""
+        rise = min(1.0, step / self.lr_warmup) if self.lr_warmup else 1.0
+        fall = min(1.0, (self.n_steps - step) / self.lr_decay) if self.lr_decay else 1.0
+        return self.lr * rise * fall
+
+
+class TrainResult(NamedTuple):
+    """What `train` returns."""
+
+    sae: SAE | list[SAE]
+    """the object or list that was passed, trained in place"""
+    history: list[dict[str, Any]]
+    """one flat record per SAE and logged step: `pandas.DataFrame(history)` is a table"""
+
+
+def train(
+    sae: SAE | Sequence[SAE],
+    source: Source,
+    cfg: TrainConfig,
+    *,
+    objective: Objective | Term | Sequence[Objective | Term] | None = None,
+    control: Control | Sequence[Control] | None = None,
+    observe: Observer | None = None,
+    resume_from: str | Path | None = None,
+) -> TrainResult:
+    """Train in place, from the weights given, for `cfg.n_steps` updates.
+
+    sae: one SAE, or several that share the batches (each has its own gradients, clipping,
+        counters and moments).
+    objective: by default the squared error, plus AuxK for TopK and BatchTopK; one for all SAEs
+        or one per SAE.
+    control: called before every step, may change the SAE (see `srclib.control`).
+    observe: receives every history record as it is made.
+    resume_from: a checkpoint folder (or the folder that holds them); continues to the same bytes
+        as the undisturbed run.
+
+    Raises ParameterError, DataError (widths differ, too few rows, NaN in a batch: step and
+    source named), CheckpointError (a checkpoint of another run: the differing fields named).
+    """
+    saes = [sae] if isinstance(sae, SAE) else list(sae)
+    _check(saes, source, cfg)
+    for each in saes:
+        each.train()
+    members = [
+        Member(s, _as_objective(o) or objectives.default(s), c)
+        for s, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
+    ]
+    flat = Flat(saes)
+    adam = torch.optim.Adam([flat.vector], lr=cfg.lr, betas=cfg.betas, fused=True)
+    state = TrainState(members, flat, adam)
+    try:
+        if resume_from is not None:
+            load_state(state, Path(resume_from), source, cfg)
+        steps = range(state.step, cfg.n_steps)
+        for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
+            _update(state, step, source, cfg)
+            if _due(step + 1, cfg.log_every, cfg.n_steps):
+                _record(state, source, cfg, observe)
+            if cfg.checkpoint_every and (step + 1) % cfg.checkpoint_every == 0:
+                save_state(state, source, cfg, fresh=resume_from is None)
+    finally:
+        flat.release()
+    return TrainResult(saes[0] if isinstance(sae, SAE) else saes, state.history)
+
+
+def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
+    """One step for every SAE."""
+    x = source.batch(cfg.seed * SEED_STRIDE + step, cfg.n_batch)
+    x = x.to(state.members[0].sae.W_dec.device)
+    for member, gradient in zip(state.members, state.flat.gradients, strict=True):
+        sae = member.sae
+        if member.control is not None:
+            member.control.before_step(step, sae, x)
+        dead = member.silent > cfg.dead_window
+        context = Context(step, dead if bool(dead.any()) else None)
+        member.losses, member.acts = objectives.backward(member.objective, sae, x, context)
+        if cfg.unit_decoder:
+            _drop_parallel(sae.W_dec)
+        norm = float(torch.linalg.vector_norm(gradient))
+        if not math.isfinite(norm):
+            raise _not_finite(x, step, source)
+        if norm > cfg.clip:
+            gradient *= cfg.clip / norm
+        _count(member)
+    state.optimizer.param_groups[0]["lr"] = cfg.lr_at(step)
+    state.optimizer.step()
+    if cfg.unit_decoder:
+        for member in state.members:
+            W = member.sae.W_dec.data
+            W /= W.norm(dim=1, keepdim=True)
+    state.step = step + 1
+
+
+@torch.no_grad()
+def _count(member: Member) -> None:
+    """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
+    fired = member.acts.sum(dim=0).sign_().abs_()
+    member.silent = (member.silent + 1).mul_(1 - fired)
+    if isinstance(member.sae.activation, BatchTopK):
+        kept = F.threshold(member.sae.scores(member.acts), 0.0, math.inf)
+        smallest = float(kept.min())
+        if math.isfinite(smallest):
+            member.ema += THRESHOLD_EMA * (smallest - member.ema)
+            member.ema_steps += 1
+            # Paper: the average starts at 0; here: that start is divided out, as in Adam,
+            # because a short run would otherwise end with a threshold that is too low.
+            memory = (1 - THRESHOLD_EMA) ** member.ema_steps
+            member.sae.threshold.fill_(member.ema / (1 - memory))
+
+
+def _record(state: TrainState, source: Source, cfg: TrainConfig, observe: Observer | None) -> None:
+    """Append one history record per SAE."""
+    evaluate = cfg.eval_every and _due(state.step, cfg.eval_every, cfg.n_steps)
+    for index, member in enumerate(state.members):
+        record: dict[str, Any] = {"step": state.step, "sae": index}
+        record |= {name: float(loss) for name, loss in member.losses.items()}
+        record["l0"] = float((member.acts > 0).sum() / len(member.acts))
+        record["dead"] = int((member.silent > cfg.dead_window).sum())
+        record["k"] = getattr(member.sae.activation, "k", None)
+        if evaluate:
+            record |= evaluation(member.sae, source, cfg.n_batch, cfg.eval_batches)
+        state.history.append(record)
+        if observe is not None:
+            observe(dict(record))
+
+
+@torch.no_grad()
+def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[str, float]:
+    """Held-out squared error (summed over d_in) and L0, in `eval()` mode; changes nothing."""
+    was_training = sae.training
+    sae.eval()
+    try:
+        x = torch.cat([source.batch(-1 - i, n_batch) for i in range(n_batches)])
+        out = sae(x.to(sae.W_dec.device))
+        error = (out.x_hat - x.to(out.x_hat.device)).double().square().sum(dim=1).mean()
+        l0 = (out.acts > 0).sum(dim=1).double().mean()
+        return {"eval_mse": float(error), "eval_l0": float(l0)}
+    finally:
+        sae.train(was_training)
+
+
+@torch.no_grad()
+def _drop_parallel(W: torch.nn.Parameter) -> None:
+    """Remove each row's gradient along the (unit) row: it would only change the norm."""
+    assert W.grad is not None
+    W.grad -= (W.grad * W).sum(dim=1, keepdim=True) * W
+
+
+def _check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
+    """Refuse before any compute what cannot work."""
+    if not saes:
+        raise ParameterError("sae=[]: allowed is one SAE or a list of at least one.")
+    for sae in saes:
+        if sae.d_in != source.d_in:
+            raise DataError(
+                f"{type(source).__name__} has d_in={source.d_in}, {type(sae).__name__} has "
+                f"d_in={sae.d_in}: they must be equal. Make the SAE with d_in={source.d_in}."
+            )
+        if isinstance(sae.activation, BatchTopK):
+            sae.activation.n_kept(cfg.n_batch)
+    wanted = cfg.n_steps * cfg.n_batch
+    if source.n_samples is not None and wanted > source.n_samples:
+        raise DataError(
+            f"n_steps * n_batch = {wanted} inputs are asked for, {type(source).__name__} has "
+            f"{source.n_samples}. Lower n_steps, or let the source repeat."
+        )
+    needed, there = memory_needed(saes, cfg), _physical_memory()
+    if needed > there:
+        raise SuiteError(
+            f"training needs about {needed / 2**30:.1f} GiB, this machine has "
+            f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
+            f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
+        )
+
+
+def memory_needed(saes: Sequence[SAE], cfg: TrainConfig) -> int:
+    """Bytes: weights, gradients and two moments of every SAE, activations of the widest."""
+    weights = 16 * sum(p.numel() for sae in saes for p in sae.parameters())
+    return weights + max(4 * cfg.n_batch * (5 * s.d_sae + 5 * s.d_in) for s in saes)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _not_finite(x: Tensor, step: int, source: Source) -> SuiteError:
+    """Whose fault a loss that is not a number is."""
+    if not bool(torch.isfinite(x).all()):
+        return DataError(
+            f"{type(source).__name__}: the batch of step {step} holds NaN or infinity. "
+            "Allowed are finite activations; clean the source."
+        )
+    return SuiteError(f"the loss is not finite at step {step}: training diverged. Lower lr.")
+
+
+def _each(value: Any, saes: list[SAE]) -> list[Any]:
+    """One value per SAE from one for all, or from a list of as many."""
+    if not isinstance(value, list | tuple):
+        return [value] * len(saes)
+    if len(value) != len(saes):
+        fix = "Give one for all SAEs, or one per SAE."
+        seen = len(value)
+        raise ParameterError(message("objectives or controls", seen, f"{len(saes)} values", fix))
+    return list(value)
+
+
+def _as_objective(value: Objective | Term | None) -> Objective | None:
+    return value if value is None or isinstance(value, Objective) else Objective((value,))
+
+
+def _due(step: int, every: int, n_steps: int) -> bool:
+    """At every multiple, and at the end."""
+    return bool(every) and (step % every == 0 or step == n_steps)
+
+
+def _whole(cfg: TrainConfig, low: int, *names: str) -> None:
+    for name in names:
+        value = getattr(cfg, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))

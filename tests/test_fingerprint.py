@@ -1,0 +1,220 @@
+"""What makes a result stale and what does not."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srclib import fingerprint, store
+from srclib.errors import DataError
+
+SOURCE = '''"""Module."""
+import math
+
+def area(r: float, *, scale=1.0) -> float:
+    """A docstring."""
+    # a comment
+    return scale * math.pi * r ** 2
+
+class Shape:
+    """Another docstring."""
+    names: list[str] = ["circle", 'square']
+'''
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout that `store.root()` points to."""
+    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    (tmp_path / "srclib").mkdir()
+    return tmp_path
+
+
+def write(root: Path, modules: dict[str, str]) -> None:
+    for name, text in modules.items():
+        store.write_atomic(root / "srclib" / f"{name}.py", text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# a comment\n", "# other words\n\n\n"),
+        ('"""A docstring."""', '"""Longer.\n\n    Text.\n    """'),
+        ('    """Another docstring."""\n', ""),
+        ('"""Module."""', '"""The module, at length."""'),
+        ("['circle'", '["circle"'),
+        ("r ** 2", "(r**2)"),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(old: str, new: str) -> None:
+    assert fingerprint.source_hash(SOURCE) == fingerprint.source_hash(SOURCE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r ** 2", "r ** 3"),
+        ("scale=1.0", "scale=1"),
+        ("*, scale", "scale"),
+        ("math.pi * r", "r * math.pi"),
+        ('["circle", ', "["),
+        ("-> float", "-> int"),
+        ("return ", ""),
+        ("class Shape", "class Form"),
+    ],
+)
+def test_every_other_edit_counts(old: str, new: str) -> None:
+    assert old in SOURCE
+    assert fingerprint.source_hash(SOURCE) != fingerprint.source_hash(SOURCE.replace(old, new))
+
+
+def test_a_text_that_is_no_docstring_counts() -> None:
+    assert fingerprint.source_hash("x = 1\n'text'") != fingerprint.source_hash("x = 1\n'other'")
+
+
+def test_a_cell_with_a_magic_counts_verbatim() -> None:
+    hashes = {fingerprint.source_hash(text) for text in ("%time f()", "%time g()", "f()")}
+    assert len(hashes) == 3
+
+
+literals = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(literals, literals)
+def test_two_literals_have_one_hash_only_if_they_are_written_alike(a: object, b: object) -> None:
+    trees = [ast.dump(ast.parse(f"x = {value!r}")) for value in (a, b)]
+    hashes = [fingerprint.source_hash(f"x = {value!r}") for value in (a, b)]
+    assert (trees[0] == trees[1]) == (hashes[0] == hashes[1])
+
+
+def test_closure_follows_all_forms_of_import(checkout: Path) -> None:
+    modules = {
+        "__init__": "from . import heavy",
+        "a": "from .b import thing\nimport os",
+        "b": "def f():\n    from . import c\n    import srclib.pack.d",
+        "c": "",
+        "pack/__init__": "from ..e import x",
+        "pack/d": "from . import sibling\nfrom .sibling import y",
+        "pack/sibling": "from .. import a",
+        "e": "x = 1",
+        "heavy": "",
+    }
+    write(checkout, modules)
+    expected = {"a", "b", "c", "e", "pack", "pack.d", "pack.sibling"}
+    assert fingerprint.closure("srclib.a") == tuple(sorted(f"srclib.{name}" for name in expected))
+    assert fingerprint.closure("srclib.e") == ("srclib.e",)
+    with pytest.raises(DataError, match=r"srclib\.nothing"):
+        fingerprint.closure("srclib.nothing")
+
+
+def test_modules_hash_sees_each_module_and_not_their_order(checkout: Path) -> None:
+    write(checkout, {"a": "x = 1", "b": "y = 2"})
+    names = ["srclib.a", "srclib.b"]
+    before = fingerprint.modules_hash(names)
+    assert fingerprint.modules_hash([*reversed(names), "srclib.a"]) == before
+    write(checkout, {"b": "# comment\ny = 2"})
+    assert fingerprint.modules_hash(names) == before
+    write(checkout, {"b": "y = 3"})
+    assert fingerprint.modules_hash(names) != before
+    assert fingerprint.module_hashes(["srclib.gone"]) == {"srclib.gone": fingerprint.ABSENT}
+    assert fingerprint.all_modules() == ("srclib.a", "srclib.b")
+
+
+def test_only_code_cells_of_a_notebook_count(tmp_path: Path) -> None:
+    path = tmp_path / "n.ipynb"
+
+    def hashed(*cells: nbformat.NotebookNode, **metadata: object) -> str:
+        nbformat.write(nbformat.v4.new_notebook(cells=list(cells), metadata=metadata), path)
+        return fingerprint.notebook_hash(path)
+
+    code, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    output = nbformat.v4.new_output("stream", text="hello")
+    before = hashed(text("# Title"), code("x = 1\ny = 2"), code("print(x)"))
+    same = [code("x = 1  # one\ny = 2"), code(""), code("print(x)", outputs=[output])]
+    assert hashed(text("# Another"), *same, kernelspec={"name": "k", "display_name": "k"}) == before
+    assert hashed(code("print(x)"), code("x = 1\ny = 2")) != before
+    assert hashed(code("x = 1\ny = 2\nprint(x)")) != before
+
+
+def test_data_files_count_by_name_and_content(checkout: Path) -> None:
+    folder = checkout / "data" / "toy"
+    empty = fingerprint.data_hash("toy")
+    store.write_atomic(folder / "deep" / "words.txt", "a b")
+    filled = fingerprint.data_hash("toy")
+    (folder / ".DS_Store").write_text("noise")
+    assert fingerprint.data_hash("toy") == filled != empty
+    (folder / "deep" / "words.txt").rename(folder / "words.txt")
+    assert fingerprint.data_hash("toy") not in (filled, empty)
+
+
+def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(checkout, {"a": "x = 1"})
+    path = checkout / "n.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
+
+    def key(values: dict[str, object] | None = None) -> str:
+        return fingerprint.compute_key(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
+
+    keys = [key(), key({"k": [1, 3]})]
+    store.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
+    keys.append(key())
+    write(checkout, {"a": "x = 2"})
+    keys.append(key())
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("y")]), path)
+    keys.append(key())
+    monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "0"})
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    store.write_atomic(checkout / "data" / "claims" / "toy.toml", "words")
+    assert key() == keys[-1]
+
+
+def test_versions_have_no_local_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
+    assert fingerprint.versions() == dict.fromkeys(fingerprint.LIBRARIES, "2.13.0")
+    monkeypatch.undo()
+    monkeypatch.setattr(fingerprint, "LIBRARIES", ("no-such-library",))
+    assert fingerprint.versions() == {"no-such-library": fingerprint.ABSENT}
+
+
+def test_provenance_names_commit_and_changes_but_nobody(checkout: Path) -> None:
+    assert fingerprint.provenance()["commit"] is None
+    identity = ["-c", "user.name=Nemo", "-c", "user.email=nemo@example.org"]
+    for step in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x", "--allow-empty"]):
+        subprocess.run(["git", "-C", str(checkout), *step], check=True)
+    clean = fingerprint.provenance()
+    assert len(clean["commit"]) == 40 and clean["dirty"] is False
+    store.write_atomic(checkout / "data" / "results" / "toy.laptop.json", "{}")
+    assert fingerprint.provenance()["dirty"] is False
+    write(checkout, {"a": "x = 1"})
+    changed = fingerprint.provenance()
+    assert changed["dirty"] is True
+    text = store.canonical(changed)
+    assert "Nemo" not in text and str(checkout) not in text and str(Path.home()) not in text
+
+
+def test_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from srclib import fingerprint; fingerprint.provenance(); "
+        "print({'torch', 'numpy', 'papermill', 'nbformat'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_imported_lists_this_package_only() -> None:
+    names = fingerprint.imported()
+    assert {"srclib", "srclib.fingerprint"} <= set(names)
+    assert all(name.split(".")[0] == "srclib" for name in names)

@@ -1,0 +1,226 @@
+"""The gate lets a finished, clean notebook pass and refuses each fault by cell."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from srclib.errors import DataError, NotebookError
+from srclib.gate import gate
+
+ROOT = Path("/srv/some checkout")
+RECORD = {
+    "study": "toy",
+    "profile": "laptop",
+    "params": {"profile": "laptop"},
+    "claims": [
+        {
+            "id": "toy.a",
+            "says": "s",
+            "where": "w",
+            "paper_value": "1",
+            "measured": {"k=1": 1.0, "k=2": None},
+            "interval": {"k=1": [0.5, 1.5]},
+            "n_seeds": 3,
+            "scale": "reduced",
+            "verdict": "replicated",
+            "reason": "Holds.",
+        }
+    ],
+    "provenance": {"commit": None},
+}
+
+
+def executed(*sources: str) -> NotebookNode:
+    """A notebook as papermill leaves it: code cells with these sources, then the result."""
+    cells = [nbformat.v4.new_markdown_cell("# Title")]
+    for count, source in enumerate([*sources, "ledger.verdicts()"], start=1):
+        cell = nbformat.v4.new_code_cell(source, execution_count=count)
+        cell.metadata["papermill"] = {"status": "completed", "exception": False}
+        cells.append(cell)
+    cells[-1].outputs = [shown({"application/json": copy.deepcopy(RECORD)})]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["papermill"] = {
+        "exception": None,
+        "input_path": "/home/somebody/n.ipynb",
+        "output_path": "/home/somebody/out.ipynb",
+        "environment_variables": {"A": "/home/somebody"},
+        "parameters": {"profile": "laptop"},
+    }
+    return notebook
+
+
+def shown(data: dict[str, object]) -> NotebookNode:
+    return nbformat.v4.new_output("display_data", data=data)
+
+
+def printed(text: str) -> NotebookNode:
+    return nbformat.v4.new_output("stream", text=text)
+
+
+def test_a_clean_notebook_passes_and_loses_the_paths_of_papermill() -> None:
+    notebook = executed("x = 1")
+    notebook.cells.append(nbformat.v4.new_code_cell("  \n"))  # never run, and nothing to run
+    assert gate(notebook, ROOT) == RECORD
+    assert "somebody" not in nbformat.writes(notebook)
+    assert gate(notebook, ROOT) == RECORD
+
+
+@pytest.mark.parametrize("status", ["pending", "running", "failed", None])
+def test_an_unfinished_cell_is_named(status: str | None) -> None:
+    notebook = executed("x = 1", "\nslow(x)\nmore()")
+    notebook.cells[2].metadata["papermill"]["status"] = status
+    with pytest.raises(NotebookError, match=r"cell 2 \(`slow\(x\)`\).*" + repr(status)):
+        gate(notebook, ROOT)
+
+
+def test_a_cell_that_was_never_counted_did_not_run() -> None:
+    notebook = executed("x = 1")
+    notebook.cells[1].execution_count = None
+    with pytest.raises(NotebookError, match="cell 1"):
+        gate(notebook, ROOT)
+
+
+def test_an_error_output_is_refused_although_the_cell_is_completed() -> None:
+    notebook = executed("sys.exit(0)")
+    error = {"ename": "SystemExit", "evalue": "0", "traceback": []}
+    notebook.cells[1].outputs = [nbformat.v4.new_output("error", **error)]
+    with pytest.raises(NotebookError, match=r"cell 1 .*SystemExit: 0"):
+        gate(notebook, ROOT)
+
+
+def test_an_exception_in_the_metadata_is_refused() -> None:
+    notebook = executed("x = 1")
+    notebook.metadata.papermill["exception"] = True
+    with pytest.raises(NotebookError, match="exception"):
+        gate(notebook, ROOT)
+
+
+PLACES = ["output", "html", "source", "parameters", "cell metadata"]
+
+
+def put(notebook: NotebookNode, place: str, text: str) -> None:
+    cell = notebook.cells[1]
+    match place:
+        case "output":
+            cell.outputs = [printed(f"it is {text}, really")]
+        case "html":
+            cell.outputs = [shown({"text/html": f"<b>{text}</b>"})]
+        case "source":
+            cell.source = f"token = '{text}'"
+        case "parameters":
+            notebook.metadata.papermill["parameters"] = {"name": [text]}
+        case "cell metadata":
+            cell.metadata["note"] = {text: 1}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["MY_TOKEN", "aws_secret_thing", "API_KEY", "db_password"])
+def test_the_values_of_secret_variables_are_found_and_not_repeated(
+    place: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "correct-horse-battery"
+    notebook = executed("x = 1")
+    put(notebook, place, secret)
+    assert gate(copy.deepcopy(notebook), ROOT) == RECORD  # harmless while no variable holds it
+    monkeypatch.setenv(name, secret)
+    with pytest.raises(NotebookError, match=name) as refused:
+        gate(notebook, ROOT)
+    assert secret not in str(refused.value)
+
+
+def test_short_values_of_secret_variables_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "1")
+    assert gate(executed("x = 1"), ROOT) == RECORD
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "hf_" + "a1B2" * 8,
+        "ghp_" + "a1B2" * 9,
+        "github_pat_" + "a1B2" * 9,
+        "AKIA" + "ABCD" * 4,
+        "-----BEGIN RSA PRIVATE KEY-----",
+    ],
+)
+@pytest.mark.parametrize("place", PLACES)
+def test_token_shapes_are_found(place: str, token: str) -> None:
+    notebook = executed("x = 1")
+    put(notebook, place, token)
+    with pytest.raises(NotebookError, match="secret") as refused:
+        gate(notebook, ROOT)
+    assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ROOT}/build/x.json",
+        f"{Path.home()}/.cache",
+        f"{tempfile.gettempdir()}/ipykernel_12/3.py:1",
+        str(Path(pytest.__file__).parent),
+        "/home/somebody/x",
+        "file:///Users/somebody/x",
+        "C:\\Users\\somebody",
+    ],
+)
+@pytest.mark.parametrize("place", ["output", "html", "parameters", "cell metadata"])
+def test_paths_of_this_machine_are_refused(place: str, path: str) -> None:
+    notebook = executed("x = 1")
+    put(notebook, place, path)
+    with pytest.raises(NotebookError, match="a path of this machine"):
+        gate(notebook, ROOT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "build/toy/laptop",
+        "https://example.org/home/page",
+        "square/root and mean/tmp2",
+        f"{ROOT}s",
+        "/usr/bin/env",
+        "a / b",
+    ],
+)
+def test_other_texts_are_no_paths_of_this_machine(text: str) -> None:
+    notebook = executed("x = 1")
+    put(notebook, "output", text)
+    assert gate(notebook, ROOT) == RECORD
+
+
+def test_bitmaps_are_not_searched() -> None:
+    notebook = executed("x = 1")
+    notebook.cells[1].outputs = [shown({"image/png": "AKIA" + "ABCD" * 4})]
+    assert gate(notebook, ROOT) == RECORD
+
+
+def test_too_much_output_names_the_largest_cell() -> None:
+    notebook = executed("x = 1", "print(many)")
+    notebook.cells[2].outputs = [printed("x" * 21_000_000)]
+    with pytest.raises(NotebookError, match=r"21 MB.*cell 2 \(`print\(many\)`\)"):
+        gate(notebook, ROOT)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_exactly_one_result(count: int) -> None:
+    notebook = executed("x = 1")
+    other = shown({"application/json": {"study": "not a record"}})
+    listed = shown({"application/json": [{"study": 1}]})
+    notebook.cells[-1].outputs = [other, listed, *notebook.cells[-1].outputs * count]
+    with pytest.raises(NotebookError, match=rf"{count} results"):
+        gate(notebook, ROOT)
+
+
+def test_a_malformed_result_is_refused() -> None:
+    notebook = executed("x = 1")
+    record = notebook.cells[-1].outputs[0].data["application/json"]
+    record["claims"][0]["verdict"] = "confirmed"
+    with pytest.raises(DataError, match=r"toy\.a, verdict"):
+        gate(notebook, ROOT)

@@ -1,0 +1,160 @@
+"""`verify` names what is stale and what was edited, and says why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srclib import fingerprint, records, store, verify
+from srclib.verify import Finding
+
+
+@pytest.fixture
+def checkout(toy_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy checkout after a run, its laptop result published; `store.root()` points to it."""
+    monkeypatch.setattr(store, "root", lambda: toy_checkout)
+    path = records.published_path("toy", "laptop")
+    path.parent.mkdir(parents=True)
+    shutil.copy(records.local_path("toy", "laptop"), path)
+    return toy_checkout
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def edit_record(path: Path, seal: bool, **changes: Any) -> None:
+    record = {**json.loads(path.read_text("utf-8")), **changes}
+    store.write_atomic(path, store.pretty(records.seal(record) if seal else record))
+
+
+def failed(strict: bool = False) -> dict[str, str]:
+    return {each.where: each.what for each in verify.verify(strict) if each.failed}
+
+
+RECORD = "data/results/toy.laptop.json"
+PAGE = "book/_executed/toy.ipynb"
+
+
+def test_a_fresh_checkout_has_no_findings(checkout: Path) -> None:
+    assert verify.verify() == verify.verify(strict=True) == []
+
+
+def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> None:
+    module = checkout / "srclib" / "claims.py"
+    edit(module, "\ndef ", "\n# a comment\ndef ")
+    assert failed() == {}
+    edit(module, "\ndef ", "\nUNUSED = 1\ndef ")
+    found = failed()
+    assert set(found) == {RECORD, PAGE}
+    assert all("srclib.claims changed" in what for what in found.values())
+
+
+def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
+    edit(checkout / "srclib" / "train.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    assert failed() == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "why"),
+    [
+        ("notebooks/toy.ipynb", "time.sleep(100)", "time.sleep(10)", "the notebook's code"),
+        ("data/profiles/toy.toml", "[1.0, 2.0, 3.0]", "[1.0, 2.0]", "parameter numbers changed"),
+    ],
+)
+def test_each_input_is_named(checkout: Path, file: str, old: str, new: str, why: str) -> None:
+    edit(checkout / file, old, new)
+    assert why in failed()[RECORD]
+
+
+def test_data_and_versions_are_inputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
+    monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "99"})
+    assert "data files changed" in failed()[RECORD]
+    assert "version of torch changed from" in failed()[RECORD]
+
+
+def test_help_texts_and_markdown_do_not_count(checkout: Path) -> None:
+    edit(checkout / "data/profiles/toy.toml", "decides nothing", "decides nothing at all")
+    edit(checkout / "notebooks/toy.ipynb", "# A toy study", "# The toy study")
+    assert failed() == {}
+
+
+def test_an_edited_record_is_named_whatever_its_profile(checkout: Path) -> None:
+    path = checkout / RECORD
+    rows = json.loads(path.read_text("utf-8"))["claims"]
+    edit_record(path, seal=False, claims=[{**row, "reason": "better"} for row in rows])
+    assert "edited by hand" in failed()[RECORD]
+    path.rename(checkout / "data/results/toy.full.json")
+    edit_record(checkout / "data/results/toy.full.json", seal=False, profile="full")
+    assert "edited by hand" in failed()["data/results/toy.full.json"]
+
+
+def test_a_verdict_that_does_not_follow_is_named_even_under_a_good_seal(checkout: Path) -> None:
+    path = checkout / RECORD
+    rows = json.loads(path.read_text("utf-8"))["claims"]
+    rows[0]["verdict"] = "partly"
+    edit_record(path, seal=True, claims=rows)
+    assert "toy.mean: verdict is 'partly'" in failed()[RECORD]
+
+
+def test_a_changed_rule_is_found_in_the_published_record(checkout: Path) -> None:
+    edit(checkout / "data/claims/toy.toml", "high = 3.5", "high = 0.6")
+    assert "toy.mean" in failed()[RECORD]
+
+
+def test_another_profile_keeps_its_commit(checkout: Path) -> None:
+    path = records.published_path("toy", "full")
+    (checkout / RECORD).rename(path)
+    record = json.loads(path.read_text("utf-8"))
+    source = {**record["provenance"], "commit": "c0ffee"}
+    source["inputs"]["params"]["profile"] = "full"
+    edit_record(path, seal=True, profile="full", provenance=source)
+    where = "data/results/toy.full.json"
+    assert verify.verify() == [Finding(where, "computed at c0ffee", False)]
+    assert failed(strict=True) == {}
+    edit(checkout / "srclib" / "claims.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    (checkout / PAGE).unlink()
+    (note,) = verify.verify()
+    assert note.what == "computed at c0ffee; since then: srclib.claims changed"
+    assert not note.failed
+    assert where in failed(strict=True)
+
+
+def test_a_record_under_a_wrong_name_is_refused(checkout: Path) -> None:
+    (checkout / RECORD).rename(checkout / "data/results/toy.paper.json")
+    assert "may not hold a laptop record of toy" in failed()["data/results/toy.paper.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"study": "toy"}'])
+def test_a_damaged_record_is_a_finding(checkout: Path, text: str) -> None:
+    (checkout / RECORD).write_text(text)
+    assert RECORD in failed()
+
+
+def test_a_record_of_a_study_that_is_gone_is_a_finding(checkout: Path) -> None:
+    (checkout / "data/profiles/toy.toml").unlink()
+    assert {RECORD, PAGE} <= set(failed())
+
+
+def test_an_executed_notebook_changed_after_the_gate_is_named(checkout: Path) -> None:
+    edit(checkout / PAGE, "A toy study", "A better study")
+    assert "changed after it passed the gate" in failed()[PAGE]
+    (checkout / PAGE).write_text("{}")
+    assert "damaged" in failed()[PAGE]
+    shutil.copy(checkout / "notebooks/toy.ipynb", checkout / PAGE)
+    assert "was not made by" in failed()[PAGE]
+
+
+def test_a_changed_or_missing_build_file_is_named(checkout: Path) -> None:
+    folder = checkout / "build" / "toy" / "laptop"
+    edit(folder / "result.json", "Holds", "HOLDS")
+    assert "result.json was changed" in failed()["build/toy/laptop"]
+    (folder / "result.json").unlink()
+    assert "result.json is missing" in failed()["build/toy/laptop"]
