@@ -29,7 +29,7 @@ _HOME = {
 }
 _MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures")
 
-__all__ = [*_HOME, *_MODULES]
+__all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
     from . import activations as activations

@@ -77,7 +77,8 @@ class Ledger:
         """Store the measurement of a claim.
 
         values: a number, a sequence with one number per seed, or a table of these by
-        label (a bare number has the label "value"). Stored are the median over seeds and
+        label (a bare number has the label "value"); a table may be empty where the caller
+        changed which settings are run. Stored are the median over seeds and
         [min, max] over seeds, which covers the population median with probability
         1 - 2**(1 - n) whatever the distribution; no interval for one seed.
         interval: given instead, as [low, high] or a table of these (Wilson and the like).
@@ -87,6 +88,8 @@ class Ledger:
         claim = self._new(id)
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
+        if values == {} and not self._must_deliver(claim):
+            return self.not_assessed(id, "the settings that it compares were not run")
         scale = self._parameters.scale if scale is None else scale
         if scale not in SCALES:
             raise ClaimError(message(f"{id}: scale", scale, ", ".join(SCALES), "Choose one."))
@@ -135,11 +138,13 @@ class Ledger:
             raise ClaimError(f"{id}: recorded twice. Keep the record beside the deciding figure.")
         return self._claims[id]
 
-    def _refuse_absent_labels(self, claim: Claim, measured: Measured) -> None:
+    def _must_deliver(self, claim: Claim) -> bool:
         """A profile as written must deliver each label of the rule; other runs need not."""
-        profile = self._parameters.profile
         custom = set(self._parameters.overridden) - {"seed"}
-        if custom or _below(profile, claim.decides):
+        return not custom and not _below(self._parameters.profile, claim.decides)
+
+    def _refuse_absent_labels(self, claim: Claim, measured: Measured) -> None:
+        if not self._must_deliver(claim):
             return
         for condition in claim.rule:
             try:

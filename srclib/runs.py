@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .objectives import Objective, Term
 
 WORTH_A_PROCESS = 20_000  # SAE-steps; a worker takes seconds to start
+WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
 
 
 @dataclass
@@ -63,11 +64,14 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     (`python -m srclib clean` empties it). Errors are those of `train`.
     """
     workers = workers or os.cpu_count() or 1
+    if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
+        for name in [name for job in jobs for name in keys(job)]:
+            shutil.rmtree(_place(name), ignore_errors=True)
     chunks = [c for job in jobs for c in _chunks(job, workers)]
     todo = [chunk for chunk in chunks if not all(_stored(key) for key in keys(chunk))]
     work = sum(len(chunk.saes) * chunk.cfg.n_steps for chunk in todo)
     if workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS:
-        finished: Iterator[None] = map(_run, todo)
+        finished: Iterator[None] = map(_run_here, todo)
     else:
         finished = _pool(workers).map(_run, todo)
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
@@ -122,6 +126,17 @@ def _run(job: Job) -> None:
                 checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
         shutil.rmtree(partial, ignore_errors=True)
     partial.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _run_here(job: Job) -> None:
+    """In this process; with one thread where the matrices are small, since two would only spin."""
+    largest = max(sae.d_in * sae.d_sae for sae in job.saes) * job.cfg.n_batch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if largest > WORTH_A_THREAD else 1)
+    try:
+        _run(job)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _load(job: Job) -> TrainResult:

@@ -1,0 +1,121 @@
+"""Generating and training on the toy of Sparse but Wrong: srclib beside SAELens.
+
+    w1-gen  one batch of 1,024 inputs
+    w1      the same and one training step of a BatchTopK SAE, k = 11
+    w1b     25 SAEs, k = 1..25, times per SAE
+
+Run it through `nox -s bench`, which makes the environment. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from measure import Contender, interleave, table
+from toy_contenders import (
+    Gemms,
+    OneBatch,
+    SaeLens,
+    Srclib,
+    saelens_batches,
+    srclib_batches,
+    toy,
+)
+from torch import Tensor
+
+ROUNDS = 7
+SAELENS, LIMIT = "SAELens", "five products"
+
+
+def generator() -> str:
+    """One batch; the proof is its mean squared length."""
+    source = toy()
+    contenders = [
+        _generator("srclib", srclib_batches(source)),
+        _generator(SAELENS, saelens_batches(source)),
+    ]
+    interleave(contenders, ROUNDS, calls=100, warmup=10)
+    return table(contenders, SAELENS, None, "mean squared norm, first batch", tail=100)
+
+
+def one_sae() -> str:
+    """Batch and step; the last column is the loss after the same number of steps."""
+    source = toy()
+    x = source.batch(0, 1024)
+    contenders = [
+        _trainer("srclib", Srclib(source, [11])),
+        _trainer("srclib, step alone", Srclib(OneBatch(x), [11])),
+        _trainer(SAELENS, SaeLens(saelens_batches(source), [11])),
+        _trainer("SAELens, srclib's batches", SaeLens(srclib_batches(source), [11])),
+        Contender(LIMIT, Gemms(x).step),
+    ]
+    interleave(contenders, ROUNDS, calls=60, warmup=10)
+    return table(contenders, SAELENS, LIMIT, "loss, first step", tail=20)
+
+
+def sweep() -> str:
+    """25 SAEs per seed; losses are means over the SAEs."""
+    source, ks = toy(), range(1, 26)
+    shared = SaeLens(saelens_batches(source), ks, share_batch=True)
+    contenders = [
+        _trainer("srclib, one list", Srclib(source, ks)),
+        _trainer(SAELENS, SaeLens(saelens_batches(source), ks)),
+        _trainer("SAELens, shared batch", shared),
+        Contender(LIMIT, Gemms(source.batch(0, 1024), len(ks)).step),
+    ]
+    interleave(contenders, ROUNDS, calls=8, warmup=2)
+    return table(contenders, SAELENS, LIMIT, "loss, first step", tail=8, share=len(ks))
+
+
+WORKLOADS: dict[str, Callable[[], str]] = {"w1-gen": generator, "w1": one_sae, "w1b": sweep}
+
+
+def _trainer(name: str, trainer: Srclib | SaeLens) -> Contender:
+    return Contender(name, trainer.step, trainer.loss)
+
+
+def _generator(name: str, batches: Callable[[], Tensor]) -> Contender:
+    newest: list[Tensor] = []
+
+    def call() -> None:
+        newest[:] = [batches()]
+
+    return Contender(name, call, lambda: float(newest[0].square().sum(dim=1).mean()))
+
+
+def _machine() -> str:
+    """What the numbers depend on besides the code."""
+    packages = ("torch", "numpy", "sae-lens", "sae-paper-suite")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor()
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    return (
+        f"{date}; {cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread; "
+        f"{platform.system()}, Python {platform.python_version()}, {versions}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
+    chosen = parser.parse_args().workloads or list(WORKLOADS)
+    if unknown := sorted(set(chosen) - set(WORKLOADS)):
+        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(WORKLOADS)}")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)  # SAELens draws from the global generator
+    print(_machine(), flush=True)
+    for name in chosen:
+        print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

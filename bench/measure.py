@@ -1,0 +1,97 @@
+"""Time contenders side by side: one process, one thread, call by call, CPU time.
+
+Absolute times on a shared machine mean little. Contenders that take turns meet the same
+neighbours, so the ratio of two of them is sound; it is taken inside each round, then the median
+over rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from time import process_time
+
+
+@dataclass
+class Contender:
+    """Something that can be called again and again, and a number that shows it did the work."""
+
+    name: str
+    call: Callable[[], object]
+    """the timed work"""
+    proof: Callable[[], float] | None = None
+    """read after a call, not timed: the loss of a training step"""
+    milliseconds: list[float] = field(default_factory=list)
+    """CPU time of one call, one entry per round"""
+    proofs: list[float] = field(default_factory=list)
+    """one entry per call, warm-up included"""
+
+    def timed_call(self) -> float:
+        """Make one call; returns its CPU time in seconds."""
+        start = process_time()
+        self.call()
+        seconds = process_time() - start
+        self.proofs.append(self.proof() if self.proof else math.nan)
+        return seconds
+
+
+def interleave(contenders: Sequence[Contender], rounds: int, calls: int, warmup: int) -> None:
+    """Fill `milliseconds` and `proofs`: `warmup` untimed calls each, then `rounds` of `calls`.
+
+    The order changes from call to call: who comes after whom decides what is still in the cache.
+    """
+    order, shuffle = list(contenders), random.Random(0).shuffle
+    gc.collect()
+    gc.disable()  # a collection would be charged to whoever runs when it starts
+    try:
+        for _ in range(warmup):
+            for contender in order:
+                contender.timed_call()
+        for _ in range(rounds):
+            seconds = dict.fromkeys((c.name for c in contenders), 0.0)
+            for _ in range(calls):
+                shuffle(order)
+                for contender in order:
+                    seconds[contender.name] += contender.timed_call()
+            for contender in contenders:
+                contender.milliseconds.append(1e3 * seconds[contender.name] / calls)
+    finally:
+        gc.enable()
+
+
+def table(
+    contenders: Sequence[Contender],
+    reference: str,
+    limit: str | None,
+    proof: str,
+    tail: int,
+    share: int = 1,
+) -> str:
+    """A Markdown table of what `interleave` measured.
+
+    reference: the contender that the speeds are multiples of; limit: the one that cannot be
+    beaten, if there is one; proof: what the proofs are; tail: calls that the last column
+    averages; share: units of work in one call, by which the times are divided.
+    """
+    by_name = {c.name: c for c in contenders}
+    head = ["", "CPU ms (range)", f"speed / {reference}", "% of limit", proof, "the same, last"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for each in contenders:
+        times = [t / share for t in each.milliseconds]
+        faster = _ratio(by_name[reference], each)
+        used = f"{100 * _ratio(by_name[limit], each):.0f}" if limit else ""
+        first, last = each.proofs[0], fmean(each.proofs[-tail:])
+        time = f"{median(times):.3f} ({min(times):.3f}-{max(times):.3f})"
+        proofs = ["", ""] if math.isnan(first) else [f"{first:.4f}", f"{last:.4f}"]
+        rows.append([each.name, time, f"{faster:.2f}", used, *proofs])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _ratio(slow: Contender, fast: Contender) -> float:
+    """How many times `fast` fits into `slow`: the median over rounds."""
+    pairs = zip(slow.milliseconds, fast.milliseconds, strict=True)
+    return median(a / b for a, b in pairs)

@@ -1,0 +1,220 @@
+"""The closed form of the gradient against autograd, against an independent loss, and the theory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from srclib import metrics
+from srclib.activations import Activation, BatchTopK, ReLU, TopK
+from srclib.gradients import auxk_support, reconstruction_gradients
+from srclib.init import start_from
+from srclib.objectives import AuxK, Context, SquaredError
+from srclib.sae import SAE
+from srclib.sources.toy import ToyFeatures
+
+D_IN, D_SAE = 6, 9
+GATED = [ReLU(), TopK(2), BatchTopK(2.5)]
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+DEAD = {
+    "none dead": None,
+    "one dead": [4],
+    "fewer than AuxK uses": [1, 8],
+    "more than AuxK uses": [0, 1, 3, 5, 7, 8],
+    "all dead": list(range(D_SAE)),
+}
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make(activation: Activation, **keywords: Any) -> SAE:
+    """Nothing tied, no bias zero, no two rows of one norm; gradients exist and are not zero."""
+    sae = SAE(D_IN, D_SAE, activation, decoder_norm=1.0, **keywords)
+    with torch.no_grad():
+        sae.W_dec.mul_(torch.linspace(0.5, 1.5, D_SAE).unsqueeze(1))
+        sae.W_enc.add_(0.2 * draw(3, D_IN, D_SAE))
+        sae.b_enc.copy_(0.3 * draw(1, D_SAE))
+        sae.b_dec.copy_(0.3 * draw(2, D_IN))
+    for parameter in sae.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)  # must be overwritten, not added to
+    return sae
+
+
+def mask(dead: list[int] | None) -> Tensor | None:
+    return None if dead is None else torch.zeros(D_SAE).index_fill(0, torch.tensor(dead), 1).bool()
+
+
+def gradients(sae: SAE) -> dict[str, Tensor]:
+    found = {name: getattr(sae, name).grad for name in NAMES}
+    return {name: gradient.clone() for name, gradient in found.items()}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Each gradient to 1e-5 of its own size."""
+    for name in NAMES:
+        error = (found[name].double() - expected[name].double()).norm()
+        assert error <= 1e-5 * expected[name].norm(), name
+        assert expected[name].norm() > 0, name
+
+
+@pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
+@pytest.mark.parametrize("subtract", [True, False], ids=["x - b_dec", "x"])
+@pytest.mark.parametrize("select_by", ["rescaled", "raw"])
+@pytest.mark.parametrize("activation", GATED, ids=repr)
+def test_closed_form_is_autograd(
+    activation: Activation, select_by: str, subtract: bool, dead: list[int] | None
+) -> None:
+    sae, x = make(activation, select_by=select_by, subtract_b_dec=subtract), draw(0, 17, D_IN)
+    losses, acts = reconstruction_gradients(sae, x, mask(dead), aux=0.7)
+    closed = gradients(sae)
+
+    sae.zero_grad()
+    out, context = sae(x), Context(0, mask(dead))
+    terms = [SquaredError(), *([AuxK(0.7)] if dead else [])]
+    expected = {term.name: term(sae, x, out, context) for term in terms}
+    torch.stack(list(expected.values())).sum().backward()
+
+    assert_same(closed, gradients(sae))
+    assert losses.keys() == expected.keys()
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss.detach())
+    assert torch.equal(acts, out.acts.detach())
+
+
+def test_dead_latents_without_a_coefficient_have_no_say() -> None:
+    x = draw(0, 17, D_IN)
+    found = []
+    for dead, aux in ((None, 0.0), (mask([1, 2]), 0.0), (None, 1.0)):
+        sae = make(TopK(2))
+        losses, _ = reconstruction_gradients(sae, x, dead, aux)
+        assert losses.keys() == {"mse"}
+        found.append(gradients(sae))
+    for other in found[1:]:
+        assert all(torch.equal(found[0][name], other[name]) for name in NAMES)
+
+
+def test_batch_and_weights_are_left_alone() -> None:
+    sae, x = make(BatchTopK(2), subtract_b_dec=False), draw(0, 17, D_IN)
+    before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
+    copy = x.clone()
+    reconstruction_gradients(sae, x, mask([0, 3]), 1.0)
+    assert torch.equal(x, copy)
+    assert all(torch.equal(before[name], tensor) for name, tensor in sae.state_dict().items())
+
+
+class NumpyLoss:
+    """The loss written again, in float64 with loops, from its definition.
+
+    The support, the dead latents that help and the error that they rebuild are constants of the
+    gradient: all are found once, at the parameters of the start.
+    """
+
+    def __init__(self, sae: SAE, x: Tensor, dead: list[int], k: int) -> None:
+        self.x, self.dead = x.double().numpy(), dead
+        self.start = [getattr(sae, name).detach().double().numpy() for name in NAMES]
+        W_enc, b_enc, W_dec, b_dec = self.start
+        pre = (self.x - b_dec) @ W_enc + b_enc
+        scores = pre * np.sqrt((W_dec**2).sum(axis=1))
+        self.active = [[i for i in np.argsort(-row)[:k] if row[i] > 0] for row in scores]
+        k_aux = D_IN // 2
+        self.helpers = [sorted(dead, key=lambda i: -row[i])[:k_aux] for row in pre]
+        self.weight = min(len(dead) / k_aux, 1.0)
+        self.missing = [self.x[b] - self.rebuilt(b, self.active[b], self.start) for b in self.rows]
+
+    @property
+    def rows(self) -> range:
+        return range(len(self.x))
+
+    def rebuilt(self, b: int, latents: list[int], parameters: list[Any], bias: bool = True) -> Any:
+        W_enc, b_enc, W_dec, b_dec = parameters
+        total = b_dec.copy() if bias else np.zeros_like(b_dec)
+        for i in latents:
+            total = total + ((self.x[b] - b_dec) @ W_enc[:, i] + b_enc[i]) * W_dec[i]
+        return total
+
+    def __call__(self, parameters: list[Any]) -> Any:
+        total = 0.0
+        for b in self.rows:
+            error = self.x[b] - self.rebuilt(b, self.active[b], parameters)
+            helped = self.rebuilt(b, self.helpers[b], parameters, bias=False) - self.missing[b]
+            total = total + (error**2).sum() + self.weight * (helped**2).sum()
+        return total / len(self.x)
+
+    def gradient(self) -> dict[str, Tensor]:
+        """By complex steps: the derivative of a polynomial without any cancellation."""
+        found = {}
+        for position, name in enumerate(NAMES):
+            values = np.zeros(self.start[position].shape)
+            for index in np.ndindex(values.shape):
+                moved = [p.astype(complex) for p in self.start]
+                moved[position][index] += 1e-30j
+                values[index] = self(moved).imag / 1e-30
+            found[name] = torch.from_numpy(values)
+        return found
+
+
+@pytest.mark.parametrize("dead", [[2, 5], [0, 2, 4, 5, 8]], ids=["few dead", "many dead"])
+def test_closed_form_is_the_derivative_of_an_independent_loss(dead: list[int]) -> None:
+    sae, x = make(TopK(3)), draw(0, 4, D_IN)
+    losses, _ = reconstruction_gradients(sae, x, mask(dead), aux=1.0)
+    independent = NumpyLoss(sae, x, dead, k=3)
+    assert float(sum(losses.values())) == pytest.approx(independent(independent.start), rel=1e-5)
+    assert_same(gradients(sae), independent.gradient())
+
+
+def test_auxk_uses_the_largest_raw_pre_activations() -> None:
+    dead_pre = torch.tensor([[-1.0, -3.0, -2.0], [5.0, 4.0, 6.0]])
+    gate, weight = auxk_support(dead_pre, d_in=4)  # d_in // 2 = 2 helpers, also negative ones
+    assert gate.tolist() == [[1, 0, 1], [1, 0, 1]] and weight == 1.0
+    gate, weight = auxk_support(dead_pre[:, :1], d_in=4)
+    assert gate.tolist() == [[1], [1]] and weight == 0.5
+    assert auxk_support(dead_pre, d_in=1)[0].sum() == 2  # at least one helper per input
+
+
+def corr_with_feature_0(rho: float) -> Tensor:
+    corr = torch.eye(5, dtype=torch.float64)
+    corr[0, 1:] = corr[1:, 0] = rho
+    return corr
+
+
+def gradient_at_truth(rho: float) -> tuple[Tensor, Tensor]:
+    """[latent, feature] gradient of the true dictionary's rows, and 2 Cov(e_i, h_j) beside it."""
+    toy = ToyFeatures(5, 20, 0.4, corr=corr_with_feature_0(rho))
+    codes, x = toy.codes(0, 50_000), toy.batch(0, 50_000)
+    # The encoder sees x itself, so that the best b_dec does not depend on itself.
+    sae = start_from(SAE(20, 5, BatchTopK(1.8), subtract_b_dec=False), toy.features)
+    h = sae.encode(x).detach()
+    with torch.no_grad():
+        sae.b_dec.copy_((x - h @ toy.features).mean(dim=0))
+    for parameter in sae.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    reconstruction_gradients(sae, x)
+    assert sae.W_dec.grad is not None
+    e = (h - codes).double()
+    covariance = (e - e.mean(0)).T @ (h.double() - h.double().mean(0)) / len(x)
+    return (sae.W_dec.grad @ toy.features.T).double(), 2 * covariance.T
+
+
+def test_what_low_l0_rewards_at_the_true_dictionary() -> None:
+    """Too low an L0 pulls row j along f_i by 2 Cov(e_i, h_j), with the sign of the correlation."""
+    pull = {}
+    for rho in (-0.4, 0.0, 0.4):
+        found, theory = gradient_at_truth(rho)
+        assert (found - theory).abs().max() <= 1e-4 * theory.abs().max()
+        pull[rho] = -float(found[1:, 0].mean())  # descent mixes f_0 into the others
+    assert pull[-0.4] < 0 < pull[0.4]
+    assert abs(pull[0.0]) < 0.2 * min(-pull[-0.4], pull[0.4])
+
+
+def test_the_true_dictionary_with_room_has_no_loss() -> None:
+    toy = ToyFeatures(5, 20, 0.4)
+    x = toy.batch(0, 500)
+    for activation in (ReLU(), TopK(5), BatchTopK(5)):
+        sae = start_from(SAE(20, 5, activation), toy.features)
+        assert metrics.mse(x, sae(x).x_hat) < 1e-10

@@ -1,0 +1,354 @@
+"""Batches: pure functions of the step, true to their statistics, from files that cannot run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+from srclib.errors import DataError, ParameterError
+from srclib.sources import Source
+from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.toy import ToyFeatures, random_correlation
+
+
+def numbered(n_rows: int, d_in: int = 2) -> Tensor:
+    """Row i holds i: a row says where it comes from."""
+    return torch.arange(n_rows).float().unsqueeze(1).repeat(1, d_in)
+
+
+def corr_with_feature_0(rho: float) -> Tensor:
+    corr = torch.eye(5, dtype=torch.float64)
+    corr[0, 1:] = corr[1:, 0] = rho
+    return corr
+
+
+SOURCES: dict[str, Callable[[], Source]] = {
+    "toy": lambda: ToyFeatures(5, 8, 0.3, seed=1),
+    "correlated toy": lambda: ToyFeatures(5, 8, 0.3, corr=corr_with_feature_0(0.4)),
+    "superposed toy": lambda: ToyFeatures(5, 3, 0.3, overlap_steps=2),
+    "rows": lambda: Rows(numbered(30, 8), held_out=7),
+    "scaled": lambda: Scaled(Rows(numbered(30, 8), held_out=7), 3.0),
+}
+each_source = pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
+
+
+@each_source
+def test_a_batch_depends_on_the_step_alone(make: Callable[[], Source]) -> None:
+    """Whatever was read before, in whatever order, and whatever the global generator holds."""
+    steps = [3, 0, -1, 17, 3, -2]
+    torch.manual_seed(0)
+    source = make()
+    first = {step: source.batch(step, 6) for step in steps}
+    torch.manual_seed(99)
+    again = make()
+    for step in sorted(steps):
+        batch = again.batch(step, 6)
+        assert batch.dtype == torch.float32 and batch.shape == (6, again.d_in)
+        assert torch.equal(batch, first[step])
+    assert source.identity == again.identity
+
+
+@each_source
+def test_spoiling_a_batch_spoils_no_other(make: Callable[[], Source]) -> None:
+    source = make()
+    kept = source.batch(4, 6).clone()
+    source.batch(4, 6).fill_(-1)
+    assert torch.equal(source.batch(4, 6), kept)
+
+
+@each_source
+def test_steps_and_evaluation_steps_differ(make: Callable[[], Source]) -> None:
+    source = make()
+    batches = [source.batch(step, 3) for step in (-2, -1, 0, 1)]
+    assert len({batch.numpy().tobytes() for batch in batches}) == 4
+
+
+# --- toy features -------------------------------------------------------------------------------
+
+
+def test_features_are_orthonormal_where_they_fit() -> None:
+    F = ToyFeatures(20, 20, 0.1, seed=3).features
+    torch.testing.assert_close(F @ F.T, torch.eye(20), atol=1e-5, rtol=0)
+
+
+def test_more_features_than_dimensions_are_spread_as_far_as_they_go() -> None:
+    """2 d_in rows in d_in dimensions: no better than the Welch bound, better than random rows."""
+    rough, spread = (ToyFeatures(8, 4, 0.1, overlap_steps=n).features for n in (0, 400))
+    for F in (rough, spread):
+        torch.testing.assert_close(F.norm(dim=1), torch.ones(8))
+    overlap = [float((F @ F.T).square().sum() - 8) for F in (rough, spread)]
+    assert overlap[1] < overlap[0] and overlap[1] >= 8 * 8 / 4 - 8 - 1e-4
+
+
+def test_seeds_and_streams_are_their_own() -> None:
+    one, two = (ToyFeatures(5, 8, 0.3, seed=s) for s in (1, 2))
+    assert not torch.equal(one.features, two.features)
+    assert not torch.equal(one.codes(0, 9), two.codes(0, 9))
+    assert one.identity != two.identity
+
+
+@pytest.mark.parametrize("corr", [None, corr_with_feature_0(0.4)], ids=["independent", "rho 0.4"])
+def test_features_fire_as_often_as_asked(corr: Tensor | None) -> None:
+    p = torch.tensor([0.05, 0.1, 0.3, 0.5, 0.9])
+    toy, n = ToyFeatures(5, 8, p, corr=corr), 40_000
+    fires = toy.codes(0, n) > 0
+    assert toy.true_l0 == pytest.approx(float(p.sum()))
+    bound = 5 * (p * (1 - p) / n).sqrt()  # five standard errors
+    assert bool(((fires.float().mean(dim=0) - p).abs() < bound).all())
+
+
+def test_magnitudes_have_mean_one_and_the_wanted_spread() -> None:
+    codes = ToyFeatures(5, 8, 0.5, magnitude_std=0.2).codes(0, 20_000)
+    active = codes[codes > 0]
+    assert float(active.mean()) == pytest.approx(1, abs=0.01)
+    assert float(active.std()) == pytest.approx(0.2, rel=0.03)
+    constant = ToyFeatures(5, 8, 0.5, magnitude_std=0.0).codes(0, 500)
+    assert set(constant.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("rho", [-0.4, 0.4])
+def test_firing_correlation_is_that_of_the_copula(rho: float) -> None:
+    """At p = 1/2 the binary correlation of a Gaussian copula is (2 / pi) asin(rho) exactly."""
+    toy = ToyFeatures(5, 8, 0.5, corr=corr_with_feature_0(rho))
+    phi = toy.firing_correlation(50_000)
+    expected = torch.eye(5, dtype=torch.float64)
+    expected[0, 1:] = expected[1:, 0] = 2 / torch.pi * torch.asin(torch.tensor(rho))
+    assert float((phi - expected).abs().max()) < 0.025
+
+
+@pytest.mark.parametrize("rho", [-0.5, 0.5])
+def test_an_exactly_singular_correlation_is_served(rho: float) -> None:
+    """|rho| = 0.5 has the eigenvalue 0; the jitter lets it be factored and changes nothing else."""
+    corr = corr_with_feature_0(rho)
+    copy = corr.clone()
+    toy = ToyFeatures(5, 8, 0.4, corr=corr)
+    assert bool(torch.isfinite(toy.batch(0, 100)).all())
+    assert toy.corr is not None and float((toy.corr - copy).abs().max()) < 1e-6
+    assert torch.equal(corr, copy)
+
+
+def test_correlation_may_have_any_float_type() -> None:
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        toy = ToyFeatures(5, 8, 0.4, corr=corr_with_feature_0(0.25).to(dtype))
+        assert torch.equal(toy.codes(0, 50), ToyFeatures(5, 8, 0.4, corr_with_feature_0(0.25)).codes(0, 50))
+
+
+def official_random_correlation(g: int, seed: int) -> Any:
+    """The official recipe, step by step as the paper's notes tell it, without clever indexing."""
+    R = random.Random(seed)
+    pairs = [(i, j) for i in range(g) for j in range(i + 1, g)]
+    n_corr = len(pairs) - int(len(pairs) * 0.3)
+    drawn = R.sample(pairs, n_corr)
+    C = np.eye(g)
+    for pair in drawn[: int(n_corr * 0.5)]:
+        C[pair] = C[pair[::-1]] = R.uniform(0.3, 0.9)
+    for pair in drawn[int(n_corr * 0.5) :]:
+        C[pair] = C[pair[::-1]] = -R.uniform(0.3, 0.9)
+    values, V = np.linalg.eigh(C)
+    fixed = V @ np.diag(np.maximum(values, 1e-6)) @ V.T
+    outer = np.sqrt(np.outer(np.diag(fixed), np.diag(fixed)))
+    return fixed / outer
+
+
+@pytest.mark.parametrize(("g", "seed"), [(50, 42), (12, 7)])
+def test_random_correlation_is_the_official_one(g: int, seed: int) -> None:
+    found = random_correlation(g, seed)
+    np.testing.assert_allclose(found.numpy(), official_random_correlation(g, seed), atol=1e-12)
+    assert torch.equal(found.diag(), torch.ones(g).double())
+    assert float(torch.linalg.eigvalsh(found)[0]) > -1e-9  # what ToyFeatures takes
+    ToyFeatures(g, g, 0.1, corr=found)
+
+
+def test_random_correlation_leaves_the_global_generator_alone() -> None:
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    random_correlation(6, 0)
+    assert random.random() == expected
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0, -0.1, float("nan"), float("inf")])
+def test_impossible_probabilities(p: float) -> None:
+    with pytest.raises(ParameterError, match=r"p=.*0 < p < 1"):
+        ToyFeatures(3, 4, p)
+    with pytest.raises(ParameterError, match=r"p=.*0 < p < 1"):
+        ToyFeatures(3, 4, torch.tensor([0.5, p, 0.5]))
+
+
+def test_one_probability_per_feature() -> None:
+    with pytest.raises(ParameterError, match=r"len\(p\)=2: allowed is n_features=3"):
+        ToyFeatures(3, 4, torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("corr", "words"),
+    [
+        (torch.eye(4), r"corr\.shape=\(4, 4\): allowed is \(5, 5\)"),
+        (2 * torch.eye(5), "symmetric matrix with unit diagonal"),
+        (torch.eye(5) + torch.ones(5, 5).triu(1) / 9, "symmetric matrix with unit diagonal"),
+        (torch.full((5, 5), float("nan")), "symmetric matrix with unit diagonal"),
+        (corr_with_feature_0(0.6), "smallest eigenvalue of corr=-0.1.*>= 0.*clip eigenvalues"),
+    ],
+)
+def test_matrices_that_are_no_correlation(corr: Tensor, words: str) -> None:
+    with pytest.raises((DataError, ParameterError), match=words):
+        ToyFeatures(5, 8, 0.4, corr=corr)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.9, 0.3), (0.3, 1.0)])
+def test_impossible_strengths(low: float, high: float) -> None:
+    with pytest.raises(ParameterError, match="0 < low <= high < 1"):
+        random_correlation(5, 0, low=low, high=high)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 12), st.integers(0, 5), st.integers(1, 9), st.integers(0, 99))
+def test_every_epoch_visits_every_training_row_once(n: int, held: int, batch: int, seed: int) -> None:
+    source = Rows(numbered(n + held), held_out=held, seed=seed)
+    n_batches = 3 * n  # n * batch * 3 rows are 3 * batch whole epochs
+    served = torch.cat([source.batch(step, batch)[:, 0] for step in range(n_batches)])
+    aside = set(torch.cat([source.batch(-1 - i, batch)[:, 0] for i in range(max(held, 0))] or [torch.empty(0)]).tolist())
+    for epoch in served.split(n):
+        assert len(set(epoch.tolist())) == n
+    assert aside.isdisjoint(served.tolist()) and len(aside) == held
+
+
+def test_epochs_come_in_orders_of_their_own() -> None:
+    source = Rows(numbered(30))
+    epochs = [tuple(source.batch(step, 30)[:, 0].tolist()) for step in range(3)]
+    assert len(set(epochs)) == 3
+    assert epochs[0] != tuple(Rows(numbered(30), seed=1).batch(0, 30)[:, 0].tolist())
+
+
+def test_a_single_epoch_says_how_much_there_is() -> None:
+    assert Rows(numbered(10), held_out=4, repeat=False).n_samples == 6
+    assert Rows(numbered(10), held_out=4).n_samples is None
+
+
+def test_the_callers_tensor_is_neither_changed_nor_shared() -> None:
+    x = numbered(10)
+    copy, source = x.clone(), Rows(x)
+    served = source.batch(0, 10)
+    served.mul_(-1)
+    assert torch.equal(x, copy)
+    x.fill_(-7)  # the caller goes on
+    assert bool((source.batch(0, 10) >= 0).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_rows_become_float32(dtype: torch.dtype) -> None:
+    source = Rows(numbered(10).to(dtype))
+    assert source.batch(0, 4).dtype == torch.float32
+    assert source.identity == Rows(numbered(10)).identity
+
+
+def test_identity_follows_the_content_and_the_settings() -> None:
+    x, other = numbered(10), numbered(10)
+    other[3, 1] += 1e-3
+    made = [Rows(x), Rows(other), Rows(x, held_out=1), Rows(x, seed=1), Rows(x, repeat=False)]
+    made += [Scaled(Rows(x), 2.0), Scaled(Rows(x), 3.0)]  # type: ignore[list-item]
+    assert len({repr(source.identity) for source in made}) == len(made)
+
+
+def test_rows_from_files(tmp_path: Path) -> None:
+    x = torch.randn(10, 3)
+    save_file({"acts": x}, tmp_path / "x.safetensors")
+    np.save(tmp_path / "x.npy", x.numpy())
+    for name in ("x.safetensors", "x.npy"):
+        assert torch.equal(Rows(tmp_path / name).batch(2, 4), Rows(x).batch(2, 4))
+        assert Rows(str(tmp_path / name)).identity == Rows(x).identity
+
+
+class Payload:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.target),)
+
+
+def test_the_payload_would_run(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Payload(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pkl", "x.bin", "x.npz", "x.npy", "x.safetensors", "x"])
+def test_pickles_are_refused_unread(name: str, tmp_path: Path) -> None:
+    file, target = tmp_path / name, tmp_path / "ran"
+    if name.endswith(".npy"):
+        with open(file, "wb") as handle:
+            np.save(handle, np.array([Payload(target)], dtype=object), allow_pickle=True)
+    else:
+        file.write_bytes(pickle.dumps(Payload(target)))
+    with pytest.raises(DataError, match=f"{name}: (refused unread|not a )"):
+        Rows(file)
+    assert not target.exists()
+
+
+def test_files_that_are_not_one_matrix(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.npy: no such file\. Give a \.safetensors or \.npy"):
+        Rows(tmp_path / "x.npy")
+    save_file({"a": numbered(3), "b": numbered(4)}, tmp_path / "x.safetensors")
+    with pytest.raises(DataError, match="holds a, b; allowed is exactly one tensor"):
+        Rows(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_the_row_that_is_not_finite_is_named(bad: float) -> None:
+    x = numbered(10)
+    x[6, 1] = x[8, 0] = bad
+    with pytest.raises(DataError, match=r"x: row 6 holds NaN or infinity \(2 such rows\).*drop"):
+        Rows(x)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(4), r"x\.shape=\(4,\): allowed is \[n_rows, d_in\]"),
+        (torch.zeros(2, 3, 4), r"x\.shape=\(2, 3, 4\).*Flatten"),
+        (torch.zeros(0, 4), r"x\.shape=\(0, 4\)"),
+        (torch.zeros(4, 2, dtype=torch.int64), r"x\.dtype=torch\.int64.*a float type"),
+    ],
+)
+def test_tensors_that_are_no_rows(x: Tensor, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Rows(x)
+
+
+@pytest.mark.parametrize("held_out", [-1, 10])
+def test_some_rows_must_be_left_for_training(held_out: int) -> None:
+    with pytest.raises(ParameterError, match=r"held_out=.*0 <= held_out < 10"):
+        Rows(numbered(10), held_out=held_out)
+
+
+def test_evaluation_needs_held_out_rows() -> None:
+    with pytest.raises(DataError, match="held_out=0: allowed is at least 1 row for evaluation"):
+        Rows(numbered(10)).batch(-1, 4)
+
+
+# --- scaled -------------------------------------------------------------------------------------
+
+
+def test_scaled_is_the_same_stream_in_other_units() -> None:
+    rows = Rows(numbered(10), held_out=2, repeat=False)
+    scaled = Scaled(rows, 0.5)
+    for step in (-1, 0, 3):
+        assert torch.equal(scaled.batch(step, 4), rows.batch(step, 4) / 2)
+    assert (scaled.d_in, scaled.n_samples) == (rows.d_in, rows.n_samples)
