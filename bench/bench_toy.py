@@ -18,7 +18,9 @@ from pathlib import Path
 
 import torch
 from measure import Contender, interleave, table
+from torch import Tensor
 from toy_contenders import (
+    N_BATCH,
     Gemms,
     OneBatch,
     SaeLens,
@@ -27,27 +29,26 @@ from toy_contenders import (
     srclib_batches,
     toy,
 )
-from torch import Tensor
 
 ROUNDS = 7
 SAELENS, LIMIT = "SAELens", "five products"
 
 
 def generator() -> str:
-    """One batch; the proof is its mean squared length."""
+    """One batch; its mean squared norm shows that both draw from the same distribution."""
     source = toy()
     contenders = [
         _generator("srclib", srclib_batches(source)),
         _generator(SAELENS, saelens_batches(source)),
     ]
     interleave(contenders, ROUNDS, calls=100, warmup=10)
-    return table(contenders, SAELENS, None, "mean squared norm, first batch", tail=100)
+    return table(contenders, SAELENS, None, "mean square", tail=100)
 
 
 def one_sae() -> str:
-    """Batch and step; the last column is the loss after the same number of steps."""
+    """Batch and step. On the same batches both libraries must show the same losses."""
     source = toy()
-    x = source.batch(0, 1024)
+    x = source.batch(0, N_BATCH)
     contenders = [
         _trainer("srclib", Srclib(source, [11])),
         _trainer("srclib, step alone", Srclib(OneBatch(x), [11])),
@@ -56,7 +57,7 @@ def one_sae() -> str:
         Contender(LIMIT, Gemms(x).step),
     ]
     interleave(contenders, ROUNDS, calls=60, warmup=10)
-    return table(contenders, SAELENS, LIMIT, "loss, first step", tail=20)
+    return table(contenders, SAELENS, LIMIT, "loss", tail=20)
 
 
 def sweep() -> str:
@@ -67,10 +68,10 @@ def sweep() -> str:
         _trainer("srclib, one list", Srclib(source, ks)),
         _trainer(SAELENS, SaeLens(saelens_batches(source), ks)),
         _trainer("SAELens, shared batch", shared),
-        Contender(LIMIT, Gemms(source.batch(0, 1024), len(ks)).step),
+        Contender(LIMIT, Gemms(source.batch(0, N_BATCH), len(ks)).step),
     ]
     interleave(contenders, ROUNDS, calls=8, warmup=2)
-    return table(contenders, SAELENS, LIMIT, "loss, first step", tail=8, share=len(ks))
+    return table(contenders, SAELENS, LIMIT, "loss", tail=8, share=len(ks))
 
 
 WORKLOADS: dict[str, Callable[[], str]] = {"w1-gen": generator, "w1": one_sae, "w1b": sweep}

@@ -73,21 +73,23 @@ def table(
 ) -> str:
     """A Markdown table of what `interleave` measured.
 
-    reference: the contender that the speeds are multiples of; limit: the one that cannot be
-    beaten, if there is one; proof: what the proofs are; tail: calls that the last column
-    averages; share: units of work in one call, by which the times are divided.
+    reference: the contender whose speed counts as 1.
+    limit: the contender that nobody can beat, or None.
+    proof: what the proofs are; the last column is their mean over the last `tail` calls.
+    share: units of work in one call; the times are divided by it.
     """
-    by_name = {c.name: c for c in contenders}
-    head = ["", "CPU ms (range)", f"speed / {reference}", "% of limit", proof, "the same, last"]
+    by_name, total = {c.name: c for c in contenders}, len(contenders[0].proofs)
+    last_calls = f"{proof}, mean of calls {total - tail + 1}-{total}"
+    head = ["", "CPU ms", "range", f"x {reference}", "% of limit", f"{proof}, call 1", last_calls]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for each in contenders:
         times = [t / share for t in each.milliseconds]
         faster = _ratio(by_name[reference], each)
         used = f"{100 * _ratio(by_name[limit], each):.0f}" if limit else ""
         first, last = each.proofs[0], fmean(each.proofs[-tail:])
-        time = f"{median(times):.3f} ({min(times):.3f}-{max(times):.3f})"
+        time, spread = f"{median(times):.3f}", f"{min(times):.3f}-{max(times):.3f}"
         proofs = ["", ""] if math.isnan(first) else [f"{first:.4f}", f"{last:.4f}"]
-        rows.append([each.name, time, f"{faster:.2f}", used, *proofs])
+        rows.append([each.name, time, spread, f"{faster:.2f}", used, *proofs])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -43,7 +43,7 @@ def ensure_environment() -> None:
         return
     print("installing the peers into .nox/bench-saelens: about 2 GB, some minutes", flush=True)
     # This interpreter's pip installs: some distributions ship a venv module that cannot add one.
-    venv.create(ENVIRONMENT, clear=True, with_pip=False)
+    venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet"]
     subprocess.run([*pip, "-r", str(REQUIREMENTS), "-e", str(ROOT)], check=True)
     stamp.write_text(fingerprint())  # last: an interrupted installation is repeated

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import control
+from srclib import control, metrics
 from srclib.activations import BatchTopK
-from srclib.control import AutoL0, KSchedule
+from srclib.control import AutoL0, Control, KSchedule, Trace
 from srclib.errors import ParameterError
 from srclib.sae import SAE
 
@@ -29,7 +29,7 @@ def k_of(sae: SAE) -> float:
 
 def search(
     monkeypatch: pytest.MonkeyPatch,
-    auto: AutoL0,
+    auto: Control,
     sae: SAE,
     steps: range,
     optimum: float = 11,
@@ -124,3 +124,40 @@ def test_the_name_in_cache_keys_says_the_settings_alone(monkeypatch: pytest.Monk
 def test_an_impossible_n_is_refused_by_the_metric() -> None:
     with pytest.raises(ParameterError, match=r"n=40.*0 <= n < d_sae=40"):
         AutoL0(n=40, every=1, window=1).before_step(0, make(2), X)
+
+
+def test_trace_writes_down_what_the_metrics_say_and_touches_nothing() -> None:
+    sae, x = make(2, d_sae=4), torch.ones(5, 3)
+    features = torch.eye(3)
+    with torch.no_grad():
+        sae.W_dec[:3] = features.roll(1, 0)
+    before = sae.W_dec.detach().clone()
+    trace = Trace(every=3, n_values=(0, 2), features=features)
+    for step in range(7):
+        trace.before_step(step, sae, x)
+    assert [row["step"] for row in trace.rows] == [0, 3, 6]
+    assert trace.rows[0] == {
+        "step": 0,
+        "k": 2,
+        "c_dec": metrics.decoder_pairwise_cosine(sae.W_dec),
+        "s_0": metrics.nth_decoder_projection(x, sae.W_dec, sae.b_dec, 0),
+        "s_2": metrics.nth_decoder_projection(x, sae.W_dec, sae.b_dec, 2),
+        "recovered": 3,
+    }
+    assert torch.equal(sae.W_dec, before) and k_of(sae) == 2
+
+
+def test_trace_lets_another_control_steer_and_saves_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    def traced() -> Trace:
+        return Trace(every=4, inner=AutoL0(n=3, every=5, window=2))
+
+    whole, steered = traced(), make(20)
+    plain = search(monkeypatch, AutoL0(n=3, every=5, window=2), make(20), range(30))
+    assert search(monkeypatch, whole, steered, range(30)) == plain
+    assert [row["k"] for row in whole.rows] == [plain[step] for step in range(0, 30, 4)]
+
+    first, second, sae = traced(), traced(), make(20)
+    head = search(monkeypatch, first, sae, range(17))
+    second.load(json.loads(json.dumps(first.state())))
+    assert head + search(monkeypatch, second, sae, range(17, 30)) == plain
+    assert second.rows == whole.rows
