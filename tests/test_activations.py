@@ -103,7 +103,9 @@ def test_n_kept_undoes_division(kept: int, n_batch: int) -> None:
 
 
 def test_k_times_batch_below_one_is_refused() -> None:
-    with pytest.raises(ParameterError, match=r"k \* n_batch=0\.5.*at least 1.*Raise k or the batch"):
+    with pytest.raises(
+        ParameterError, match=r"k \* n_batch=0\.5.*at least 1.*Raise k or the batch"
+    ):
         BatchTopK(0.25).n_kept(2)
 
 

@@ -12,7 +12,8 @@ import nbformat
 import pytest
 from conftest import ROOT, Run
 
-from srclib import book, claims, records, store
+from srclib import claims, store
+from srclib.driver import book, records
 from srclib.errors import NotebookError
 
 TOC = """

@@ -181,9 +181,7 @@ def test_the_missing_file_is_named(name: str, saved: dict[str, bytes], tmp_path:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "null", "1", '"text"', "{not json"])
-def test_other_json_is_no_description(
-    text: str, saved: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_other_json_is_no_description(text: str, saved: dict[str, bytes], tmp_path: Path) -> None:
     folder = write(tmp_path / "sae", {**saved, "sae.json": text.encode()})
     with pytest.raises(CheckpointError, match=r"sae\.json: not a checkpoint description"):
         load_sae(folder)
@@ -203,7 +201,10 @@ def reseal(saved: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
         ({"format": 99}, "format=99, allowed is 1"),
         ({"d_in": 9}, "does not describe its tensors"),
         ({"d_in": "8"}, "d_in='8'"),
-        ({"activation": {"name": "Softmax"}}, "activation 'Softmax': allowed are ReLU, TopK, Batch"),
+        (
+            {"activation": {"name": "Softmax"}},
+            "activation 'Softmax': allowed are ReLU, TopK, Batch",
+        ),
         ({"activation": {"name": "TopK", "q": 1}}, "does not describe its tensors"),
         ({"activation": {"name": "JumpReLU"}}, "does not describe its tensors"),
     ],
@@ -252,5 +253,7 @@ def test_the_newest_complete_checkpoint_is_taken(tmp_path: Path) -> None:
 
 
 def test_no_checkpoint_at_all(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no step-\* checkpoint. Train with checkpoint"):
+    with pytest.raises(
+        CheckpointError, match=r"holds no step-\* checkpoint. Train with checkpoint"
+    ):
         checkpoint.latest(tmp_path)

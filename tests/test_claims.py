@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from srclib import claims, params, store
 from srclib.claims import VERDICTS
+from srclib.claims.measurement import measure
 from srclib.errors import ClaimError, ParameterError
-from srclib.measurement import measure
 
 PROFILES = """
 study = "toy"

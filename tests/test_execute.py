@@ -15,7 +15,8 @@ import nbformat
 import pytest
 from conftest import Run, command, write_study
 
-from srclib import store, verify
+from srclib import store
+from srclib.driver import verify
 
 
 def record_of(root: Path, folder: str = "laptop") -> dict:
@@ -68,7 +69,7 @@ def test_a_run_keeps_notebook_result_and_manifest(toy_ran: Path) -> None:
 def test_the_modules_of_a_record_are_those_the_kernel_imported(toy_ran: Path) -> None:
     source = record_of(toy_ran)["provenance"]
     assert {"srclib.params", "srclib.claims"} <= set(source["modules"])
-    assert not {"srclib.sae", "srclib.execute"} & set(source["modules"])
+    assert not {"srclib.sae", "srclib.driver.execute"} & set(source["modules"])
     assert set(source["inputs"]["modules"]) == set(source["modules"])
 
 

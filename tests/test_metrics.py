@@ -104,9 +104,7 @@ def test_orthonormal_rows_share_nothing_and_equal_rows_everything(h: int) -> Non
 @given(seeds, st.integers(2, 6))
 def test_c_dec_is_the_mean_over_pairs(seed: int, h: int) -> None:
     W = draw(seed, h, 4)
-    pairs = [
-        abs(float(a @ b / (a.norm() * b.norm()))) for a, b in itertools.combinations(W, 2)
-    ]
+    pairs = [abs(float(a @ b / (a.norm() * b.norm()))) for a, b in itertools.combinations(W, 2)]
     found = metrics.decoder_pairwise_cosine(W)
     assert found == pytest.approx(sum(pairs) / len(pairs))
     signs = torch.tensor([1.0, -1.0] * h)[:h].unsqueeze(1)
@@ -176,7 +174,9 @@ def test_nth_projection_refuses(n: int) -> None:
 def test_a_zero_row_stays_zero() -> None:
     for dtype in (torch.float32, torch.float64):
         W = torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=dtype)
-        torch.testing.assert_close(metrics.unit_rows(W), torch.tensor([[0.6, 0.8], [0, 0]], dtype=dtype))
+        torch.testing.assert_close(
+            metrics.unit_rows(W), torch.tensor([[0.6, 0.8], [0, 0]], dtype=dtype)
+        )
 
 
 # --- ground truth -------------------------------------------------------------------------------
@@ -201,11 +201,15 @@ def test_no_assignment_is_better(seed: int, h: int, g: int) -> None:
     W, F = draw(seed, h, 3), draw(seed + 1, g, 3)
     cosines = metrics.unit_rows(F) @ metrics.unit_rows(W).T
     if h >= g:
-        choices = [sum(float(cosines[i, j]) for i, j in enumerate(js))
-                   for js in itertools.permutations(range(h), g)]
+        choices = [
+            sum(float(cosines[i, j]) for i, j in enumerate(js))
+            for js in itertools.permutations(range(h), g)
+        ]
     else:
-        choices = [sum(float(cosines[i, j]) for j, i in enumerate(fs))
-                   for fs in itertools.permutations(range(g), h)]
+        choices = [
+            sum(float(cosines[i, j]) for j, i in enumerate(fs))
+            for fs in itertools.permutations(range(g), h)
+        ]
     match = metrics.match_to_features(W, F)
     assert match.mcc == pytest.approx(max(choices) / g)
     unmatched = match.assignment < 0

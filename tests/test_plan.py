@@ -10,8 +10,8 @@ import pytest
 from conftest import write_study
 
 from srclib import store
+from srclib.driver.plan import check_folders, duration, plan
 from srclib.errors import NotebookError, ParameterError, SuiteError
-from srclib.plan import check_folders, duration, plan
 
 
 @pytest.fixture(autouse=True)

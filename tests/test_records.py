@@ -11,7 +11,8 @@ import pytest
 from conftest import write_study
 from test_gate import RECORD
 
-from srclib import records, store
+from srclib import store
+from srclib.driver import records
 from srclib.errors import DataError, ParameterError
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srclib.claims.measurement import Point, number
+from srclib.claims.rules import Unmeasured, Unrecorded, parse
 from srclib.errors import ClaimError
-from srclib.measurement import Point, number
-from srclib.rules import Unmeasured, Unrecorded, parse
 
 LEVELS = {"fails": 0, "centre": 1, "holds": 2}
 ROWS = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
@@ -135,7 +134,7 @@ def test_code_and_library_versions_move_every_key(monkeypatch: pytest.MonkeyPatc
     assert not set(keys(job(1, 2))) & set(before)
     modules = ("sae", "activations", "kernels", "gradients", "objectives", "state", "sources.toy")
     assert {f"srclib.{name}" for name in modules} <= set(seen)
-    assert not {"srclib.figures", "srclib.claims", "srclib.cli"} & set(seen)
+    assert not {"srclib.figures", "srclib.claims", "srclib.driver.cli"} & set(seen)
     monkeypatch.undo()
     monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "99.0"})
     assert not set(keys(job(1, 2))) & set(before)
@@ -203,9 +202,7 @@ class Killed(ToyFeatures):
         return super().batch(step, n_batch)
 
 
-def test_a_killed_run_goes_on_where_it_was(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_a_killed_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """1,010 steps, a checkpoint every 1,000: killed when step 1,005 starts, resumed at 1,000."""
     long = {"n_steps": 1010, "n_batch": 4, "log_every": 400}
     expected = train(job(2).saes[0], TOY, replace(CFG, **long))  # type: ignore[arg-type]

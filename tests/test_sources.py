@@ -142,7 +142,9 @@ def test_an_exactly_singular_correlation_is_served(rho: float) -> None:
 def test_correlation_may_have_any_float_type() -> None:
     for dtype in (torch.float16, torch.float32, torch.float64):
         toy = ToyFeatures(5, 8, 0.4, corr=corr_with_feature_0(0.25).to(dtype))
-        assert torch.equal(toy.codes(0, 50), ToyFeatures(5, 8, 0.4, corr_with_feature_0(0.25)).codes(0, 50))
+        assert torch.equal(
+            toy.codes(0, 50), ToyFeatures(5, 8, 0.4, corr_with_feature_0(0.25)).codes(0, 50)
+        )
 
 
 def official_random_correlation(g: int, seed: int) -> Any:
@@ -218,11 +220,17 @@ def test_impossible_strengths(low: float, high: float) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 12), st.integers(0, 5), st.integers(1, 9), st.integers(0, 99))
-def test_every_epoch_visits_every_training_row_once(n: int, held: int, batch: int, seed: int) -> None:
+def test_every_epoch_visits_every_training_row_once(
+    n: int, held: int, batch: int, seed: int
+) -> None:
     source = Rows(numbered(n + held), held_out=held, seed=seed)
     n_batches = 3 * n  # n * batch * 3 rows are 3 * batch whole epochs
     served = torch.cat([source.batch(step, batch)[:, 0] for step in range(n_batches)])
-    aside = set(torch.cat([source.batch(-1 - i, batch)[:, 0] for i in range(max(held, 0))] or [torch.empty(0)]).tolist())
+    aside = set(
+        torch.cat(
+            [source.batch(-1 - i, batch)[:, 0] for i in range(max(held, 0))] or [torch.empty(0)]
+        ).tolist()
+    )
     for epoch in served.split(n):
         assert len(set(epoch.tolist())) == n
     assert aside.isdisjoint(served.tolist()) and len(aside) == held

@@ -223,7 +223,9 @@ def test_evaluation_is_what_it_says() -> None:
     assert sae.training  # the mode comes back
     x = torch.cat([TOY.batch(step, 16) for step in (-1, -2, -3)])
     out = sae.eval()(x)
-    assert found["eval_mse"] == pytest.approx(float((out.x_hat - x).detach().square().sum(1).mean()))
+    assert found["eval_mse"] == pytest.approx(
+        float((out.x_hat - x).detach().square().sum(1).mean())
+    )
     assert found["eval_l0"] == pytest.approx(float((out.acts > 0).sum() / 48))
 
 
@@ -479,8 +481,21 @@ def test_resuming_from_nothing(tmp_path: Path) -> None:
     [
         *[({"lr": v}, "lr=") for v in (0.0, -1.0, math.nan, math.inf, True)],
         *[({"clip": v}, "clip=") for v in (0.0, -1.0, math.nan)],
-        *[({name: 0}, f"{name}=0: allowed is a whole number >= 1") for name in ("n_steps", "n_batch", "dead_window", "eval_batches")],
-        *[({name: -1}, f"{name}=-1: allowed is a whole number >= 0") for name in ("seed", "log_every", "eval_every", "checkpoint_every", "lr_warmup", "lr_decay")],
+        *[
+            ({name: 0}, f"{name}=0: allowed is a whole number >= 1")
+            for name in ("n_steps", "n_batch", "dead_window", "eval_batches")
+        ],
+        *[
+            ({name: -1}, f"{name}=-1: allowed is a whole number >= 0")
+            for name in (
+                "seed",
+                "log_every",
+                "eval_every",
+                "checkpoint_every",
+                "lr_warmup",
+                "lr_decay",
+            )
+        ],
         *[({"n_steps": v}, "n_steps=") for v in (2.0, math.nan, math.inf, True)],
         ({"lr_warmup": 20, "lr_decay": 11}, r"lr_warmup \+ lr_decay=31: allowed is <= n_steps"),
         ({"checkpoint_every": 5}, "checkpoint_dir=None: allowed is a folder"),

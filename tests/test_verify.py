@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from srclib import fingerprint, records, store, verify
-from srclib.verify import Finding
+from srclib import fingerprint, store
+from srclib.driver import records, verify
+from srclib.driver.verify import Finding
 
 
 @pytest.fixture

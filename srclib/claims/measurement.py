@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .errors import ClaimError, message
+from ..errors import ClaimError, message
 
 Measured = float | None | dict[str, float | None]
 Pair = list[float]

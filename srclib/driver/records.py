@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import claims, params, store
-from .errors import DataError
+from .. import claims, params, store
+from ..errors import DataError
 
 VERDICTS = ("replicated", "partly", "not replicated", "not assessed")
 SCALES = ("paper", "reduced", "stand-in")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import params, store
-from .errors import ParameterError, SuiteError, message
+from .. import params, store
+from ..errors import ParameterError, SuiteError, message
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from .errors import ClaimError
-from .fields import nearest
+from ..errors import ClaimError
+from ..params.fields import nearest
 from .measurement import Point, Table, number
 
 Level = Literal["holds", "centre", "fails"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from .errors import NotebookError
+from ..errors import NotebookError
 from .records import check_record
 
 MAX_MEGABYTES = 20.0

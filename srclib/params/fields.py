@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ParameterError, message
+from ..errors import ParameterError, message
 
 Scalar = int | float | bool | str
 Value = Scalar | list[int] | list[float] | list[str]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ParameterError, message
+from ..errors import ParameterError, message
 from .fields import EXAMPLES, Field, Scalar, Value, nearest
 
 PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute

@@ -17,8 +17,9 @@ from typing import Any
 
 import nbformat
 
-from . import claims, fingerprint, kernel, records, store
-from .errors import NotebookError, SuiteError
+from .. import claims, fingerprint, store
+from ..errors import NotebookError, SuiteError
+from . import kernel, records
 from .gate import gate
 from .plan import Job, check_folders, duration, plan, short
 from .records import Record

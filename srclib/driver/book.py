@@ -20,9 +20,10 @@ from typing import Any
 import nbformat
 import yaml
 
-from . import book_pages, gate, params, records, store, verify
-from .errors import NotebookError
-from .params import Spec
+from .. import params, store
+from ..errors import NotebookError
+from ..params import Spec
+from . import book_pages, gate, records, verify
 from .plan import short
 
 Record = dict[str, Any]

@@ -6,10 +6,11 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from . import rules, store
-from .errors import ClaimError, message
-from .fields import nearest
-from .specfile import PROFILES
+from .. import store
+from ..errors import ClaimError, message
+from ..params.fields import nearest
+from ..params.specfile import PROFILES
+from . import rules
 
 _CHOICES = {
     "kind": ("value", "interval", "ordering", "trend", "qualitative"),

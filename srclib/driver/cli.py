@@ -15,9 +15,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import params, records, store, verify
-from .claims import summary
-from .errors import ParameterError, SuiteError
+from .. import params, store
+from ..claims import summary
+from ..errors import ParameterError, SuiteError
+from . import records, verify
 from .plan import duration, plan, short
 
 Command = Callable[[argparse.Namespace], int]

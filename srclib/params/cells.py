@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import NotebookError, ParameterError, message
+from ..errors import NotebookError, ParameterError, message
 
 _NOT_FINITE = ("float('nan')", "float('inf')", "float('-inf')")  # how papermill writes these
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import ClaimError, message
-from .fields import nearest
+from ..errors import ClaimError, message
+from ..params import PROFILES, SCALES, Parameters, load_spec
+from ..params.fields import nearest
 from .ledgerfile import Claim, load_claims
 from .measurement import Interval, Measured, as_table, given_interval, measure
-from .params import PROFILES, SCALES, Parameters, load_spec
 from .rules import Unmeasured, Unrecorded
 from .verdicts import VERDICTS, Verdicts, summary, verdict_table
 
@@ -113,7 +113,7 @@ class Ledger:
 
     def verdicts(self) -> Verdicts:
         """The record of this run, shown as a table and kept as the cell's JSON output."""
-        from . import fingerprint
+        from .. import fingerprint
 
         scale, default = self._parameters.scale, "no measurement was recorded in this run"
         rows = [

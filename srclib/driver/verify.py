@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import claims, fingerprint, params, records, store
-from .errors import SuiteError
+from .. import claims, fingerprint, params, store
+from ..errors import SuiteError
+from . import records
 from .records import Record
 
 EXECUTED = Path("book") / "_executed"

@@ -14,8 +14,8 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from . import claims
-from .params import Spec
+from .. import claims
+from ..params import Spec
 
 Record = dict[str, Any]
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from . import cells, specfile, store
+from .. import store
+from ..errors import ParameterError, message
+from . import cells, specfile
 from .cells import read_notebook
-from .errors import ParameterError, message
 from .fields import Field, Value, nearest
 from .specfile import COMMON, PROFILES, SCALES, Profile
 

@@ -19,8 +19,8 @@ import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from . import store
-from .errors import NotebookError
+from .. import store
+from ..errors import NotebookError
 from .gate import name_cell
 
 # ipykernel warns at every start that it talks over TCP; on one machine that says nothing

@@ -1,0 +1,1 @@
+"""Running notebooks, checking and publishing what they say, building the book."""
