@@ -42,7 +42,7 @@ def generator() -> str:
         _generator(SAELENS, saelens_batches(source)),
     ]
     interleave(contenders, ROUNDS, calls=100, warmup=10)
-    return table(contenders, SAELENS, None, "mean square", tail=100)
+    return table(contenders, SAELENS, None, "squared norm", tail=100)
 
 
 def one_sae() -> str:

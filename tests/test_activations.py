@@ -129,7 +129,7 @@ def test_jumprelu_refuses(name: str, value: float) -> None:
 
 
 def test_jumprelu_names_what_l0_may_look_at() -> None:
-    with pytest.raises(ParameterError, match='l0_on=\'acts\'.*"f" or "pre"'):
+    with pytest.raises(ParameterError, match=r"l0_on='acts'.*\"f\" or \"pre\""):
         JumpReLU(l0_on="acts")  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ def test_activations_describe_themselves_in_json(activation: Activation) -> None
 
 @pytest.mark.parametrize("scale", [None, 4.0])
 def test_reconstruction_is_that_of_training(scale: float | None, tmp_path: Path) -> None:
-    """Normalised or not: what is saved after folding reconstructs raw activations as in training."""
+    """Normalised or not: saved after folding, it reconstructs raw activations as in training."""
     source = TOY if scale is None else Scaled(TOY, scale)
     sae, factor = SAE(8, 6, BatchTopK(2)), scale or 1.0
     train(sae, source, TrainConfig(n_steps=20, n_batch=16, lr=1e-2))
@@ -88,7 +88,9 @@ def test_an_sae_may_be_saved_while_it_trains(tmp_path: Path) -> None:
 def test_an_existing_folder_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     first, second = trained(TopK(2)), trained(TopK(3))
     save_sae(first, tmp_path / "sae")
-    with pytest.raises(ParameterError, match="sae: exists. Pass overwrite=True or another folder"):
+    with pytest.raises(
+        ParameterError, match=r"sae: exists\. Pass overwrite=True or another folder"
+    ):
         save_sae(second, tmp_path / "sae")
     assert load_sae(tmp_path / "sae").activation == TopK(2)
     save_sae(second, tmp_path / "sae", overwrite=True)

@@ -116,7 +116,7 @@ def test_c_dec_is_the_mean_over_pairs(seed: int, h: int) -> None:
 @few
 @given(st.lists(st.floats(-0.9, 0.9), min_size=2, max_size=5))
 def test_theorem_2_one_shared_direction(gammas: list[float]) -> None:
-    """W_i = sqrt(1 - g_i^2) f_i + g_i u: c_dec is the mean of |g_i g_j|  (Sparse but Wrong, A.6)."""
+    """W_i = sqrt(1 - g_i^2) f_i + g_i u: c_dec is the mean of |g_i g_j|  (paper, A.6)."""
     h, gamma = len(gammas), torch.tensor(gammas, dtype=torch.float64)
     basis = rotation(1, h + 1)
     W = (1 - gamma**2).sqrt().unsqueeze(1) * basis[:h] + gamma.unsqueeze(1) * basis[h]

