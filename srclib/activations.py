@@ -111,7 +111,8 @@ class JumpReLU:
 Activation = ReLU | TopK | BatchTopK | JumpReLU
 
 
-def _kernel(values: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+def kernel(values: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
+    """1 where a value is within half a bandwidth of its threshold, else 0."""
     return ((values - theta).abs() < bandwidth / 2).to(values.dtype)
 
 
@@ -126,7 +127,7 @@ class _Jump(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (grad,) = grad_outputs
         pre, theta = ctx.saved_tensors
-        jump = grad * (theta / ctx.bandwidth) * _kernel(pre, theta, ctx.bandwidth)
+        jump = grad * (theta / ctx.bandwidth) * kernel(pre, theta, ctx.bandwidth)
         grad_pre = grad * (pre > theta)
         return grad_pre + jump if ctx.through else grad_pre, -jump.sum(0), None, None
 
@@ -142,5 +143,5 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
         (grad,) = grad_outputs
         values, theta = ctx.saved_tensors
-        kernel = _kernel(values, theta, ctx.bandwidth) / ctx.bandwidth
+        kernel = kernel(values, theta, ctx.bandwidth) / ctx.bandwidth
         return None, -grad * kernel.mean(0), None

@@ -7,6 +7,7 @@ always explicit.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, TopK
-from .gradients import auxk_support, reconstruction_gradients
+from .gradients import auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
 
 
@@ -85,30 +86,46 @@ class AuxK(_Addable):
 
 
 @dataclass(frozen=True)
-class L1(_Addable):
-    """coefficient * mean_b sum_i acts_i ||W_dec_i||, warmed up linearly over `warmup` steps."""
+class _ScaledPenalty(_Addable, ABC):
+    """coefficient * mean_b sum_i f(u_i) with u = acts ||W_dec||, warmed up over `warmup` steps."""
 
     coefficient: float
     warmup: int = 0
-    name = "l1"
+
+    @abstractmethod
+    def f(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The function and its derivative, elementwise."""
+
+    def phi(self, u: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        value, slope = self.f(u)
+        now = self.coefficient * (min(1.0, step / self.warmup) if self.warmup else 1.0)
+        return now * value, now * slope
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
-        size = (out.acts * sae.W_dec.norm(dim=1)).sum(dim=1).mean()
-        return self.coefficient * _warm(context.step, self.warmup) * size
+        value, _ = self.phi(out.acts * sae.W_dec.norm(dim=1), context.step)
+        return value.sum(dim=1).mean()
 
 
 @dataclass(frozen=True)
-class TanhSparsity(_Addable):
+class L1(_ScaledPenalty):
+    """coefficient * mean_b sum_i acts_i ||W_dec_i||."""
+
+    name = "l1"
+
+    def f(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return u, torch.ones_like(u)
+
+
+@dataclass(frozen=True)
+class TanhSparsity(_ScaledPenalty):
     """coefficient * mean_b sum_i tanh(c |acts_i| ||W_dec_i||)  (Sparse but Wrong, A.1; c = 4)."""
 
-    coefficient: float
-    warmup: int = 0
     c: float = 4.0
     name = "tanh"
 
-    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
-        size = torch.tanh(self.c * out.acts.abs() * sae.W_dec.norm(dim=1)).sum(dim=1).mean()
-        return self.coefficient * _warm(context.step, self.warmup) * size
+    def f(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        t = torch.tanh(self.c * u.abs())
+        return t, self.c * (1 - t.square()) * u.sign()
 
 
 def default(sae: SAE) -> Objective:
@@ -123,20 +140,19 @@ def backward(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Overwrite the gradients of `sae`; return the named terms (scalars) and the acts, detached.
 
-    Every parameter must have a `.grad` already. The reconstruction of a gated activation has a
-    closed form; everything else goes through autograd. Which of the two ran changes the result
+    Every parameter must have a `.grad` already. Reconstruction, AuxK and sparsity penalties have
+    a closed form; everything else goes through autograd. Which of the two ran changes the result
     by rounding only.
     """
     terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
-    if sae.theta is None and {type(t) for t in terms} <= {SquaredError, AuxK}:
-        aux = sum(t.coefficient for t in terms if isinstance(t, AuxK))
-        return reconstruction_gradients(sae, x, context.dead, aux)
+    errors = [t for t in terms if isinstance(t, SquaredError)]
+    penalties = [t for t in terms if isinstance(t, _ScaledPenalty)]
+    auxiliary = [t for t in terms if isinstance(t, AuxK)]
+    if len(errors) == 1 and len(errors + penalties + auxiliary) == len(terms):
+        aux = sum(t.coefficient for t in auxiliary)
+        return closed_form_gradients(sae, x, context.step, penalties, context.dead, aux)
     out = sae(x)
     losses = {term.name: term(sae, x, out, context) for term in terms}
     sae.zero_grad(set_to_none=False)
     torch.stack(list(losses.values())).sum().backward()
     return {name: loss.detach() for name, loss in losses.items()}, out.acts.detach()
-
-
-def _warm(step: int, warmup: int) -> float:
-    return min(1.0, step / warmup) if warmup else 1.0
