@@ -23,7 +23,7 @@ from srclib.sae import SAE
 from srclib.sources import Source
 from srclib.sources.toy import ToyFeatures, random_correlation
 from srclib.state import Flat, Member, TrainState
-from srclib.train import TrainConfig, _update
+from srclib.trainer import TrainConfig, _update
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
 N_STEPS = 14_649  # of the paper; a schedule's length, not what is run here

@@ -16,9 +16,9 @@ _HOME = {
     "TopK": "activations",
     "BatchTopK": "activations",
     "JumpReLU": "activations",
-    "train": "train",
-    "TrainConfig": "train",
-    "TrainResult": "train",
+    "train": "trainer",
+    "TrainConfig": "config",
+    "TrainResult": "trainer",
     "Job": "runs",
     "train_all": "runs",
     "save_sae": "checkpoint",
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from .checkpoint import load_sae as load_sae
     from .checkpoint import save_sae as save_sae
     from .claims import ledger as ledger
+    from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
     from .params import parameters as parameters
     from .runs import Job as Job
     from .runs import train_all as train_all
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
-    from .train import TrainConfig as TrainConfig
-    from .train import TrainResult as TrainResult
-    from .train import train as train
+    from .trainer import TrainResult as TrainResult
+    from .trainer import train as train
 
 
 def __getattr__(name: str) -> Any:

@@ -68,6 +68,10 @@ class BatchTopK:
         return n
 
     def support(self, scores: Tensor) -> Tensor:
+        return self.select(scores)[0]
+
+    def select(self, scores: Tensor) -> tuple[Tensor, float]:
+        """The support, and the smallest score that is kept."""
         return keep_largest(scores, self.n_kept(scores.numel() // scores.shape[-1]))
 
 
@@ -143,5 +147,5 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
         (grad,) = grad_outputs
         values, theta = ctx.saved_tensors
-        kernel = kernel(values, theta, ctx.bandwidth) / ctx.bandwidth
-        return None, -grad * kernel.mean(0), None
+        near = kernel(values, theta, ctx.bandwidth) / ctx.bandwidth
+        return None, -grad * near.mean(0), None

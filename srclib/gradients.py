@@ -16,13 +16,24 @@ sizes. The tests hold all of it against autograd.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .activations import JumpReLU, kernel
 from .sae import SAE
+
+
+class Pass(NamedTuple):
+    """What one forward and backward pass leaves behind besides the gradients."""
+
+    losses: dict[str, Tensor]
+    """the terms of the objective by name, scalars"""
+    acts: Tensor
+    """[batch, d_sae]"""
+    smallest_kept: float | None
+    """the smallest score that BatchTopK kept, infinite where it kept none; None otherwise"""
 
 
 class Penalty(Protocol):
@@ -44,11 +55,10 @@ def closed_form_gradients(
     penalties: Sequence[Penalty] = (),
     dead: Tensor | None = None,
     aux: float = 0.0,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> Pass:
     """Overwrite every `.grad` of the SAE, which must exist, for the batch x [batch, d_in].
 
     dead: bool [d_sae]; these latents also get the gradient of AuxK with coefficient `aux`.
-    Returns the losses by name (scalars) and the acts [batch, d_sae].
     """
     dW_enc, db_enc = sae.W_enc.grad, sae.b_enc.grad
     dW_dec, db_dec = sae.W_dec.grad, sae.b_dec.grad
@@ -57,7 +67,7 @@ def closed_form_gradients(
 
     centred = sae.centred(x)
     pre_acts = torch.addmm(sae.b_enc, centred, sae.W_enc)
-    gate = sae.support(pre_acts)
+    gate, smallest_kept = sae.select(pre_acts)
     acts = pre_acts * gate
     residual = sae.decode(acts).sub_(x)  # [batch, d_in]
     losses = {"mse": torch.dot(residual.flatten(), residual.flatten()) / len(x)}
@@ -77,11 +87,11 @@ def closed_form_gradients(
     torch.sum(G, 0, out=db_dec)
     if sae.subtract_b_dec:
         db_dec.addmv_(sae.W_enc, db_enc, alpha=-1)
-    return losses, acts
+    return Pass(losses, acts, smallest_kept)
 
 
 def _add_penalty(sae: SAE, acts: Tensor, penalty: Penalty, step: int, A: Tensor) -> Tensor:
-    """Add to A and dW_dec: d phi / d acts_i = phi' ||W_i||, d phi / d W_i = phi' acts_i W_i / ||W_i||."""
+    """Add to A and dW_dec: phi' ||W_i|| for acts_i, phi' acts_i W_i / ||W_i|| for row i."""
     assert sae.W_dec.grad is not None
     norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
     value, slope = penalty.phi(acts * norms, step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,19 +23,21 @@ def kth_largest(values: Tensor, n: int) -> float:
     return float(np.partition(array, array.size - n)[array.size - n])
 
 
-def keep_largest(scores: Tensor, n: int) -> Tensor:
-    """A float mask: 1 at the n largest entries of the whole tensor that are positive, else 0.
+def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
+    """A float mask, 1 at the n largest entries that are positive, and the smallest entry kept.
 
-    Equal entries at the boundary are kept in index order, so at most n survive. Masks are
-    floats because comparisons and boolean products cost several times more on CPU.
+    Equal entries at the boundary are kept in index order, so at most n survive. The smallest is
+    infinite where nothing is positive. Masks are floats because comparisons and boolean products
+    cost several times more on CPU.
     """
-    if n >= scores.numel():
-        return torch.threshold(scores, 0.0, 0.0).sign()
-    smallest = kth_largest(scores, n)
-    below = float(np.nextafter(np.float32(smallest), np.float32(-np.inf)))
-    mask = torch.threshold(scores, max(below, 0.0), 0.0).sign()
-    surplus = int(mask.sum()) - n if smallest > 0 else 0
+    nth = kth_largest(scores, n) if n < scores.numel() else 0.0
+    if nth <= 0:  # all positive entries survive
+        smallest = float(torch.threshold(scores, 0.0, math.inf).min())
+        return torch.threshold(scores, 0.0, 0.0).sign(), smallest
+    below = float(np.nextafter(np.float32(nth), np.float32(0)))
+    mask = torch.threshold(scores, below, 0.0).sign()
+    surplus = int(mask.sum()) - n
     if surplus > 0:
-        ties = (scores == smallest).flatten().nonzero().flatten()
+        ties = (scores == nth).flatten().nonzero().flatten()
         mask.view(-1)[ties[-surplus:]] = 0.0
-    return mask
+    return mask, nth

@@ -7,6 +7,7 @@ always explicit.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, TopK
-from .gradients import auxk_support, closed_form_gradients
+from .gradients import Pass, auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
 
 
@@ -135,14 +136,11 @@ def default(sae: SAE) -> Objective:
     return Objective((SquaredError(),))
 
 
-def backward(
-    objective: Objective, sae: SAE, x: Tensor, context: Context
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Overwrite the gradients of `sae`; return the named terms (scalars) and the acts, detached.
+def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pass:
+    """Overwrite the gradients of `sae`, every one of which must exist already.
 
-    Every parameter must have a `.grad` already. Reconstruction, AuxK and sparsity penalties have
-    a closed form; everything else goes through autograd. Which of the two ran changes the result
-    by rounding only.
+    Reconstruction, AuxK and sparsity penalties have a closed form; everything else goes through
+    autograd. Which of the two ran changes the result by rounding only.
     """
     terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
     errors = [t for t in terms if isinstance(t, SquaredError)]
@@ -155,4 +153,9 @@ def backward(
     losses = {term.name: term(sae, x, out, context) for term in terms}
     sae.zero_grad(set_to_none=False)
     torch.stack(list(losses.values())).sum().backward()
-    return {name: loss.detach() for name, loss in losses.items()}, out.acts.detach()
+    acts = out.acts.detach()
+    smallest_kept = None
+    if isinstance(sae.activation, BatchTopK):
+        scores = sae.scores(acts).detach()
+        smallest_kept = float(torch.threshold(scores, 0.0, math.inf).min())
+    return Pass({name: loss.detach() for name, loss in losses.items()}, acts, smallest_kept)

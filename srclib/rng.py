@@ -9,8 +9,11 @@ the suite, so drawing an evaluation batch cannot move the training data.
 from __future__ import annotations
 
 import hashlib
+import math
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import ParameterError, message
 
@@ -26,3 +29,17 @@ def derive(seed: int, *names: str | int) -> int:
 def stream(seed: int, *names: str | int) -> torch.Generator:
     """A CPU generator of its own for `names` under `seed`."""
     return torch.Generator().manual_seed(derive(seed, *names))
+
+
+def normals(seed: int, *names: str | int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers, float32, from the stream of `names` under `seed`.
+
+    Random bits (SFC64) as signed integers, scaled into (-1, 1), through the inverse error
+    function: nearly twice as fast as `torch.randn`, whose Mersenne twister is scalar. The
+    largest number possible is 5.4.
+    """
+    n = math.prod(shape)
+    bits = np.random.SFC64(derive(seed, *names)).random_raw(-(-n // 2)).view(np.int32)[:n]
+    inside = 2.0**-31 * (1 - 2.0**-23)  # never exactly 1, where erfinv is infinite
+    u = torch.from_numpy(bits).to(torch.float32).mul_(inside)
+    return u.erfinv_().mul_(math.sqrt(2)).view(shape)

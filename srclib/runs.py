@@ -25,9 +25,10 @@ import torch
 from tqdm import tqdm
 
 from . import checkpoint, fingerprint, store
+from .config import TrainConfig
 from .sae import SAE
 from .sources import Source
-from .train import TrainConfig, TrainResult, train
+from .trainer import TrainResult, train
 
 if TYPE_CHECKING:
     from .control import Control
@@ -82,7 +83,7 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
 def keys(job: Job) -> list[str]:
     """The content key of each SAE's run."""
     cfg = {k: v for k, v in asdict(job.cfg).items() if not k.startswith("checkpoint")}
-    modules = {"srclib.train", type(job.source).__module__}
+    modules = {"srclib.trainer", type(job.source).__module__}
     modules |= {type(c).__module__ for c in _each(job.control, job) if c is not None}
     code = fingerprint.modules_hash(fingerprint.closure(*modules))
     shared = [cfg, job.source.identity, code, fingerprint.versions()]

@@ -115,15 +115,24 @@ class SAE(nn.Module):
         return pre_acts * torch.linalg.vector_norm(self.W_dec, dim=1)
 
     @torch.no_grad()
-    def support(self, pre_acts: Tensor) -> Tensor:
-        """Float mask [batch, d_sae]: 1 where a latent is active. Carries no gradient."""
+    def select(self, pre_acts: Tensor) -> tuple[Tensor, float | None]:
+        """Float mask [batch, d_sae], 1 where a latent is active; carries no gradient.
+
+        With it the smallest score kept, where BatchTopK selects over the batch; else None.
+        """
         if self.theta is not None:
-            return (pre_acts > self.jump_threshold()).to(pre_acts.dtype)
+            return (pre_acts > self.jump_threshold()).to(pre_acts.dtype), None
         assert not isinstance(self.activation, JumpReLU)
         scores = self.scores(pre_acts)
-        if isinstance(self.activation, BatchTopK) and not self.training:
-            return ((scores > self.threshold) & (scores > 0)).to(scores.dtype)
-        return self.activation.support(scores)
+        if not isinstance(self.activation, BatchTopK):
+            return self.activation.support(scores), None
+        if self.training:
+            return self.activation.select(scores)
+        return ((scores > self.threshold) & (scores > 0)).to(scores.dtype), None
+
+    def support(self, pre_acts: Tensor) -> Tensor:
+        """The mask of `select` alone."""
+        return self.select(pre_acts)[0]
 
     def jump_threshold(self) -> Tensor:
         """[d_sae], the thresholds of a JumpReLU SAE, positive when trained as logarithms."""

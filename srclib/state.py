@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from . import checkpoint, store
+from .config import TrainConfig
 from .errors import CheckpointError
+from .gradients import Pass
 from .objectives import Objective
 from .sae import SAE
 from .sources import Source
 
 if TYPE_CHECKING:
     from .control import Control
-    from .train import TrainConfig
 
 WATCHING = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "checkpoint_dir")
 
@@ -36,10 +38,8 @@ class Member:
     ema: float = 0.0
     """moving average (float64) of the smallest kept score, still with its start at zero"""
     ema_steps: int = 0
-    losses: dict[str, Tensor] = field(default_factory=dict)
-    """the terms of the newest step"""
-    acts: Tensor = field(default_factory=lambda: torch.zeros(1, 1))
-    """[batch, d_sae] of the newest step"""
+    newest: Pass = field(init=False)
+    """what the newest step left behind"""
 
     def __post_init__(self) -> None:
         self.silent = torch.zeros(self.sae.d_sae, device=self.sae.W_dec.device)
@@ -78,13 +78,46 @@ class Flat:
             p.grad = None
 
 
+class Adam:
+    """Adam on the flat vector, through torch's functional form: its moments are plain tensors."""
+
+    def __init__(self, flat: Flat, betas: tuple[float, float]) -> None:
+        self.flat, self.betas = flat, betas
+        self.moments = {
+            "exp_avg": torch.zeros_like(flat.vector),
+            "exp_avg_sq": torch.zeros_like(flat.vector),
+            "step": torch.zeros((), device=flat.vector.device),
+        }
+
+    def update(self, lr: float) -> None:
+        """One step with the gradients that stand in the flat vector's `.grad`."""
+        assert self.flat.vector.grad is not None
+        first, second, step = self.moments.values()
+        adam(
+            [self.flat.vector.data],
+            [self.flat.vector.grad],
+            [first],
+            [second],
+            [],
+            [step],
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
 @dataclass
 class TrainState:
-    """All members, their common optimizer, the number of updates made, the history so far."""
+    """All members, their common Adam, the number of updates made, the history so far."""
 
     members: list[Member]
     flat: Flat
-    optimizer: torch.optim.Adam
+    adam: Adam
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -127,8 +160,7 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
                 "control": member.control.state() if member.control else None,
             }
         )
-    for name, tensor in state.optimizer.state[state.flat.vector].items():
-        tensors[f"adam.{name}"] = tensor
+    tensors |= {f"adam.{name}": tensor for name, tensor in state.adam.moments.items()}
     meta = {
         "step": state.step,
         "run": run_identity(state.members, source, cfg),
@@ -164,7 +196,6 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
         member.ema, member.ema_steps = saved["ema"], saved["ema_steps"]
         if member.control is not None:
             member.control.load(saved["control"])
-    moments = {name: tensors[f"adam.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
+    for name, tensor in state.adam.moments.items():
+        tensor.copy_(tensors[f"adam.{name}"])
     state.step, state.history = meta["step"], meta["history"]

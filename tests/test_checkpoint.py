@@ -20,7 +20,7 @@ from srclib.errors import CheckpointError, ParameterError
 from srclib.sae import SAE
 from srclib.sources.tensor import Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig, train
+from srclib.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)
 ACTIVATIONS: list[Activation] = [

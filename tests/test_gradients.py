@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srclib import metrics
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
-from srclib.gradients import auxk_support, reconstruction_gradients
+from srclib.gradients import auxk_support, closed_form_gradients
 from srclib.init import start_from
 from srclib.objectives import AuxK, Context, SquaredError
 from srclib.sae import SAE
@@ -71,7 +71,7 @@ def test_closed_form_is_autograd(
     activation: Activation, select_by: str, subtract: bool, dead: list[int] | None
 ) -> None:
     sae, x = make(activation, select_by=select_by, subtract_b_dec=subtract), draw(0, 17, D_IN)
-    losses, acts = reconstruction_gradients(sae, x, mask(dead), aux=0.7)
+    losses, acts = closed_form_gradients(sae, x, dead=mask(dead), aux=0.7)[:2]
     closed = gradients(sae)
 
     sae.zero_grad()
@@ -92,7 +92,7 @@ def test_dead_latents_without_a_coefficient_have_no_say() -> None:
     found = []
     for dead, aux in ((None, 0.0), (mask([1, 2]), 0.0), (None, 1.0)):
         sae = make(TopK(2))
-        losses, _ = reconstruction_gradients(sae, x, dead, aux)
+        losses, _ = closed_form_gradients(sae, x, dead=dead, aux=aux)[:2]
         assert losses.keys() == {"mse"}
         found.append(gradients(sae))
     for other in found[1:]:
@@ -103,7 +103,7 @@ def test_batch_and_weights_are_left_alone() -> None:
     sae, x = make(BatchTopK(2), subtract_b_dec=False), draw(0, 17, D_IN)
     before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
     copy = x.clone()
-    reconstruction_gradients(sae, x, mask([0, 3]), 1.0)
+    closed_form_gradients(sae, x, dead=mask([0, 3]), aux=1.0)
     assert torch.equal(x, copy)
     assert all(torch.equal(before[name], tensor) for name, tensor in sae.state_dict().items())
 
@@ -162,7 +162,7 @@ class NumpyLoss:
 @pytest.mark.parametrize("dead", [[2, 5], [0, 2, 4, 5, 8]], ids=["few dead", "many dead"])
 def test_closed_form_is_the_derivative_of_an_independent_loss(dead: list[int]) -> None:
     sae, x = make(TopK(3)), draw(0, 4, D_IN)
-    losses, _ = reconstruction_gradients(sae, x, mask(dead), aux=1.0)
+    losses, _ = closed_form_gradients(sae, x, dead=mask(dead), aux=1.0)[:2]
     independent = NumpyLoss(sae, x, dead, k=3)
     assert float(sum(losses.values())) == pytest.approx(independent(independent.start), rel=1e-5)
     assert_same(gradients(sae), independent.gradient())
@@ -194,7 +194,7 @@ def gradient_at_truth(rho: float) -> tuple[Tensor, Tensor]:
         sae.b_dec.copy_((x - h @ toy.features).mean(dim=0))
     for parameter in sae.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    reconstruction_gradients(sae, x)
+    closed_form_gradients(sae, x)
     assert sae.W_dec.grad is not None
     e = (h - codes).double()
     covariance = (e - e.mean(0)).T @ (h.double() - h.double().mean(0)) / len(x)

@@ -79,11 +79,11 @@ def running(tree: ast.AST) -> Iterator[ast.AST]:
 
 def test_the_walk_sees_imports_of_every_form() -> None:
     """The layering test is worth as much as this list is long."""
-    assert "srclib.objectives" in imported("srclib.train")  # from . import objectives
-    assert "srclib.sae" in imported("srclib.train")  # from .sae import SAE
+    assert "srclib.objectives" in imported("srclib.trainer")  # from . import objectives
+    assert "srclib.sae" in imported("srclib.trainer")  # from .sae import SAE
     assert "srclib.driver.execute" in imported("srclib.driver.cli")  # inside a function
     assert "srclib.errors" in imported("srclib.sources.toy")  # from ..errors import message
-    assert "srclib.control" not in imported("srclib.train")  # for the type checker only
+    assert "srclib.control" not in imported("srclib.trainer")  # for the type checker only
 
 
 @pytest.mark.parametrize("name", srclib.__all__)
@@ -128,7 +128,7 @@ HEAVY = {
     "matplotlib",
     "papermill",
 }
-USED = ["srclib.train", "srclib.runs", "srclib.metrics", "srclib.control", "srclib.checkpoint"]
+USED = ["srclib.trainer", "srclib.runs", "srclib.metrics", "srclib.control", "srclib.checkpoint"]
 
 
 def loaded_after(*imports: str) -> set[str]:

@@ -17,7 +17,7 @@ from srclib.errors import CheckpointError
 from srclib.objectives import SquaredError
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig, train
+from srclib.trainer import TrainConfig, train
 
 
 class Stopping(Watched):

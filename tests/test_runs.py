@@ -25,7 +25,7 @@ from srclib.runs import Job, keys, train_all
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig, train
+from srclib.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)
 CFG = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
@@ -263,7 +263,7 @@ from srclib import runs, store
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig
+from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":
     assert store.root() == Path(sys.argv[1]), "the copy is used, not the checkout"

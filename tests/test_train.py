@@ -18,7 +18,7 @@ from srclib.init import start_from
 from srclib.objectives import L1, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.train import evaluation, train
+from srclib.trainer import evaluation, train
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)

@@ -16,7 +16,7 @@ from srclib.activations import Activation, BatchTopK, ReLU, TopK
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
-from srclib.train import memory_needed, train
+from srclib.trainer import memory_needed, train
 
 
 class Spoiled(Watched):

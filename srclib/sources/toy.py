@@ -72,8 +72,8 @@ class ToyFeatures:
 
     def codes(self, step: int, n_batch: int) -> Tensor:
         """The true coefficients [n_batch, n_features] of `batch(step, n_batch)`."""
-        generator = rng.stream(self.seed, "toy", "batch", step)
-        z, eps = torch.randn(2, n_batch, len(self.features), generator=generator)
+        shape = (2, n_batch, len(self.features))
+        z, eps = rng.normals(self.seed, "toy", "batch", step, shape=shape)
         cut = self._minus_cut
         z = z + cut if self._mix is None else torch.addmm(cut, z, self._mix)
         fires = z.sign_().relu_()

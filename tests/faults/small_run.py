@@ -13,7 +13,7 @@ from srclib.activations import BatchTopK, TopK
 from srclib.control import AutoL0, KSchedule, Trace
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig, TrainResult, train
+from srclib.trainer import TrainConfig, TrainResult, train
 
 N_STEPS = 40
 DISK = ("replace", "fsync", "unlink", "rmdir", "chmod")  # what `srclib.store` changes it with

@@ -20,7 +20,7 @@ import torch
 from small_run import N_STEPS, run, run_or_die
 
 from srclib import checkpoint, runs
-from srclib.train import TrainResult
+from srclib.trainer import TrainResult
 
 pytestmark = pytest.mark.faults
 ROUNDS = int(os.environ.get("SUITE_FAULT_ROUNDS", "10"))
@@ -138,7 +138,7 @@ from srclib import runs
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.train import TrainConfig
+from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":
     runs.WORTH_A_PROCESS = 0

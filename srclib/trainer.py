@@ -10,22 +10,21 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
 from .activations import BatchTopK
+from .config import TrainConfig
 from .errors import DataError, ParameterError, SuiteError, message
 from .objectives import Context, Objective, Term
 from .sae import SAE
 from .sources import Source
-from .state import Flat, Member, TrainState, load_state, save_state
+from .state import Adam, Flat, Member, TrainState, load_state, save_state
 
 if TYPE_CHECKING:
     from .control import Control
@@ -33,63 +32,6 @@ if TYPE_CHECKING:
 Observer = Callable[[dict[str, Any]], None]
 THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
 SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads other batches
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train. Defaults are those of the Sparse but Wrong toys where these give one."""
-
-    n_steps: int
-    """updates"""
-    n_batch: int
-    """inputs per update"""
-    lr: float
-    """Adam's learning rate at its highest"""
-    seed: int = 0
-    """which part of the source's stream is read: another seed, other batches"""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's moment decays"""
-    clip: float = 1.0
-    """largest total gradient norm of one SAE; math.inf switches clipping off"""
-    lr_warmup: int = 0
-    """steps of linear warm-up from 0"""
-    lr_decay: int = 0
-    """steps of linear decay to 0 at the end"""
-    unit_decoder: bool = False
-    """keep decoder rows at norm 1: drop the parallel gradient, renormalise after each update"""
-    dead_window: int = 1000
-    """a latent silent for more steps than this is dead (AuxK revives it)"""
-    log_every: int = 100
-    """steps between history records; 0: never"""
-    eval_every: int = 0
-    """steps between evaluations on held-out batches, in `eval()` mode; 0: never"""
-    eval_batches: int = 4
-    """batches per evaluation"""
-    checkpoint_every: int = 0
-    """steps between checkpoints; 0: never"""
-    checkpoint_dir: str | Path | None = None
-    """where checkpoints go; overwritten unless `resume_from` names it"""
-
-    def __post_init__(self) -> None:
-        _whole(self, 1, "n_steps", "n_batch", "dead_window", "eval_batches")
-        _whole(self, 0, "seed", "lr_warmup", "lr_decay", "log_every", "eval_every")
-        _whole(self, 0, "checkpoint_every")
-        for name, value in (("lr", self.lr), ("clip", self.clip)):
-            if isinstance(value, bool) or math.isnan(value) or value <= 0 or self.lr == math.inf:
-                raise ParameterError(message(name, value, "a finite number > 0", "Try 3e-4."))
-        if self.lr_warmup + self.lr_decay > self.n_steps:
-            seen = self.lr_warmup + self.lr_decay
-            fix = "Shorten warm-up or decay."
-            raise ParameterError(message("lr_warmup + lr_decay", seen, "<= n_steps", fix))
-        if self.checkpoint_every and self.checkpoint_dir is None:
-            fix = "Name a folder."
-            raise ParameterError(message("checkpoint_dir", None, "a folder", fix))
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of update `step` (0-based)."""
-        rise = min(1.0, step / self.lr_warmup) if self.lr_warmup else 1.0
-        fall = min(1.0, (self.n_steps - step) / self.lr_decay) if self.lr_decay else 1.0
-        return self.lr * rise * fall
 
 
 class TrainResult(NamedTuple):
@@ -134,8 +76,7 @@ def train(
         for s, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
     ]
     flat = Flat(saes)
-    adam = torch.optim.Adam([flat.vector], lr=cfg.lr, betas=cfg.betas, fused=True)
-    state = TrainState(members, flat, adam)
+    state = TrainState(members, flat, Adam(flat, cfg.betas))
     try:
         if resume_from is not None:
             load_state(state, Path(resume_from), source, cfg)
@@ -161,7 +102,7 @@ def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> N
             member.control.before_step(step, sae, x)
         dead = member.silent > cfg.dead_window
         context = Context(step, dead if bool(dead.any()) else None)
-        member.losses, member.acts = objectives.backward(member.objective, sae, x, context)
+        member.newest = objectives.backward(member.objective, sae, x, context)
         if cfg.unit_decoder:
             _drop_parallel(sae.W_dec)
         norm = float(torch.linalg.vector_norm(gradient))
@@ -170,8 +111,7 @@ def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> N
         if norm > cfg.clip:
             gradient *= cfg.clip / norm
         _count(member)
-    state.optimizer.param_groups[0]["lr"] = cfg.lr_at(step)
-    state.optimizer.step()
+    state.adam.update(cfg.lr_at(step))
     if cfg.unit_decoder:
         for member in state.members:
             W = member.sae.W_dec.data
@@ -182,18 +122,16 @@ def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> N
 @torch.no_grad()
 def _count(member: Member) -> None:
     """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
-    fired = member.acts.sum(dim=0).sign_().abs_()
+    _, acts, smallest = member.newest
+    fired = acts.sum(dim=0).sign_().abs_()
     member.silent = (member.silent + 1).mul_(1 - fired)
-    if isinstance(member.sae.activation, BatchTopK):
-        kept = F.threshold(member.sae.scores(member.acts), 0.0, math.inf)
-        smallest = float(kept.min())
-        if math.isfinite(smallest):
-            member.ema += THRESHOLD_EMA * (smallest - member.ema)
-            member.ema_steps += 1
-            # Paper: the average starts at 0; here: that start is divided out, as in Adam,
-            # because a short run would otherwise end with a threshold that is too low.
-            memory = (1 - THRESHOLD_EMA) ** member.ema_steps
-            member.sae.threshold.fill_(member.ema / (1 - memory))
+    if smallest is not None and math.isfinite(smallest):
+        member.ema += THRESHOLD_EMA * (smallest - member.ema)
+        member.ema_steps += 1
+        # Paper: the average starts at 0; here: that start is divided out, as in Adam,
+        # because a short run would otherwise end with a threshold that is too low.
+        memory = (1 - THRESHOLD_EMA) ** member.ema_steps
+        member.sae.threshold.fill_(member.ema / (1 - memory))
 
 
 def _record(state: TrainState, source: Source, cfg: TrainConfig, observe: Observer | None) -> None:
@@ -201,8 +139,9 @@ def _record(state: TrainState, source: Source, cfg: TrainConfig, observe: Observ
     evaluate = cfg.eval_every and _due(state.step, cfg.eval_every, cfg.n_steps)
     for index, member in enumerate(state.members):
         record: dict[str, Any] = {"step": state.step, "sae": index}
-        record |= {name: float(loss) for name, loss in member.losses.items()}
-        record["l0"] = float((member.acts > 0).sum() / len(member.acts))
+        record |= {name: float(loss) for name, loss in member.newest.losses.items()}
+        acts = member.newest.acts
+        record["l0"] = float((acts > 0).sum() / len(acts))
         record["dead"] = int((member.silent > cfg.dead_window).sum())
         record["k"] = getattr(member.sae.activation, "k", None)
         if evaluate:
@@ -299,10 +238,3 @@ def _as_objective(value: Objective | Term | None) -> Objective | None:
 def _due(step: int, every: int, n_steps: int) -> bool:
     """At every multiple, and at the end."""
     return bool(every) and (step % every == 0 or step == n_steps)
-
-
-def _whole(cfg: TrainConfig, low: int, *names: str) -> None:
-    for name in names:
-        value = getattr(cfg, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))

@@ -1,0 +1,73 @@
+"""How to train: one frozen value object, refused at once where it makes no sense."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ParameterError, message
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Defaults are those of the Sparse but Wrong toys where these give one."""
+
+    n_steps: int
+    """updates"""
+    n_batch: int
+    """inputs per update"""
+    lr: float
+    """Adam's learning rate at its highest"""
+    seed: int = 0
+    """which part of the source's stream is read: another seed, other batches"""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's moment decays"""
+    clip: float = 1.0
+    """largest total gradient norm of one SAE; math.inf switches clipping off"""
+    lr_warmup: int = 0
+    """steps of linear warm-up from 0"""
+    lr_decay: int = 0
+    """steps of linear decay to 0 at the end"""
+    unit_decoder: bool = False
+    """keep decoder rows at norm 1: drop the parallel gradient, renormalise after each update"""
+    dead_window: int = 1000
+    """a latent silent for more steps than this is dead (AuxK revives it)"""
+    log_every: int = 100
+    """steps between history records; 0: never"""
+    eval_every: int = 0
+    """steps between evaluations on held-out batches, in `eval()` mode; 0: never"""
+    eval_batches: int = 4
+    """batches per evaluation"""
+    checkpoint_every: int = 0
+    """steps between checkpoints; 0: never"""
+    checkpoint_dir: str | Path | None = None
+    """where checkpoints go; overwritten unless `resume_from` names it"""
+
+    def __post_init__(self) -> None:
+        _whole(self, 1, "n_steps", "n_batch", "dead_window", "eval_batches")
+        _whole(self, 0, "seed", "lr_warmup", "lr_decay", "log_every", "eval_every")
+        _whole(self, 0, "checkpoint_every")
+        for name, value in (("lr", self.lr), ("clip", self.clip)):
+            if isinstance(value, bool) or math.isnan(value) or value <= 0 or self.lr == math.inf:
+                raise ParameterError(message(name, value, "a finite number > 0", "Try 3e-4."))
+        if self.lr_warmup + self.lr_decay > self.n_steps:
+            seen = self.lr_warmup + self.lr_decay
+            fix = "Shorten warm-up or decay."
+            raise ParameterError(message("lr_warmup + lr_decay", seen, "<= n_steps", fix))
+        if self.checkpoint_every and self.checkpoint_dir is None:
+            fix = "Name a folder."
+            raise ParameterError(message("checkpoint_dir", None, "a folder", fix))
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of update `step` (0-based)."""
+        rise = min(1.0, step / self.lr_warmup) if self.lr_warmup else 1.0
+        fall = min(1.0, (self.n_steps - step) / self.lr_decay) if self.lr_decay else 1.0
+        return self.lr * rise * fall
+
+
+def _whole(cfg: TrainConfig, low: int, *names: str) -> None:
+    for name in names:
+        value = getattr(cfg, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))
