@@ -19,11 +19,12 @@ from torch import Tensor
 
 from srclib import objectives
 from srclib.activations import BatchTopK
+from srclib.config import TrainConfig
 from srclib.sae import SAE
 from srclib.sources import Source
 from srclib.sources.toy import ToyFeatures, random_correlation
-from srclib.state import Flat, Member, TrainState
-from srclib.trainer import TrainConfig, _update
+from srclib.state import Adam, Flat, Member, TrainState
+from srclib.trainer import _update
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
 N_STEPS = 14_649  # of the paper; a schedule's length, not what is run here
@@ -76,9 +77,8 @@ class Srclib:
     def __init__(self, source: Source, ks: Sequence[float]) -> None:
         saes = [_sae(k) for k in ks]
         flat = Flat(saes)
-        adam = torch.optim.Adam([flat.vector], lr=LR, fused=True)
         members = [Member(sae, objectives.default(sae), None) for sae in saes]
-        self.state = TrainState(members, flat, adam)
+        self.state = TrainState(members, flat, Adam(flat, (0.9, 0.999)))
         self.source, self.cfg = source, TrainConfig(N_STEPS, N_BATCH, LR)
 
     def step(self) -> None:
@@ -86,7 +86,7 @@ class Srclib:
 
     def loss(self) -> float:
         """Mean over the SAEs."""
-        return fmean(float(member.losses["mse"]) for member in self.state.members)
+        return fmean(float(member.newest.losses["mse"]) for member in self.state.members)
 
 
 class SaeLens:

@@ -65,43 +65,59 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     (`python -m srclib clean` empties it). Errors are those of `train`.
     """
     workers = workers or os.cpu_count() or 1
+    named = [(job, keys(job)) for job in jobs]
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
-        for name in [name for job in jobs for name in keys(job)]:
+        for name in [name for _, names in named for name in names]:
             shutil.rmtree(_place(name), ignore_errors=True)
-    chunks = [c for job in jobs for c in _chunks(job, workers)]
-    todo = [chunk for chunk in chunks if not all(_stored(key) for key in keys(chunk))]
-    work = sum(len(chunk.saes) * chunk.cfg.n_steps for chunk in todo)
+    chunks = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
+    todo = [chunk for chunk in chunks if not all(map(_stored, chunk[1]))]
+    work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
     if workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS:
         finished: Iterator[None] = map(_run_here, todo)
     else:
         finished = _pool(workers).map(_run, todo)
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
         pass
-    return [_load(job) for job in jobs]
+    return [_load(job, names) for job, names in named]
 
 
 def keys(job: Job) -> list[str]:
     """The content key of each SAE's run."""
     cfg = {k: v for k, v in asdict(job.cfg).items() if not k.startswith("checkpoint")}
-    modules = {"srclib.trainer", type(job.source).__module__}
-    modules |= {type(c).__module__ for c in _each(job.control, job) if c is not None}
-    code = fingerprint.modules_hash(fingerprint.closure(*modules))
+    parts = [*_layers(job.source), *(c for c in _each(job.control, job) if c is not None)]
+    code = _code(frozenset({"srclib.trainer", *(type(part).__module__ for part in parts)}))
     shared = [cfg, job.source.identity, code, fingerprint.versions()]
     own = zip(job.saes, _each(job.objective, job), _each(job.control, job), strict=True)
     described = [[checkpoint.describe(s), _weights(s), repr(o), repr(c)] for s, o, c in own]
     return [store.sha256(store.canonical([*d, *shared])) for d in described]
 
 
-def _chunks(job: Job, workers: int) -> list[Job]:
+def _layers(source: Any) -> Iterator[Any]:
+    """A source and the sources that it wraps."""
+    while source is not None:
+        yield source
+        source = getattr(source, "source", None)
+
+
+@functools.cache
+def _code(modules: frozenset[str]) -> str:
+    """Read once: the code that a process runs is the one it loaded, whatever is edited since."""
+    return fingerprint.modules_hash(fingerprint.closure(*modules))
+
+
+Chunk = tuple[Job, list[str]]  # some SAEs of a job with the keys of their runs
+
+
+def _chunks(job: Job, names: list[str], workers: int) -> list[Chunk]:
     """Cut a job so that every worker gets a share; the cut depends on the job alone."""
     n = len(job.saes)
     cuts = min(workers, max(1, n // 2))
-    return [job.part(range(i, n, cuts)) for i in range(cuts)]
+    return [(job.part(range(i, n, cuts)), names[i::cuts]) for i in range(cuts)]
 
 
-def _run(job: Job) -> None:
+def _run(chunk: Chunk) -> None:
     """Train the SAEs of one chunk and store them; resume what an earlier process left."""
-    names = keys(job)
+    job, names = chunk
     partial = _place(store.sha256("".join(names))).with_suffix(".partial")
     job = copy.deepcopy(job)  # the caller's SAEs are filled from the store, like everyone's
     every = max(1000, job.cfg.n_steps // 20)
@@ -129,21 +145,22 @@ def _run(job: Job) -> None:
     partial.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _run_here(job: Job) -> None:
+def _run_here(chunk: Chunk) -> None:
     """In this process; with one thread where the matrices are small, since two would only spin."""
+    job, _ = chunk
     largest = max(sae.d_in * sae.d_sae for sae in job.saes) * job.cfg.n_batch
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if largest > WORTH_A_THREAD else 1)
     try:
-        _run(job)
+        _run(chunk)
     finally:
         torch.set_num_threads(threads)
 
 
-def _load(job: Job) -> TrainResult:
+def _load(job: Job, names: list[str]) -> TrainResult:
     """Fill a job's SAEs from the store, and its controls with the state they ended in."""
     history: list[dict[str, Any]] = []
-    ends = zip(job.saes, keys(job), _each(job.control, job), strict=True)
+    ends = zip(job.saes, names, _each(job.control, job), strict=True)
     for index, (sae, name, control) in enumerate(ends):
         tensors, meta = checkpoint.read_tensors(_place(name), "sae")
         sae.load_state_dict(tensors)

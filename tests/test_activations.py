@@ -102,6 +102,12 @@ def test_n_kept_undoes_division(kept: int, n_batch: int) -> None:
     assert BatchTopK(kept / n_batch).n_kept(n_batch) == kept
 
 
+@pytest.mark.parametrize("hundredths", range(1, 101))
+def test_n_kept_takes_decimals_at_their_word(hundredths: int) -> None:
+    """0.29 * 100 is 28.999... in floating point; 29 are meant."""
+    assert BatchTopK(hundredths / 100).n_kept(100) == hundredths
+
+
 def test_k_times_batch_below_one_is_refused() -> None:
     with pytest.raises(
         ParameterError, match=r"k \* n_batch=0\.5.*at least 1.*Raise k or the batch"
@@ -214,12 +220,22 @@ def test_kth_largest_refuses_what_is_not_there(n: int) -> None:
 
 
 def test_ties_are_kept_in_index_order() -> None:
-    assert keep_largest(torch.tensor([1.0, 2.0, 1.0, 1.0]), 3).tolist() == [1, 1, 1, 0]
-    assert keep_largest(torch.tensor([0.0, 0.0, -1.0]), 2).tolist() == [0, 0, 0]
+    assert keep_largest(torch.tensor([1.0, 2.0, 1.0, 1.0]), 3)[0].tolist() == [1, 1, 1, 0]
+    assert keep_largest(torch.tensor([0.0, 0.0, -1.0]), 2)[0].tolist() == [0, 0, 0]
+
+
+@few
+@given(seeds, widths, widths, st.booleans(), st.data())
+def test_the_smallest_kept_score_is_told(
+    seed: int, n: int, d: int, ties: bool, data: st.DataObject
+) -> None:
+    scores = scores_of(seed, n, d, ties)
+    mask, smallest = keep_largest(scores, data.draw(st.integers(1, n * d)))
+    assert smallest == min(scores[mask > 0].tolist(), default=math.inf)
 
 
 def test_neighbouring_floats_are_told_apart() -> None:
     """The threshold lies between two adjacent float32 numbers."""
     high = torch.tensor(1.0)
     low = torch.nextafter(high, torch.tensor(0.0))
-    assert keep_largest(torch.stack([low, high, low]), 1).tolist() == [0, 1, 0]
+    assert keep_largest(torch.stack([low, high, low]), 1)[0].tolist() == [0, 1, 0]

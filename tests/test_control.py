@@ -94,6 +94,25 @@ def test_the_search_ends_in_the_valley(start: float, monkeypatch: pytest.MonkeyP
     assert abs(sum(found[-100:]) / 100 - 11) < 1.5
 
 
+def test_the_bias_is_against_going_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slopes that change sign every time: without a bias no drift to speak of, with one upwards."""
+
+    def drift(bias: float, sign: float) -> float:
+        auto, sae, score = AutoL0(n=3, every=1, window=1, bias=bias), make(20), [0.0]
+
+        def alternating(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> float:
+            score.append(score[-1] + sign * (-1) ** len(score) * 0.5 * auto.delta)
+            return score[-1]
+
+        monkeypatch.setattr(control, "nth_decoder_projection", alternating)
+        for step in range(41):
+            auto.before_step(step, sae, X)
+        return k_of(sae) - 19  # after the first move, which is always down by 1
+
+    without, biased = (sum(drift(bias, sign) for sign in (1, -1)) for bias in (0.0, 0.5))
+    assert abs(without) < 1 and biased > 5
+
+
 def test_k_stays_between_one_and_d_sae(monkeypatch: pytest.MonkeyPatch) -> None:
     for optimum, end in ((-50.0, 1.0), (50.0, 6.0)):
         auto = AutoL0(n=3, every=2, window=1)

@@ -10,15 +10,26 @@ import torch
 from torch import Tensor
 
 from srclib import metrics
-from srclib.activations import Activation, BatchTopK, ReLU, TopK
+from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.gradients import auxk_support, closed_form_gradients
 from srclib.init import start_from
-from srclib.objectives import AuxK, Context, SquaredError
+from srclib.objectives import L1, AuxK, Context, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
 
 D_IN, D_SAE = 6, 9
-GATED = [ReLU(), TopK(2), BatchTopK(2.5)]
+GATED: list[Activation] = [ReLU(), TopK(2), BatchTopK(2.5)]
+JUMPS: list[Activation] = [
+    JumpReLU(threshold=0.3, bandwidth=0.5, log_threshold=log, through_pre=through)
+    for log in (False, True)
+    for through in (False, True)
+]
+PENALTIES: dict[str, list[Any]] = {
+    "no penalty": [],
+    "L1": [L1(0.3)],
+    "tanh": [TanhSparsity(0.3, warmup=8, c=2.0)],
+    "both": [L1(0.2, warmup=4), TanhSparsity(0.1)],
+}
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 DEAD = {
     "none dead": None,
@@ -51,13 +62,13 @@ def mask(dead: list[int] | None) -> Tensor | None:
 
 
 def gradients(sae: SAE) -> dict[str, Tensor]:
-    found = {name: getattr(sae, name).grad for name in NAMES}
-    return {name: gradient.clone() for name, gradient in found.items()}
+    return {name: p.grad.clone() for name, p in sae.named_parameters() if p.grad is not None}
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Each gradient to 1e-5 of its own size."""
-    for name in NAMES:
+    assert found.keys() == expected.keys() and set(NAMES) <= found.keys()
+    for name in found:
         error = (found[name].double() - expected[name].double()).norm()
         assert error <= 1e-5 * expected[name].norm(), name
         assert expected[name].norm() > 0, name
@@ -66,17 +77,31 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
 @pytest.mark.parametrize("subtract", [True, False], ids=["x - b_dec", "x"])
 @pytest.mark.parametrize("select_by", ["rescaled", "raw"])
-@pytest.mark.parametrize("activation", GATED, ids=repr)
-def test_closed_form_is_autograd(
+@pytest.mark.parametrize("activation", [*GATED, JUMPS[0]], ids=repr)
+def test_reconstruction_and_auxk_are_autograd(
     activation: Activation, select_by: str, subtract: bool, dead: list[int] | None
 ) -> None:
-    sae, x = make(activation, select_by=select_by, subtract_b_dec=subtract), draw(0, 17, D_IN)
-    losses, acts = closed_form_gradients(sae, x, dead=mask(dead), aux=0.7)[:2]
+    sae = make(activation, select_by=select_by, subtract_b_dec=subtract)
+    terms = [SquaredError(), *([AuxK(0.7)] if dead else [])]
+    assert_closed_form_is_autograd(sae, terms, dead)
+
+
+@pytest.mark.parametrize("penalties", PENALTIES.values(), ids=PENALTIES)
+@pytest.mark.parametrize("activation", [*GATED, *JUMPS], ids=repr)
+def test_penalties_and_thresholds_are_autograd(
+    activation: Activation, penalties: list[Any]
+) -> None:
+    """At step 3, so that warm-ups count."""
+    assert_closed_form_is_autograd(make(activation), [SquaredError(), *penalties], None)
+
+
+def assert_closed_form_is_autograd(sae: SAE, terms: list[Any], dead: list[int] | None) -> None:
+    x, penalties = draw(0, 17, D_IN), [t for t in terms if hasattr(t, "phi")]
+    losses, acts, smallest = closed_form_gradients(sae, x, 3, penalties, mask(dead), aux=0.7)
     closed = gradients(sae)
 
     sae.zero_grad()
-    out, context = sae(x), Context(0, mask(dead))
-    terms = [SquaredError(), *([AuxK(0.7)] if dead else [])]
+    out, context = sae(x), Context(3, mask(dead))
     expected = {term.name: term(sae, x, out, context) for term in terms}
     torch.stack(list(expected.values())).sum().backward()
 
@@ -85,6 +110,11 @@ def test_closed_form_is_autograd(
     for name, loss in expected.items():
         torch.testing.assert_close(losses[name], loss.detach())
     assert torch.equal(acts, out.acts.detach())
+    if isinstance(sae.activation, BatchTopK):
+        kept = sae.scores(acts).detach()[acts > 0]
+        assert smallest == pytest.approx(float(kept.min()))
+    else:
+        assert smallest is None
 
 
 def test_dead_latents_without_a_coefficient_have_no_say() -> None:

@@ -125,31 +125,45 @@ def test_terms_add_up_in_any_grouping_and_say_their_settings() -> None:
     assert repr(a + b) == "Objective(terms=(SquaredError(), L1(coefficient=0.1, warmup=5)))"
 
 
+class Nothing:
+    """A term that the closed form does not know: it forces autograd and adds nothing."""
+
+    name = "nothing"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        return 0 * out.x_hat.sum()
+
+
 @pytest.mark.parametrize("dead", [None, (0, 3)])
-@pytest.mark.parametrize("activation", [ReLU(), TopK(2), BatchTopK(1.5)], ids=repr)
+@pytest.mark.parametrize(
+    "activation", [ReLU(), TopK(2), BatchTopK(1.5), JumpReLU(bandwidth=1.0)], ids=repr
+)
 def test_both_routes_lead_to_the_same_gradient(
     activation: Activation, dead: tuple[int, ...] | None
 ) -> None:
-    """A penalty of weight 0 forces autograd; losses and gradients move by rounding only."""
+    """Closed form and autograd differ by rounding only, in losses and gradients."""
     sae, x = make(activation), draw(0, 20, D_IN)
     context = Context(3, dead_mask(*dead) if dead else None)
-    quick, quick_acts = backward(SquaredError() + AuxK(0.5), sae, x, context)
+    objective = SquaredError() + AuxK(0.5) + L1(0.2) + TanhSparsity(0.1, warmup=6)
+    quick = backward(objective, sae, x, context)
     closed = [p.grad.clone() for p in sae.parameters() if p.grad is not None]
-    slow, slow_acts = backward(SquaredError() + AuxK(0.5) + L1(0.0), sae, x, context)
-    assert slow.keys() - quick.keys() == {"l1"} and torch.equal(quick_acts, slow_acts)
-    for name, loss in quick.items():
-        torch.testing.assert_close(loss, slow[name])
+    slow = backward(objective + Nothing(), sae, x, context)
+    assert slow.losses.keys() - quick.losses.keys() == {"nothing"}
+    assert torch.equal(quick.acts, slow.acts) and quick.smallest_kept == slow.smallest_kept
+    for name, loss in quick.losses.items():
+        torch.testing.assert_close(loss, slow.losses[name])
     for one, parameter in zip(closed, sae.parameters(), strict=True):
         torch.testing.assert_close(one, parameter.grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("more", [TanhSparsity(0.1), Nothing()], ids=["closed form", "autograd"])
 @pytest.mark.parametrize("activation", [TopK(2), JumpReLU(threshold=0.2, bandwidth=1.0)], ids=repr)
-def test_backward_overwrites_and_detaches(activation: Activation) -> None:
+def test_backward_overwrites_and_detaches(activation: Activation, more: Term) -> None:
     sae, x = make(activation), draw(0, 20, D_IN)
-    objective = default(sae) + TanhSparsity(0.1)
+    objective = default(sae) + more
     found = []
     for _ in range(2):
-        losses, acts = backward(objective, sae, x, START)
+        losses, acts, _ = backward(objective, sae, x, START)
         assert not acts.requires_grad and not any(v.requires_grad for v in losses.values())
         found.append([p.grad.clone() for p in sae.parameters() if p.grad is not None])
     assert len(found[0]) == len(list(sae.parameters()))

@@ -19,13 +19,13 @@ from srclib import fingerprint, store
 # from below. Imports that never run (`if TYPE_CHECKING:`) do not count; those in functions do.
 LADDER = """
 errors
-store rng kernels sources
+store rng kernels sources config
 figures probing fingerprint activations metrics params.fields params.cells claims.measurement
 sae sources.tensor sources.toy params.specfile claims.rules claims.verdicts
 checkpoint gradients init control params claims.ledgerfile
 objectives claims
 state driver driver.plan driver.jobs
-train driver.records driver.book_pages
+trainer driver.records driver.book_pages
 runs driver.gate driver.verify
 driver.kernel driver.book
 driver.execute

@@ -130,6 +130,12 @@ def test_an_exactly_singular_correlation_is_served(rho: float) -> None:
     assert torch.equal(corr, copy)
 
 
+def test_features_that_always_agree_fire_together() -> None:
+    """Rank one: only the jitter makes it positive definite, and it is too small to be seen."""
+    fires = ToyFeatures(5, 8, 0.4, corr=torch.ones(5, 5)).codes(0, 200) > 0
+    assert bool((fires == fires[:, :1]).all()) and 0 < int(fires[:, 0].sum()) < 200
+
+
 def test_correlation_may_have_any_float_type() -> None:
     for dtype in (torch.float16, torch.float32, torch.float64):
         toy = ToyFeatures(5, 8, 0.4, corr=corr_with_feature_0(0.25).to(dtype))

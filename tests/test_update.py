@@ -24,16 +24,26 @@ def by_hand(sae: SAE, cfg: TrainConfig) -> None:
         loss = (sae(x).x_hat - x).square().sum(dim=1).mean()
         adam.zero_grad()
         loss.backward()
+        if cfg.unit_decoder:
+            W, gradient = sae.W_dec.detach(), sae.W_dec.grad
+            gradient -= (gradient * W).sum(1, keepdim=True) * W
         torch.nn.utils.clip_grad_norm_(sae.parameters(), cfg.clip)
         adam.param_groups[0]["lr"] = cfg.lr_at(step)
         adam.step()
+        if cfg.unit_decoder:
+            sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
 
 
+@pytest.mark.parametrize("unit_decoder", [False, True])
 @pytest.mark.parametrize("clip", [0.5, 1e9])
 @pytest.mark.parametrize("activation", [ReLU(), TopK(2), JumpReLU(bandwidth=0.1)], ids=repr)
-def test_an_update_is_adam_on_the_clipped_gradient(activation: Activation, clip: float) -> None:
+def test_an_update_is_adam_on_the_clipped_gradient(
+    activation: Activation, clip: float, unit_decoder: bool
+) -> None:
+    """On one whose part along the rows was dropped first, for unit rows."""
     cfg = replace(CFG, n_steps=10, clip=clip, lr_warmup=3, lr_decay=4, betas=(0.8, 0.99))
-    found, expected = make(activation), make(activation)
+    cfg = replace(cfg, unit_decoder=unit_decoder)
+    found, expected = (SAE(8, 6, activation, decoder_norm=1.0) for _ in range(2))
     train(found, TOY, cfg, objective=SquaredError())
     by_hand(expected, cfg)
     for a, b in zip(found.parameters(), expected.parameters(), strict=True):

@@ -15,10 +15,10 @@ from ..params.fields import nearest
 from .ledgerfile import Claim, load_claims
 from .measurement import Interval, Measured, as_table, given_interval, measure
 from .rules import Unmeasured, Unrecorded
-from .verdicts import VERDICTS, Verdicts, summary, verdict_table
+from .verdicts import VERDICTS, Verdicts, measured_html, summary, verdict_table
 
-__all__ = ["VERDICTS", "Claim", "Ledger", "judge", "ledger", "load_claims", "never_run"]
-__all__ += ["rederive", "rejudge", "summary", "verdict_table"]
+__all__ = ["VERDICTS", "Claim", "Ledger", "judge", "ledger", "load_claims", "measured_html"]
+__all__ += ["never_run", "rederive", "rejudge", "summary", "verdict_table"]
 
 Record = dict[str, Any]
 

@@ -69,7 +69,7 @@ def _row(claim: Record, lang: str) -> str:
     cells = (
         f"{_text(says)}<br><code>{_text(claim['id'])}</code>",
         _text(claim["paper_value"]) + where,
-        _measured(claim) + note,
+        measured_html(claim) + note,
         str(claim["n_seeds"] or "–"),
         scale,
         _verdict(claim["verdict"], lang),
@@ -84,7 +84,8 @@ def _verdict(verdict: str, lang: str) -> str:
     return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'
 
 
-def _measured(claim: Record) -> str:
+def measured_html(claim: Record) -> str:
+    """What a claim measured, with intervals; many labels are folded."""
     measured, interval = claim["measured"], claim["interval"]
     if not isinstance(measured, dict):
         return _point(measured, interval)

@@ -34,7 +34,7 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
         data = output.get("data", {})
         if data.pop("application/json", None):  # Sphinx warns of it; the page links to it instead
             data["text/html"] = _anchored(data["text/html"], record)
-    after = _japanese(record) + "".join(map(_larger, larger))
+    after = _japanese(record) + _beside([record, *larger]) + "".join(map(_larger, larger))
     notebook.cells.insert(index + 1, new_markdown_cell(after, id="suite-published"))
     notebook.cells.insert(1, new_markdown_cell(_origin(record, seconds), id="suite-made"))
     return notebook
@@ -91,7 +91,17 @@ def _origin(record: Record, seconds: float | None) -> str:
         ":::{admonition} How this page was made\n:class: made\n\n"
         f"```bash\npython -m srclib run {study} --profile {profile}\n```\n\n"
         f"Computed {_when(record)}: {', '.join(facts)}.\n\n"
+        f"{_tally(record)}\n\n"
         f"Download: {downloads}\n:::\n"
+    )
+
+
+def _tally(record: Record) -> str:
+    """Verdicts of the page in one line per scale."""
+    return "<br>".join(
+        f"Verdicts at scale <code>{scale}</code>: "
+        + " ".join(f"{_symbol(verdict)} {n}" for verdict, n in counts.items() if n)
+        for scale, counts in claims.summary([record]).items()
     )
 
 
@@ -114,6 +124,29 @@ def _larger(record: Record) -> str:
     )
 
 
+def _beside(records: Sequence[Record]) -> str:
+    """What this page and the published larger runs measured, claim by claim, side by side."""
+    if len(records) == 1:
+        return ""
+    heads = "".join(f'<th scope="col">{html.escape(r["profile"])}</th>' for r in records)
+    found = [{row["id"]: row for row in record["claims"]} for record in records]
+    body = ""
+    for row in records[0]["claims"]:
+        runs = [by_id.get(row["id"]) for by_id in found]
+        if any(run and run["n_seeds"] for run in runs):
+            what = f"{html.escape(row['says'])}<br><code>{html.escape(row['id'])}</code>"
+            cells = [what, html.escape(row["paper_value"]), *map(_outcome, runs)]
+            body += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
+    return (
+        "## Side by side\n\nThe runs of this study, claim by claim. The scale stands below each "
+        "verdict; verdicts of different scales are never added together.\n\n"
+        + _scrolling(
+            '<table class="verdicts"><thead><tr><th scope="col">Claim</th>'
+            f'<th scope="col">Paper</th>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+        )
+    )
+
+
 def _japanese(record: Record) -> str:
     table = f'<div class="table-scroll">{claims.verdict_table(record, "ja")}</div>'
     summary = '<summary lang="ja">日本語の判定表</summary>'
@@ -127,7 +160,7 @@ def _scrolling(table: str) -> str:
 def _counts(spec: Spec, record: Record) -> Iterable[str]:
     for scale, counts in claims.summary([record]).items():
         cells = (
-            f'<a href="{spec.study}.html">{html.escape(spec.title)}</a>',
+            f'<a href="{spec.study}.html">{html.escape(spec.title.partition(":")[0])}</a>',
             *(html.escape(text) for text in (record["profile"], scale)),
             *(str(counts[verdict]) for verdict in claims.VERDICTS),
         )
@@ -156,6 +189,10 @@ def _claim(study: str, row: Record) -> str:
     says, says_ja, id = (html.escape(row[key]) for key in ("says", "says_ja", "id"))
     link = f'<a href="{study}.html#{id}"><code>{id}</code></a>'
     return f'{says}<br><small lang="ja">{says_ja}</small><br>{link}'
+
+
+def _outcome(row: Record | None) -> str:
+    return "" if row is None else f"{_chip(row)}<br>{claims.measured_html(row)}"
 
 
 def _chip(row: Record | None) -> str:
