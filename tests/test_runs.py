@@ -122,20 +122,28 @@ def test_nothing_else_moves_a_key(tmp_path: Path) -> None:
     assert keys(Job([start(seed=1), start()], TOY, CFG))[1:] == expected  # the company
 
 
-def test_code_and_library_versions_move_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = keys(job(1, 2))
-    seen: list[str] = []
+def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All modules that compute count, those of a source inside another and of controls too."""
+    steered = Job([start()], Scaled(TOY, 2.0), CFG, control=KSchedule(((0, 2.0),)))
+    before, seen = keys(steered), list[str]()
 
     def other_code(names: Any) -> str:
         seen.extend(names)
         return "other"
 
+    runs._code.cache_clear()
     monkeypatch.setattr(fingerprint, "modules_hash", other_code)
-    assert not set(keys(job(1, 2))) & set(before)
-    modules = ("sae", "activations", "kernels", "gradients", "objectives", "state", "sources.toy")
-    assert {f"srclib.{name}" for name in modules} <= set(seen)
+    after = keys(steered)
+    runs._code.cache_clear()
+    assert after != before
+    computing = ("sae", "activations", "kernels", "gradients", "objectives", "state", "trainer")
+    expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
+    assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.figures", "srclib.claims", "srclib.driver.cli"} & set(seen)
-    monkeypatch.undo()
+
+
+def test_library_versions_move_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(job(1, 2))
     monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "99.0"})
     assert not set(keys(job(1, 2))) & set(before)
 
