@@ -27,7 +27,7 @@ _HOME = {
     "ledger": "claims",
     "SuiteError": "errors",
 }
-_MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures")
+_MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures", "init")
 
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from . import activations as activations
     from . import control as control
     from . import figures as figures
+    from . import init as init
     from . import metrics as metrics
     from . import objectives as objectives
     from . import rng as rng

@@ -37,7 +37,7 @@ class TopK:
     k: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or int(self.k) != self.k or self.k < 1:
+        if isinstance(self.k, bool) or not math.isfinite(self.k) or self.k % 1 or self.k < 1:
             fix = "Fractional sparsities need BatchTopK."
             raise ParameterError(message("k", self.k, "a whole number >= 1 for TopK", fix))
 

@@ -33,6 +33,12 @@ def save_sae(sae: SAE, folder: str | Path, overwrite: bool = False) -> Path:
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise ParameterError(f"folder={folder}: exists. Pass overwrite=True or another folder.")
+    own = {"sae.safetensors", "sae.json"}
+    if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= own):
+        raise ParameterError(
+            f"folder={folder}: holds other things than a saved SAE, and they would be lost. "
+            "Allowed are a new folder, or one that save_sae wrote. Name another folder."
+        )
     with store.folder_atomic(folder) as temporary:
         write_tensors(temporary, "sae", dict(sae.state_dict()), describe(sae))
     return folder
@@ -103,10 +109,10 @@ def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
             )
     try:
         meta: dict[str, Any] = json.loads(json_file.read_text(encoding="utf-8"))
-        claimed = meta.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as error:
+        claimed, found = meta.pop("sha256"), store.sha256(store.canonical(meta))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{json_file}: not a checkpoint description ({error}).") from None
-    if claimed != store.sha256(store.canonical(meta)):
+    if claimed != found:
         raise CheckpointError(f"{json_file}: altered since it was written. Restore or remake it.")
     if meta.get("format") != FORMAT:
         raise CheckpointError(f"{json_file}: format={meta.get('format')!r}, allowed is {FORMAT}.")

@@ -48,9 +48,14 @@ class TrainConfig:
         _whole(self, 1, "n_steps", "n_batch", "dead_window", "eval_batches")
         _whole(self, 0, "seed", "lr_warmup", "lr_decay", "log_every", "eval_every")
         _whole(self, 0, "checkpoint_every")
-        for name, value in (("lr", self.lr), ("clip", self.clip)):
-            if isinstance(value, bool) or math.isnan(value) or value <= 0 or self.lr == math.inf:
-                raise ParameterError(message(name, value, "a finite number > 0", "Try 3e-4."))
+        if not _is_number(self.lr) or not 0 < self.lr < math.inf:
+            raise ParameterError(message("lr", self.lr, "a finite number > 0", "Try 3e-4."))
+        if not _is_number(self.clip) or not self.clip > 0:
+            fix = "math.inf switches clipping off."
+            raise ParameterError(message("clip", self.clip, "a number > 0", fix))
+        if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
+            fix = "Adam's own are (0.9, 0.999)."
+            raise ParameterError(message("betas", self.betas, "two numbers in [0, 1)", fix))
         if self.lr_warmup + self.lr_decay > self.n_steps:
             seen = self.lr_warmup + self.lr_decay
             fix = "Shorten warm-up or decay."
@@ -64,6 +69,10 @@ class TrainConfig:
         rise = min(1.0, step / self.lr_warmup) if self.lr_warmup else 1.0
         fall = min(1.0, (self.n_steps - step) / self.lr_decay) if self.lr_decay else 1.0
         return self.lr * rise * fall
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _whole(cfg: TrainConfig, low: int, *names: str) -> None:

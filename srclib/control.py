@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from .activations import BatchTopK
+from .errors import ParameterError, message
 from .metrics import (
     RECOVERED,
     decoder_pairwise_cosine,
@@ -43,12 +44,22 @@ class KSchedule:
 
     points: tuple[tuple[int, float], ...]
 
+    def __post_init__(self) -> None:
+        steps = [step for step, _ in self.points]
+        if not steps or steps != sorted(steps) or not all(k > 0 for _, k in self.points):
+            allowed = "(step, k) in ascending order of step, with k > 0"
+            raise ParameterError(message("points", self.points, allowed, "Sort them."))
+
     def k(self, step: int) -> float:
         steps, ks = zip(*self.points, strict=True)
         return float(np.interp(step, steps, ks))
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        sae.activation = BatchTopK(self.k(step))
+        k = self.k(step)
+        if k > sae.d_sae:
+            fix = "Lower the schedule's k or raise d_sae."
+            raise ParameterError(message("k", k, f"0 < k <= d_sae={sae.d_sae}", fix))
+        sae.activation = BatchTopK(k)
 
     def state(self) -> dict[str, Any]:
         return {}

@@ -93,7 +93,7 @@ def closed_form_gradients(
 def _add_penalty(sae: SAE, acts: Tensor, penalty: Penalty, step: int, A: Tensor) -> Tensor:
     """Add to A and dW_dec: phi' ||W_i|| for acts_i, phi' acts_i W_i / ||W_i|| for row i."""
     assert sae.W_dec.grad is not None
-    norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
+    norms = torch.linalg.vector_norm(sae.W_dec, dim=1).clamp_(min=1e-12)
     value, slope = penalty.phi(acts * norms, step)
     slope = slope / len(acts)
     A.addcmul_(slope, norms.expand_as(slope))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, TopK
+from .errors import ParameterError, message
 from .gradients import Pass, auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
 
@@ -40,14 +41,24 @@ class Term(Protocol):
 
 class _Addable:
     def __add__(self: Term, other: Term | Objective) -> Objective:
-        return Objective((self,)) + other
+        more = other.terms if isinstance(other, Objective) else (other,)
+        return Objective((self, *more))
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A sum of terms."""
+    """A sum of terms with names of their own; AuxK alone is none."""
 
     terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names):
+            fix = "Add their coefficients instead."
+            raise ParameterError(message("names of the terms", names, "each name once", fix))
+        if set(names) <= {"auxk"}:
+            fix = "Add SquaredError()."
+            raise ParameterError(message("terms", names, "a term beside AuxK", fix))
 
     def __add__(self, other: Term | Objective) -> Objective:
         more = other.terms if isinstance(other, Objective) else (other,)
@@ -125,8 +136,11 @@ class TanhSparsity(_ScaledPenalty):
     name = "tanh"
 
     def f(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        t = torch.tanh(self.c * u.abs())
-        return t, self.c * (1 - t.square()) * u.sign()
+        # Paper: tanh(c |a|); here without the absolute value, as in the official code, because
+        # acts are never negative and |a| has slope 0 at 0: inactive latents inside JumpReLU's
+        # kernel would lose the very gradient that raises their thresholds.
+        t = torch.tanh(self.c * u)
+        return t, self.c * (1 - t.square())
 
 
 def default(sae: SAE) -> Objective:

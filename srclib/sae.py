@@ -73,6 +73,9 @@ class SAE(nn.Module):
         if isinstance(activation, TopK | BatchTopK) and activation.k > d_sae:
             fix = "Lower k or raise d_sae."
             raise ParameterError(message("k", activation.k, f"0 < k <= d_sae={d_sae}", fix))
+        if not 0 < decoder_norm < math.inf:
+            fix = "0.1 is SAELens' start, 1 gives unit rows."
+            raise ParameterError(message("decoder_norm", decoder_norm, "a finite number > 0", fix))
         if select_by not in ("rescaled", "raw"):
             allowed = '"rescaled" or "raw"'
             raise ParameterError(message("select_by", select_by, allowed, 'Use "rescaled".'))

@@ -124,9 +124,8 @@ class TrainState:
 
 def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dict[str, Any]:
     """What two runs must share to be the same run, by field name. Watching does not count."""
-    fields = dataclasses.asdict(cfg)
-    identity = {name: fields[name] for name in fields if name not in WATCHING}
-    identity["betas"] = list(cfg.betas)
+    names = [field.name for field in dataclasses.fields(cfg) if field.name not in WATCHING]
+    identity: dict[str, Any] = {name: repr(getattr(cfg, name)) for name in names}
     identity["source"] = source.identity
     for index, member in enumerate(members):
         sae = member.sae
@@ -140,10 +139,10 @@ def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dic
 def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool) -> None:
     """Write `checkpoint_dir/step-NNN`, atomically; the two newest are kept.
 
-    fresh: this run started from nothing, so older checkpoints in the folder are another run's.
+    fresh: the first checkpoint of a run that does not resume here; older ones are another run's.
     """
     folder = Path(str(cfg.checkpoint_dir))
-    if fresh and state.step == cfg.checkpoint_every:
+    if fresh:
         for old in folder.glob("step-*"):
             shutil.rmtree(old)
     tensors: dict[str, Tensor] = {}
@@ -182,7 +181,7 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
     here, there = run_identity(state.members, source, cfg), meta["run"]
     different = [name for name in sorted(here | there) if here.get(name) != there.get(name)]
     if different:
-        seen = "; ".join(f"{n}: {there.get(n)!r} then, {here.get(n)!r} now" for n in different)
+        seen = "; ".join(f"{n}: {there.get(n)} then, {here.get(n)} now" for n in different)
         raise CheckpointError(
             f"{folder.name} belongs to another run ({seen}). Resume with the same settings, or "
             "train without resume_from."

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
-from .activations import BatchTopK
+from .activations import BatchTopK, JumpReLU
 from .config import TrainConfig
 from .errors import DataError, ParameterError, SuiteError, message
 from .objectives import Context, Objective, Term
@@ -75,6 +75,9 @@ def train(
         Member(s, _as_objective(o) or objectives.default(s), c)
         for s, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
     ]
+    here = Path(cfg.checkpoint_dir).resolve() if cfg.checkpoint_dir else None
+    there = Path(resume_from).resolve() if resume_from else None
+    resumes_here = there is not None and here in (there, there.parent)
     flat = Flat(saes)
     state = TrainState(members, flat, Adam(flat, cfg.betas))
     try:
@@ -83,13 +86,15 @@ def train(
         steps = range(state.step, cfg.n_steps)
         for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
             _update(state, step, source, cfg)
-            if _due(step + 1, cfg.log_every, cfg.n_steps):
-                _record(state, source, cfg, observe)
+            evaluate = _due(step + 1, cfg.eval_every, cfg.n_steps)
+            if evaluate or _due(step + 1, cfg.log_every, cfg.n_steps):
+                _record(state, source, cfg, evaluate, observe)
             if cfg.checkpoint_every and (step + 1) % cfg.checkpoint_every == 0:
-                save_state(state, source, cfg, fresh=resume_from is None)
+                save_state(state, source, cfg, fresh=not resumes_here)
+                resumes_here = True
     finally:
         flat.release()
-    return TrainResult(saes[0] if isinstance(sae, SAE) else saes, state.history)
+    return TrainResult(sae if isinstance(sae, SAE | list) else saes, state.history)
 
 
 def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
@@ -112,10 +117,11 @@ def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> N
             gradient *= cfg.clip / norm
         _count(member)
     state.adam.update(cfg.lr_at(step))
-    if cfg.unit_decoder:
-        for member in state.members:
-            W = member.sae.W_dec.data
-            W /= W.norm(dim=1, keepdim=True)
+    for sae in (member.sae for member in state.members):
+        if cfg.unit_decoder:
+            sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+        if isinstance(sae.activation, JumpReLU) and not sae.activation.log_threshold:
+            sae.jump_threshold().data.clamp_(min=0.0)  # as SAELens: acts are never negative
     state.step = step + 1
 
 
@@ -134,9 +140,10 @@ def _count(member: Member) -> None:
         member.sae.threshold.fill_(member.ema / (1 - memory))
 
 
-def _record(state: TrainState, source: Source, cfg: TrainConfig, observe: Observer | None) -> None:
+def _record(
+    state: TrainState, source: Source, cfg: TrainConfig, evaluate: bool, observe: Observer | None
+) -> None:
     """Append one history record per SAE."""
-    evaluate = cfg.eval_every and _due(state.step, cfg.eval_every, cfg.n_steps)
     for index, member in enumerate(state.members):
         record: dict[str, Any] = {"step": state.step, "sae": index}
         record |= {name: float(loss) for name, loss in member.newest.losses.items()}
@@ -185,6 +192,8 @@ def _check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             )
         if isinstance(sae.activation, BatchTopK):
             sae.activation.n_kept(cfg.n_batch)
+    if cfg.eval_every:
+        source.batch(-1, cfg.n_batch)  # a source without held-out data says so now
     wanted = cfg.n_steps * cfg.n_batch
     if source.n_samples is not None and wanted > source.n_samples:
         raise DataError(
@@ -223,6 +232,9 @@ def _not_finite(x: Tensor, step: int, source: Source) -> SuiteError:
 def _each(value: Any, saes: list[SAE]) -> list[Any]:
     """One value per SAE from one for all, or from a list of as many."""
     if not isinstance(value, list | tuple):
+        if len(saes) > 1 and hasattr(value, "state") and value.state():
+            fix = "Give a list with one control per SAE."
+            raise ParameterError(message("control", value, "one per SAE: it keeps notes", fix))
         return [value] * len(saes)
     if len(value) != len(saes):
         fix = "Give one for all SAEs, or one per SAE."

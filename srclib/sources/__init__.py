@@ -7,6 +7,8 @@ can share one stream.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -33,3 +35,10 @@ class Source(Protocol):
     def batch(self, step: int, n_batch: int) -> Tensor:
         """[n_batch, d_in], float32, newly allocated."""
         ...
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`srclib.sources.toy` and its like load when they are first used."""
+    if name in ("toy", "tensor"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +80,12 @@ class Rows:
                 raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
             start = (-step - 1) * n_batch
             return self._held_out[torch.arange(start, start + n_batch) % len(self._held_out)]
-        position = torch.arange(step * n_batch, (step + 1) * n_batch)
-        epochs = torch.div(position, len(self._rows), rounding_mode="floor")
-        picks = [
-            self._epoch(int(e))[position[epochs == e] % len(self._rows)] for e in epochs.unique()
-        ]
+        epoch, start = divmod(step * n_batch, len(self._rows))  # Python's integers: no overflow
+        picks = []
+        while n_batch > 0:
+            picks.append(self._epoch(epoch)[start : start + n_batch])
+            n_batch -= len(picks[-1])
+            epoch, start = epoch + 1, 0
         return self._rows[torch.cat(picks)]
 
     def _epoch(self, epoch: int) -> Tensor:
@@ -101,6 +103,11 @@ class Scaled:
 
     source: Source
     factor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < math.inf:
+            fix = "sqrt(d_in) over the mean norm is usual."
+            raise ParameterError(message("factor", self.factor, "a finite number > 0", fix))
 
     @property
     def d_in(self) -> int:

@@ -8,6 +8,7 @@ x = code F                       F: unit rows, the features
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -48,6 +49,9 @@ class ToyFeatures:
         seed: int = 0,
         overlap_steps: int | None = None,
     ) -> None:
+        if not 0 <= magnitude_std < math.inf:
+            fix = "The paper's is 0.15."
+            raise ParameterError(message("magnitude_std", magnitude_std, "a finite number", fix))
         self.p = _probabilities(p, n_features)
         self.d_in, self.seed, self.magnitude_std = d_in, seed, magnitude_std
         self.features = _features(n_features, d_in, seed, overlap_steps)  # [n_features, d_in]
