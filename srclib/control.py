@@ -113,10 +113,12 @@ class AutoL0:
     the slope m'(k) is estimated as G = (m_now - m_before) / delta, clipped to [-1, 1] and biased
     against going low, G - bias |G|; Adam (defaults; its step size `lr` is our choice, the paper
     does not give one) turns it into the next delta, kept within [min_step, max_step] in size and
-    k within [1, d_sae]. The first move is down by `max_step`: the paper starts high.
+    k within [1, d_sae]. k rests for `begin` steps, since the first slopes would be those of
+    training and not of k; the first move is down by `max_step`, as the paper starts high.
     """
 
     n: int
+    begin: int = 0
     every: int = 100
     window: int = 10
     bias: float = 0.1
@@ -130,7 +132,9 @@ class AutoL0:
     moves: int = field(default=0, repr=False)
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        position = step % self.every
+        if step < self.begin:
+            return
+        position = (step - self.begin) % self.every
         if position >= self.every - self.window:
             self.recent.append(nth_decoder_projection(x, sae.W_dec, sae.b_dec, self.n))
         if position != self.every - 1:

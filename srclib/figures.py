@@ -69,7 +69,8 @@ def cosine_heat_maps(
     fig, axes = plt.subplots(1, len(matrices), figsize=(width, 2.75), squeeze=False)
     for ax, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
         image = ax.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        ax.set(title=title, xlabel=labels[0])
+        ax.set_title(title, size=9)
+        ax.set_xlabel(labels[0], size=9)
         ax.tick_params(labelsize=7)
     axes[0][0].set_ylabel(labels[1])
     fig.colorbar(image, ax=axes[0], shrink=0.75, label="cosine")

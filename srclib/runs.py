@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from . import checkpoint, fingerprint, store
 from .config import TrainConfig
+from .errors import SuiteError
 from .sae import SAE
 from .sources import Source
 from .trainer import TrainResult, train
@@ -69,27 +72,42 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
         for name in [name for _, names in named for name in names]:
             shutil.rmtree(_place(name), ignore_errors=True)
-    chunks = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
-    todo = [chunk for chunk in chunks if not all(map(_stored, chunk[1]))]
+    todo = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
     work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
     if workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS:
         finished: Iterator[None] = map(_run_here, todo)
     else:
         finished = _pool(workers).map(_run, todo)
-    for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
-        pass
+    try:
+        for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
+            pass
+    except BrokenProcessPool:
+        _pool.cache_clear()
+        raise SuiteError(
+            "a training process died (killed, or out of memory). What was finished is stored: "
+            "run the same again, with workers=1 where memory is short."
+        ) from None
     return [_load(job, names) for job, names in named]
 
 
 def keys(job: Job) -> list[str]:
     """The content key of each SAE's run."""
-    cfg = {k: v for k, v in asdict(job.cfg).items() if not k.startswith("checkpoint")}
-    parts = [*_layers(job.source), *(c for c in _each(job.control, job) if c is not None)]
-    code = _code(frozenset({"srclib.trainer", *(type(part).__module__ for part in parts)}))
-    shared = [cfg, job.source.identity, code, fingerprint.versions()]
-    own = zip(job.saes, _each(job.objective, job), _each(job.control, job), strict=True)
-    described = [[checkpoint.describe(s), _weights(s), repr(o), repr(c)] for s, o, c in own]
-    return [store.sha256(store.canonical([*d, *shared])) for d in described]
+    cfg = {k: repr(v) for k, v in vars(job.cfg).items() if not k.startswith("checkpoint")}
+    shared = [cfg, job.source.identity, fingerprint.versions()]
+    described = []
+    each = zip(job.saes, _each(job.objective, job), _each(job.control, job), strict=True)
+    for sae, objective, control in each:
+        parts = [*_layers(job.source), *getattr(objective, "terms", [objective]), control]
+        code = _code(frozenset(type(part) for part in parts if part is not None))
+        own: list[Any] = [
+            checkpoint.describe(sae),
+            _weights(sae),
+            repr(objective),
+            repr(control),
+            code,
+        ]
+        described.append([*own, *shared])
+    return [store.sha256(store.canonical(each)) for each in described]
 
 
 def _layers(source: Any) -> Iterator[Any]:
@@ -100,19 +118,33 @@ def _layers(source: Any) -> Iterator[Any]:
 
 
 @functools.cache
-def _code(modules: frozenset[str]) -> str:
-    """Read once: the code that a process runs is the one it loaded, whatever is edited since."""
-    return fingerprint.modules_hash(fingerprint.closure(*modules))
+def _code(kinds: frozenset[type]) -> str:
+    """Hash of the trainer's code and of what these classes are made of.
+
+    Read once: the code that a process runs is the one it loaded, whatever is edited since.
+    """
+    ours = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] == "srclib"}
+    theirs = {kind for kind in kinds if kind.__module__ not in ours}
+    texts = sorted(fingerprint.source_hash(inspect.getsource(kind)) for kind in theirs)
+    modules = fingerprint.closure("srclib.trainer", *ours)
+    return store.sha256(store.canonical([fingerprint.modules_hash(modules), texts]))
 
 
 Chunk = tuple[Job, list[str]]  # some SAEs of a job with the keys of their runs
 
 
-def _chunks(job: Job, names: list[str], workers: int) -> list[Chunk]:
-    """Cut a job so that every worker gets a share; the cut depends on the job alone."""
+def _chunks(job: Job, names: list[str], workers: int) -> Iterator[Chunk]:
+    """What is not stored yet, cut so that every worker gets a share.
+
+    The cut is made before the stored ones are left out: a repeated call finds the same chunks,
+    and with them the checkpoints that an interrupted one has left.
+    """
     n = len(job.saes)
     cuts = min(workers, max(1, n // 2))
-    return [(job.part(range(i, n, cuts)), names[i::cuts]) for i in range(cuts)]
+    for first in range(cuts):
+        missing = [i for i in range(first, n, cuts) if not _stored(names[i])]
+        if missing:
+            yield job.part(missing), [names[i] for i in missing]
 
 
 def _run(chunk: Chunk) -> None:
@@ -125,6 +157,8 @@ def _run(chunk: Chunk) -> None:
     with store.lock(partial.with_suffix(".lock"), "this training run"):
         if all(map(_stored, names)):
             return
+        if os.environ.get("SRCLIB_RECOMPUTE"):
+            shutil.rmtree(partial, ignore_errors=True)
         resume = partial if any(partial.glob("step-*/state.json")) else None
         result = train(
             job.saes,
@@ -164,11 +198,12 @@ def _load(job: Job, names: list[str]) -> TrainResult:
     for index, (sae, name, control) in enumerate(ends):
         tensors, meta = checkpoint.read_tensors(_place(name), "sae")
         sae.load_state_dict(tensors)
+        sae.train()  # as `train` leaves it
         sae.activation = checkpoint.build_activation(meta["activation"])
         if control is not None:
             control.load(meta["control"])
         history += [{**record, "sae": index} for record in meta["history"]]
-    return TrainResult(job.saes, history)
+    return TrainResult(job.saes, sorted(history, key=lambda r: (r["step"], r["sae"])))
 
 
 def _weights(sae: SAE) -> str:

@@ -32,6 +32,8 @@ def by_hand(sae: SAE, cfg: TrainConfig) -> None:
         adam.step()
         if cfg.unit_decoder:
             sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+        if sae.theta is not None:
+            sae.theta.data.clamp_(min=0.0)
 
 
 @pytest.mark.parametrize("unit_decoder", [False, True])
