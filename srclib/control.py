@@ -123,7 +123,7 @@ class AutoL0:
     window: int = 10
     bias: float = 0.1
     lr: float = 0.5
-    min_step: float = 0.1
+    min_step: float = 0.0
     max_step: float = 1.0
     recent: list[float] = field(default_factory=list, repr=False)
     before: float | None = field(default=None, repr=False)
@@ -150,7 +150,8 @@ class AutoL0:
     def _next_delta(self, now: float) -> float:
         if self.before is None:
             return -self.max_step
-        slope = float(np.clip((now - self.before) / self.delta, -1.0, 1.0))
+        moved = self.delta != 0
+        slope = float(np.clip((now - self.before) / self.delta, -1.0, 1.0)) if moved else 0.0
         slope -= self.bias * abs(slope)
         self.moves += 1
         first, second = self.moments

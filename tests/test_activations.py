@@ -115,7 +115,7 @@ def test_k_times_batch_below_one_is_refused() -> None:
         BatchTopK(0.25).n_kept(2)
 
 
-@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+@pytest.mark.parametrize("k", [0, -1, 1.5, math.nan, math.inf, True])
 def test_topk_refuses(k: float) -> None:
     with pytest.raises(ParameterError, match=r"k=.*a whole number >= 1 for TopK.*BatchTopK"):
         TopK(k)  # type: ignore[arg-type]

@@ -98,6 +98,16 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["sae"]  # nothing temporary stays
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_saved_sae_is_never_overwritten(kind: str, tmp_path: Path) -> None:
+    foreign = tmp_path / "thesis" if kind == "file" else tmp_path / "thesis" / "chapter.tex"
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("years of work", encoding="utf-8")
+    with pytest.raises(ParameterError, match=r"thesis: holds other things.*Name another folder"):
+        save_sae(SAE(4, 4, ReLU()), tmp_path / "thesis", overwrite=True)
+    assert foreign.read_text(encoding="utf-8") == "years of work"
+
+
 def test_a_failed_save_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_sae(trained(TopK(2)), tmp_path / "sae")
 
@@ -182,7 +192,9 @@ def test_the_missing_file_is_named(name: str, saved: dict[str, bytes], tmp_path:
         load_sae(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", "1", '"text"', "{not json"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "1", '"text"', "{not json", '{"sha256": "a", "b": NaN}']
+)
 def test_other_json_is_no_description(text: str, saved: dict[str, bytes], tmp_path: Path) -> None:
     folder = write(tmp_path / "sae", {**saved, "sae.json": text.encode()})
     with pytest.raises(CheckpointError, match=r"sae\.json: not a checkpoint description"):

@@ -56,6 +56,19 @@ def test_schedule_is_piecewise_linear_and_flat_outside() -> None:
     assert k_of(sae) == 6.5
 
 
+@pytest.mark.parametrize("points", [(), ((10, 1.0), (0, 5.0)), ((0, 0.0),), ((0, 2.0), (5, -1.0))])
+def test_schedules_that_are_none(points: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(ParameterError, match=r"points=.*ascending order of step, with k > 0"):
+        KSchedule(points)
+
+
+def test_a_schedule_above_d_sae_is_refused_when_it_gets_there() -> None:
+    schedule, sae = KSchedule(((0, 30.0), (10, 50.0))), make(30)
+    schedule.before_step(5, sae, X)
+    with pytest.raises(ParameterError, match=r"k=42\.0: allowed is 0 < k <= d_sae=40\. Lower"):
+        schedule.before_step(6, sae, X)
+
+
 def test_schedule_has_no_memory() -> None:
     schedule = KSchedule(((0, 2.0), (10, 3.0)))
     assert schedule.state() == {}

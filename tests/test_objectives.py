@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
+from srclib.errors import ParameterError
 from srclib.objectives import (
     L1,
     AuxK,
@@ -125,6 +126,19 @@ def test_terms_add_up_in_any_grouping_and_say_their_settings() -> None:
     assert repr(a + b) == "Objective(terms=(SquaredError(), L1(coefficient=0.1, warmup=5)))"
 
 
+def test_every_term_has_a_name_of_its_own() -> None:
+    """Two of one name would be one loss in the history."""
+    words = r"names of the terms=\['mse', 'l1', 'l1'\].*Add their coefficients instead"
+    with pytest.raises(ParameterError, match=words):
+        SquaredError() + L1(0.1) + L1(0.2)
+
+
+@pytest.mark.parametrize("terms", [(), (AuxK(),)], ids=["nothing", "AuxK"])
+def test_an_objective_needs_more_than_auxk(terms: tuple[Term, ...]) -> None:
+    with pytest.raises(ParameterError, match=r"terms=.*a term beside AuxK\. Add SquaredError"):
+        Objective(terms)
+
+
 class Nothing:
     """A term that the closed form does not know: it forces autograd and adds nothing."""
 
@@ -154,6 +168,40 @@ def test_both_routes_lead_to_the_same_gradient(
         torch.testing.assert_close(loss, slow.losses[name])
     for one, parameter in zip(closed, sae.parameters(), strict=True):
         torch.testing.assert_close(one, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.5), TanhSparsity(0.5, c=3.0)], ids=repr)
+def test_penalties_have_their_full_slope_at_zero(penalty: Any) -> None:
+    """1 and c; an absolute value would have 0 there."""
+    value, slope = penalty.f(torch.tensor([0.0, 0.1]))
+    assert float(value[0]) == 0 and float(slope[0]) == (3.0 if penalty.name == "tanh" else 1.0)
+    assert float(slope[0]) == pytest.approx(float(value[1]) / 0.1, rel=0.1)  # it is the slope
+
+
+@pytest.mark.parametrize("more", [None, Nothing()], ids=["closed form", "autograd"])
+@pytest.mark.parametrize(("penalty", "slope"), [(L1(0.5), 1.0), (TanhSparsity(0.5, c=3.0), 3.0)])
+def test_penalties_raise_the_thresholds_of_inactive_latents_near_by(
+    penalty: Any, slope: float, more: Term | None
+) -> None:
+    """With x = 0 nothing fires and nothing is missing: the kernel sees the penalty alone."""
+    sae, x = make(JumpReLU(threshold=0.2, bandwidth=1.0)), torch.zeros(20, D_IN)
+    objective = SquaredError() + penalty
+    result = backward(objective + more if more else objective, sae, x, START)
+    assert not result.acts.any() and sae.theta is not None
+    expected = -0.2 / 1.0 * 0.5 * slope * sae.W_dec.detach().norm(dim=1)
+    torch.testing.assert_close(sae.theta.grad, expected)
+
+
+@pytest.mark.parametrize("more", [None, Nothing()], ids=["closed form", "autograd"])
+def test_a_decoder_row_of_zeros_has_a_finite_gradient(more: Term | None) -> None:
+    """The norm of a row has no direction there."""
+    sae, x = make(ReLU()), draw(0, 20, D_IN)
+    with torch.no_grad():
+        sae.W_dec[2] = 0
+    objective = SquaredError() + L1(0.3)
+    backward(objective + more if more else objective, sae, x, START)
+    assert all(bool(torch.isfinite(p.grad).all()) for p in sae.parameters() if p.grad is not None)
+    assert sae.W_dec.grad is not None and bool(sae.W_dec.grad[2].any())
 
 
 @pytest.mark.parametrize("more", [TanhSparsity(0.1), Nothing()], ids=["closed form", "autograd"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_a_new_run_takes_the_folder_over(tmp_path: Path) -> None:
     train(make(TopK(2)), TOY, checkpointed(tmp_path, n_steps=50))
     train(make(TopK(3)), TOY, checkpointed(tmp_path))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000020", "step-000000030"]
+
+
+def test_a_run_resumed_into_another_folder_takes_that_over(tmp_path: Path) -> None:
+    """A longer run's checkpoints would be the newest ones there for ever."""
+    train(make(TopK(2)), TOY, checkpointed(tmp_path / "b", n_steps=50))
+    train(make(TopK(2)), TOY, checkpointed(tmp_path / "a"))
+    source = tmp_path / "a" / "step-000000020"
+    train(make(TopK(2)), TOY, checkpointed(tmp_path / "b"), resume_from=source)
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["step-000000030"]
+
+
+def test_a_run_without_clipping_resumes(tmp_path: Path) -> None:
+    """Infinity is no JSON."""
+    cfg = checkpointed(tmp_path, clip=math.inf)
+    train(make(TopK(2)), TOY, cfg)
+    train(make(TopK(2)), TOY, cfg, resume_from=tmp_path)
+    with pytest.raises(CheckpointError, match=r"clip: inf then, 1\.0 now"):
+        train(make(TopK(2)), TOY, checkpointed(tmp_path), resume_from=tmp_path)
 
 
 OTHER_RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

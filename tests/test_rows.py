@@ -49,6 +49,13 @@ def test_epochs_come_in_orders_of_their_own() -> None:
     assert epochs[0] != tuple(Rows(numbered(30), seed=1).batch(0, 30)[:, 0].tolist())
 
 
+def test_a_step_may_be_any_whole_number() -> None:
+    """The stream of seed s starts at step s 2^32, so 64 bits do not hold every row's number."""
+    source, step = Rows(numbered(30)), 3 * 2**70  # a multiple of the 3 steps of an epoch
+    served = [source.batch(step + i, 10)[:, 0] for i in range(3)]
+    assert sorted(torch.cat(served).tolist()) == list(range(30))
+
+
 def test_a_single_epoch_says_how_much_there_is() -> None:
     assert Rows(numbered(10), held_out=4, repeat=False).n_samples == 6
     assert Rows(numbered(10), held_out=4).n_samples is None
@@ -163,3 +170,9 @@ def test_scaled_is_the_same_stream_in_other_units() -> None:
     for step in (-1, 0, 3):
         assert torch.equal(scaled.batch(step, 4), rows.batch(step, 4) / 2)
     assert (scaled.d_in, scaled.n_samples) == (rows.d_in, rows.n_samples)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])
+def test_factors_that_are_no_scale(factor: float) -> None:
+    with pytest.raises(ParameterError, match=r"factor=.*a finite number > 0"):
+        Scaled(Rows(numbered(10)), factor)

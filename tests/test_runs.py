@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -142,6 +144,35 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"srclib.figures", "srclib.claims", "srclib.driver.cli"} & set(seen)
 
 
+TERM = """
+class Mine:
+    name = "mine"
+
+    def __call__(self, sae, x, out, context):
+        return out.acts.{how}()
+
+    def __repr__(self):
+        return "Mine()"
+"""
+
+
+def test_the_code_of_a_term_of_ones_own_moves_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files with a class of one name and one repr; comments do not count."""
+    found = []
+    for name, text in {
+        "one": TERM.format(how="sum"),
+        "two": TERM.format(how="mean"),
+        "three": TERM.format(how="sum") + "    # a comment\n",
+    }.items():
+        (tmp_path / f"{name}_term.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        mine = importlib.import_module(f"{name}_term").Mine()
+        found += keys(Job([start()], TOY, CFG, SquaredError() + mine))
+    assert found[0] != found[1] and found[0] == found[2]
+
+
 def test_library_versions_move_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(job(1, 2))
     monkeypatch.setattr(fingerprint, "versions", lambda: {"torch": "99.0"})
@@ -164,7 +195,7 @@ def test_stored_is_fresh_bit_for_bit(trained: list[str]) -> None:
         assert len(trained) == 3  # the second time nothing is trained
         assert result.sae is new.saes, times
         assert all(same(a, b) for a, b in zip(plain.saes, new.saes, strict=True))
-        assert result.history == sorted(expected.history, key=lambda record: record["sae"])
+        assert result.history == expected.history
         assert [c.state() for c in new.control] == [c.state() for c in plain.control]  # type: ignore[union-attr]
 
 
@@ -174,6 +205,27 @@ def test_one_more_run_trains_only_that_one(trained: list[str]) -> None:
     assert trained == [f"BatchTopK(k={k})" for k in (1, 2, 3)]
     assert same(first[0].sae[0], second[0].sae[0])  # type: ignore[index]
     assert same(first[1].sae[0], second[2].sae[0])  # type: ignore[index]
+
+
+def test_one_more_sae_in_a_list_trains_only_that_one(trained: list[str]) -> None:
+    train_all([job(1, 2)], workers=1)
+    train_all([job(1, 2, 3)], workers=1)
+    assert trained == [f"BatchTopK(k={k})" for k in (1, 2, 3)]
+
+
+def test_a_run_without_clipping_is_stored(trained: list[str]) -> None:
+    """Infinity is no JSON."""
+    for _ in range(2):
+        train_all([job(2, clip=math.inf)], workers=1)
+    assert len(trained) == 1
+
+
+def test_saes_come_back_in_training_mode_as_from_train() -> None:
+    for _ in range(2):  # trained, then loaded
+        new = job(2)
+        new.saes[0].eval()
+        train_all([new], workers=1)
+        assert new.saes[0].training
 
 
 def test_results_come_in_the_order_of_the_jobs() -> None:
@@ -262,6 +314,42 @@ def test_a_forced_run_trusts_nothing_stored(
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
     train_all([job(2)], workers=1)
     assert len(trained) == 2
+
+
+def test_a_forced_run_trusts_no_checkpoint(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    new, steps = job(2, n_steps=1010), []
+    name = store.sha256("".join(keys(new)))
+    left = cache / name[:2] / f"{name}.partial"
+    cfg = replace(new.cfg, checkpoint_every=1000, checkpoint_dir=left)
+    train(job(2).saes, TOY, cfg)
+    monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
+    read = ToyFeatures.batch
+
+    def reading(self: ToyFeatures, step: int, n_batch: int) -> Tensor:
+        steps.append(step)
+        return read(self, step, n_batch)
+
+    monkeypatch.setattr(ToyFeatures, "batch", reading)
+    train_all([new], workers=1)
+    assert steps == list(range(1010))
+
+
+class Broken:
+    """A pool whose worker was killed."""
+
+    def map(self, *arguments: Any) -> Any:
+        raise BrokenProcessPool
+
+    def cache_clear(self) -> None:
+        self.cleared = True
+
+
+def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next call gets a pool of its own."""
+    broken = Broken()
+    broken.cleared = False
+    monkeypatch.setattr(runs, "_pool", broken)
+    PLACEHOLDER
 
 
 POOL = """

@@ -193,3 +193,9 @@ def test_k_above_d_sae_is_refused(activation: Activation) -> None:
 def test_unknown_selection_is_refused() -> None:
     with pytest.raises(ParameterError, match="select_by='norm'"):
         make(TopK(2), select_by="norm")
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, math.nan, math.inf])
+def test_decoder_norms_that_are_none(norm: float) -> None:
+    with pytest.raises(ParameterError, match=r"decoder_norm=.*a finite number > 0"):
+        SAE(5, 7, ReLU(), decoder_norm=norm)

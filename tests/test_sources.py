@@ -186,6 +186,12 @@ def test_impossible_probabilities(p: float) -> None:
         ToyFeatures(3, 4, torch.tensor([0.5, p, 0.5]))
 
 
+@pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf")])
+def test_impossible_magnitudes(sigma: float) -> None:
+    with pytest.raises(ParameterError, match=r"magnitude_std=.*a finite number"):
+        ToyFeatures(3, 4, 0.5, magnitude_std=sigma)
+
+
 def test_one_probability_per_feature() -> None:
     with pytest.raises(ParameterError, match=r"len\(p\)=2: allowed is n_features=3"):
         ToyFeatures(3, 4, torch.tensor([0.5, 0.5]))

@@ -105,6 +105,12 @@ def test_wide_saes_in_a_list_are_cut_into_threads_like_lonely_ones() -> None:
     assert all(same(a, b) for a, b in zip(alone, saes, strict=True))  # type: ignore[arg-type]
 
 
+def test_an_sae_twice_in_a_list_is_trained_once() -> None:
+    sae, alone = make(BatchTopK(2)), train(make(BatchTopK(2)), TOY, CFG).sae
+    train([sae, sae], TOY, CFG)
+    assert same(sae, alone)  # type: ignore[arg-type]
+
+
 def test_controls_of_a_list_are_one_per_sae() -> None:
     controls = [KSchedule(((0, 1.0), (29, 3.0))), KSchedule(((0, 2.0),))]
     result = train([make(BatchTopK(1)), make(BatchTopK(1))], TOY, CFG, control=controls)
@@ -126,7 +132,7 @@ def test_training_goes_on_from_the_weights_given() -> None:
     assert result.sae is at_truth and result.history[0]["mse"] < 1e-8
     random = make(TopK(6))
     saes = [random]
-    assert train(saes, TOY, CFG).sae[0] is random  # type: ignore[index]
+    assert train(saes, TOY, CFG).sae is saes and saes[0] is random
     assert not torch.equal(random.W_dec, make(TopK(6)).W_dec)
 
 
@@ -147,6 +153,13 @@ def test_evaluation_never_reads_a_training_batch() -> None:
     assert training == list(range(training[0], training[0] + 30))
     assert sorted({step for step in source.steps if step < 0}) == [-3, -2, -1]
     assert all({"eval_mse", "eval_l0"} <= record.keys() for record in result.history)
+
+
+@pytest.mark.parametrize("log_every", [0, 4])
+def test_evaluation_keeps_its_own_interval(log_every: int) -> None:
+    cfg = replace(CFG, n_steps=12, log_every=log_every, eval_every=5)
+    history = train(make(TopK(2)), TOY, cfg).history
+    assert [record["step"] for record in history if "eval_mse" in record] == [5, 10, 12]
 
 
 def test_seeds_read_other_batches() -> None:

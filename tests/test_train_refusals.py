@@ -13,6 +13,7 @@ from tiny import ACTIVATIONS, CFG, TOY, Watched, make, same
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
+from srclib.control import AutoL0
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
@@ -32,8 +33,12 @@ class Spoiled(Watched):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        *[({"lr": v}, "lr=") for v in (0.0, -1.0, math.nan, math.inf, True)],
-        *[({"clip": v}, "clip=") for v in (0.0, -1.0, math.nan)],
+        *[({"lr": v}, "lr=") for v in (0.0, -1.0, math.nan, math.inf, True, "1e-3")],
+        *[({"clip": v}, "clip=") for v in (0.0, -1.0, math.nan, "1")],
+        *[
+            ({"betas": v}, r"betas=.*two numbers in \[0, 1\)")
+            for v in ((0.9, math.nan), (1.0, 0.999), (0.9, -0.1), (0.9,), ("0.9", 0.999))
+        ],
         *[
             ({name: 0}, f"{name}=0: allowed is a whole number >= 1")
             for name in ("n_steps", "n_batch", "dead_window", "eval_batches")
@@ -75,6 +80,20 @@ def test_k_times_batch_below_one() -> None:
     with pytest.raises(ParameterError, match=r"k \* n_batch=0\.5"):
         train(make(BatchTopK(0.25)), source, replace(CFG, n_batch=2))
     assert source.steps == []
+
+
+def test_a_control_that_keeps_notes_is_not_shared() -> None:
+    source, auto = Watched(TOY), AutoL0(n=3, every=5, window=3)
+    with pytest.raises(ParameterError, match=r"control=AutoL0.*one per SAE.*Give a list with one"):
+        train([make(BatchTopK(3)), make(BatchTopK(4))], source, CFG, control=auto)
+    assert source.steps == [] and auto == AutoL0(n=3, every=5, window=3)
+
+
+def test_evaluation_without_held_out_rows_is_refused_before_compute() -> None:
+    source = Watched(Rows(torch.randn(32, 8)))
+    with pytest.raises(DataError, match="held_out=0: allowed is at least 1 row for evaluation"):
+        train(make(TopK(2)), source, replace(CFG, eval_every=4))
+    assert source.steps == [-1]
 
 
 def test_data_that_would_end_early_is_refused_before_compute() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from tiny import CFG, TOY, make
+from tiny import CFG, TOY, make, same
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.objectives import AuxK, SquaredError
@@ -50,6 +51,26 @@ def test_an_update_is_adam_on_the_clipped_gradient(
     by_hand(expected, cfg)
     for a, b in zip(found.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_thresholds_stay_where_acts_are() -> None:
+    """A wide kernel drives them down fast; below 0, negative acts would pass."""
+    sae = make(JumpReLU(threshold=0.01, bandwidth=2.0))
+    lowest = []
+
+    def observe(record: dict[str, Any]) -> None:
+        lowest.append(float(sae.jump_threshold().min()))
+
+    train(sae, TOY, replace(CFG, lr=0.03, log_every=1), observe=observe)
+    assert min(lowest) == 0
+
+
+def test_clipping_can_be_switched_off() -> None:
+    """math.inf is a bound that no gradient reaches."""
+    free, bounded = make(TopK(2)), make(TopK(2))
+    train(free, TOY, replace(CFG, clip=math.inf))
+    train(bounded, TOY, replace(CFG, clip=1e9))
+    assert same(free, bounded)
 
 
 def test_learning_rate_table() -> None:
