@@ -76,7 +76,13 @@ def test_the_whole_distribution_is_normal(sample: np.ndarray[Any, Any]) -> None:
 
 def test_streams_and_neighbours_in_one_are_independent(sample: np.ndarray[Any, Any]) -> None:
     """Values and their squares; both halves of a 64-bit word; another seed, name or step."""
-    paths: list[tuple[Any, ...]] = [(0, "a", 0), (0, "a", 1), (0, "a", -1), (0, "b", 0), (1, "a", 0)]
+    paths: list[tuple[Any, ...]] = [
+        (0, "a", 0),
+        (0, "a", 1),
+        (0, "a", -1),
+        (0, "b", 0),
+        (1, "a", 0),
+    ]
     others = [rng.normals(*path, shape=(N // 2,)).double().numpy() for path in paths]
     series = [*others, sample[::2], sample[1::2], np.roll(sample[::2], 1)]
     for a, b in itertools.combinations(series, 2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import math
@@ -9,7 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -337,19 +339,25 @@ def test_a_forced_run_trusts_no_checkpoint(monkeypatch: pytest.MonkeyPatch, cach
 class Broken:
     """A pool whose worker was killed."""
 
-    def map(self, *arguments: Any) -> Any:
+    def map(self, *arguments: Any) -> Iterator[None]:
         raise BrokenProcessPool
-
-    def cache_clear(self) -> None:
-        self.cleared = True
+        yield
 
 
 def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the next call gets a pool of its own."""
-    broken = Broken()
-    broken.cleared = False
-    monkeypatch.setattr(runs, "_pool", broken)
-    PLACEHOLDER
+    """And the next call starts a pool of its own."""
+    started: list[Broken] = []
+
+    def start_pool(workers: int) -> Broken:
+        started.append(Broken())
+        return started[-1]
+
+    monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(runs, "_pool", functools.cache(start_pool))
+    for n in (1, 2):
+        with pytest.raises(SuiteError, match=r"a training process died.*workers=1 where memory"):
+            train_all([job(1, 2, 3, 4)], workers=2)
+        assert len(started) == n
 
 
 POOL = """
