@@ -17,14 +17,12 @@ from sae_lens.synthetic import ActivationGenerator, FeatureDictionary, Synthetic
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from srclib import objectives
 from srclib.activations import BatchTopK
 from srclib.config import TrainConfig
 from srclib.sae import SAE
 from srclib.sources import Source
 from srclib.sources.toy import ToyFeatures, random_correlation
-from srclib.state import Adam, Flat, Member, TrainState
-from srclib.trainer import _update
+from srclib.trainer import start, update
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
 N_STEPS = 14_649  # of the paper; a schedule's length, not what is run here
@@ -75,14 +73,11 @@ class Srclib:
     """`srclib.train`, step by step: the SAEs share the batch."""
 
     def __init__(self, source: Source, ks: Sequence[float]) -> None:
-        saes = [_sae(k) for k in ks]
-        flat = Flat(saes)
-        members = [Member(sae, objectives.default(sae), None) for sae in saes]
-        self.state = TrainState(members, flat, Adam(flat, (0.9, 0.999)))
         self.source, self.cfg = source, TrainConfig(N_STEPS, N_BATCH, LR)
+        self.state = start([_sae(k) for k in ks], self.cfg)
 
     def step(self) -> None:
-        _update(self.state, self.state.step, self.source, self.cfg)
+        update(self.state, self.state.step, self.source, self.cfg)
 
     def loss(self) -> float:
         """Mean over the SAEs."""

@@ -69,23 +69,16 @@ def train(
     """
     saes = [sae] if isinstance(sae, SAE) else list(sae)
     _check(saes, source, cfg)
-    for each in saes:
-        each.train()
-    members = [
-        Member(s, _as_objective(o) or objectives.default(s), c)
-        for s, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
-    ]
+    state = start(saes, cfg, objective, control)
     here = Path(cfg.checkpoint_dir).resolve() if cfg.checkpoint_dir else None
     there = Path(resume_from).resolve() if resume_from else None
     resumes_here = there is not None and here in (there, there.parent)
-    flat = Flat(saes)
-    state = TrainState(members, flat, Adam(flat, cfg.betas))
     try:
         if resume_from is not None:
             load_state(state, Path(resume_from), source, cfg)
         steps = range(state.step, cfg.n_steps)
         for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
-            _update(state, step, source, cfg)
+            update(state, step, source, cfg)
             evaluate = _due(step + 1, cfg.eval_every, cfg.n_steps)
             if evaluate or _due(step + 1, cfg.log_every, cfg.n_steps):
                 _record(state, source, cfg, evaluate, observe)
@@ -93,11 +86,26 @@ def train(
                 save_state(state, source, cfg, fresh=not resumes_here)
                 resumes_here = True
     finally:
-        flat.release()
+        state.flat.release()
     return TrainResult(sae if isinstance(sae, SAE | list) else saes, state.history)
 
 
-def _update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
+def start(
+    saes: list[SAE],
+    cfg: TrainConfig,
+    objective: Objective | Term | Sequence[Objective | Term] | None = None,
+    control: Control | Sequence[Control] | None = None,
+) -> TrainState:
+    """The state before the first update; arguments as for `train`."""
+    members = [
+        Member(sae.train(), _as_objective(o) or objectives.default(sae), c)
+        for sae, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
+    ]
+    flat = Flat(saes)
+    return TrainState(members, flat, Adam(flat, cfg.betas))
+
+
+def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
     """One step for every SAE."""
     x = source.batch(cfg.seed * SEED_STRIDE + step, cfg.n_batch)
     x = x.to(state.members[0].sae.W_dec.device)
@@ -184,6 +192,8 @@ def _check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
     """Refuse before any compute what cannot work."""
     if not saes:
         raise ParameterError("sae=[]: allowed is one SAE or a list of at least one.")
+    if len(set(map(id, saes))) < len(saes):
+        raise ParameterError("sae: one SAE stands twice in the list. Pass each once, or copies.")
     for sae in saes:
         if sae.d_in != source.d_in:
             raise DataError(
