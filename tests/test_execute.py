@@ -81,7 +81,7 @@ def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
     assert (again.returncode, record_of(toy_checkout)) == (0, before)
     assert "up to date" in again.stdout
 
-    module = toy_checkout / "srclib" / "claims.py"
+    module = toy_checkout / "srclib" / "claims" / "__init__.py"
     module.write_text("# a comment\n" + module.read_text("utf-8"), "utf-8")
     assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")

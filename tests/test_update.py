@@ -59,7 +59,7 @@ def test_thresholds_stay_where_acts_are() -> None:
     lowest = []
 
     def observe(record: dict[str, Any]) -> None:
-        lowest.append(float(sae.jump_threshold().min()))
+        lowest.append(float(sae.jump_threshold().detach().min()))
 
     train(sae, TOY, replace(CFG, lr=0.03, log_every=1), observe=observe)
     assert min(lowest) == 0

@@ -48,7 +48,7 @@ def test_a_fresh_checkout_has_no_findings(checkout: Path) -> None:
 
 
 def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> None:
-    module = checkout / "srclib" / "claims.py"
+    module = checkout / "srclib" / "claims" / "__init__.py"
     edit(module, "\ndef ", "\n# a comment\ndef ")
     assert failed() == {}
     edit(module, "\ndef ", "\nUNUSED = 1\ndef ")
@@ -58,7 +58,7 @@ def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> Non
 
 
 def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
-    edit(checkout / "srclib" / "train.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    edit(checkout / "srclib" / "trainer.py", "\ndef ", "\nUNUSED = 1\ndef ")
     assert failed() == {}
 
 
@@ -120,7 +120,7 @@ def test_another_profile_keeps_its_commit(checkout: Path) -> None:
     where = "data/results/toy.full.json"
     assert verify.verify() == [Finding(where, "computed at c0ffee", False)]
     assert failed(strict=True) == {}
-    edit(checkout / "srclib" / "claims.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    edit(checkout / "srclib" / "claims" / "__init__.py", "\ndef ", "\nUNUSED = 1\ndef ")
     (checkout / PAGE).unlink()
     (note,) = verify.verify()
     assert note.what == "computed at c0ffee; since then: srclib.claims changed"
