@@ -13,6 +13,7 @@ import functools
 import inspect
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -233,6 +234,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker(parent: int) -> None:
     """One thread each, and no life after the parent's, not even when that is killed."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, without our tracebacks
 
     def watch() -> None:
         while os.getppid() == parent:

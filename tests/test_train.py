@@ -105,12 +105,6 @@ def test_wide_saes_in_a_list_are_cut_into_threads_like_lonely_ones() -> None:
     assert all(same(a, b) for a, b in zip(alone, saes, strict=True))  # type: ignore[arg-type]
 
 
-def test_an_sae_twice_in_a_list_is_trained_once() -> None:
-    sae, alone = make(BatchTopK(2)), train(make(BatchTopK(2)), TOY, CFG).sae
-    train([sae, sae], TOY, CFG)
-    assert same(sae, alone)  # type: ignore[arg-type]
-
-
 def test_controls_of_a_list_are_one_per_sae() -> None:
     controls = [KSchedule(((0, 1.0), (29, 3.0))), KSchedule(((0, 2.0),))]
     result = train([make(BatchTopK(1)), make(BatchTopK(1))], TOY, CFG, control=controls)

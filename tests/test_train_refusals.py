@@ -75,6 +75,14 @@ def test_no_sae_at_all() -> None:
         train([], TOY, CFG)
 
 
+def test_an_sae_twice_in_a_list() -> None:
+    """Both would be views of one vector, and only one of them the SAE's."""
+    sae, source = make(TopK(2)), Watched(TOY)
+    with pytest.raises(ParameterError, match=r"one SAE stands twice in the list\. Pass each once"):
+        train([sae, make(TopK(2)), sae], source, CFG)
+    assert source.steps == []
+
+
 def test_k_times_batch_below_one() -> None:
     source = Watched(TOY)
     with pytest.raises(ParameterError, match=r"k \* n_batch=0\.5"):
