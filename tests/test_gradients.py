@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import draw, uneven
 from torch import Tensor
 
 from srclib import metrics
@@ -40,20 +41,13 @@ DEAD = {
 }
 
 
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def make(activation: Activation, **keywords: Any) -> SAE:
-    """Nothing tied, no bias zero, no two rows of one norm; gradients exist and are not zero."""
-    sae = SAE(D_IN, D_SAE, activation, decoder_norm=1.0, **keywords)
+    """Nothing tied, no bias zero, no two rows of one norm."""
+    sae = uneven(D_IN, D_SAE, activation, **keywords)
     with torch.no_grad():
-        sae.W_dec.mul_(torch.linspace(0.5, 1.5, D_SAE).unsqueeze(1))
         sae.W_enc.add_(0.2 * draw(3, D_IN, D_SAE))
         sae.b_enc.copy_(0.3 * draw(1, D_SAE))
         sae.b_dec.copy_(0.3 * draw(2, D_IN))
-    for parameter in sae.parameters():
-        parameter.grad = torch.full_like(parameter, 7.0)  # must be overwritten, not added to
     return sae
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import draw, uneven
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
@@ -27,17 +28,8 @@ D_IN, D_SAE = 4, 6
 START = Context(0, None)
 
 
-def draw(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def make(activation: Activation, **keywords: Any) -> SAE:
-    sae = SAE(D_IN, D_SAE, activation, decoder_norm=1.0, **keywords)
-    with torch.no_grad():
-        sae.W_dec.mul_(torch.linspace(0.5, 1.5, D_SAE).unsqueeze(1))
-    for parameter in sae.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    return sae
+    return uneven(D_IN, D_SAE, activation, **keywords)
 
 
 def value(term: Term, sae: SAE, x: Tensor, context: Context = START) -> float:
@@ -107,6 +99,7 @@ def test_auxk_is_what_the_dead_leave_of_the_error() -> None:
 @pytest.mark.parametrize("dead", [(1,), (0, 1, 2), tuple(range(D_SAE))])
 def test_auxk_moves_dead_latents_alone(dead: tuple[int, ...]) -> None:
     sae, x = make(TopK(1)), draw(0, 20, D_IN)
+    sae.zero_grad()  # autograd adds to what is there
     AuxK()(sae, x, sae(x), Context(0, dead_mask(*dead))).backward()
     moved = sae.W_dec.grad.norm(dim=1) > 0  # type: ignore[union-attr]
     assert bool(torch.isfinite(sae.W_enc.grad).all())  # type: ignore[arg-type]

@@ -21,6 +21,20 @@ def make(activation: Activation, seed: int = 0, d_sae: int = 6) -> SAE:
     return SAE(8, d_sae, activation, seed=seed)
 
 
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uneven(d_in: int, d_sae: int, activation: Activation, **keywords: Any) -> SAE:
+    """No two decoder rows of one norm; gradients exist and must be overwritten, not added to."""
+    sae = SAE(d_in, d_sae, activation, decoder_norm=1.0, **keywords)
+    with torch.no_grad():
+        sae.W_dec.mul_(torch.linspace(0.5, 1.5, d_sae).unsqueeze(1))
+    for parameter in sae.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    return sae
+
+
 def a_list() -> list[SAE]:
     """Every kind, of different widths, so that neighbours differ in size and in moments."""
     return [make(a, seed=i, d_sae=5 + 2 * i) for i, a in enumerate([*ACTIVATIONS, TopK(3)])]
