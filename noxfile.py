@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
     notebooks = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("notebooks/*.ipynb"))
     keys = "metadata.papermill cell.metadata.papermill cell.metadata.execution"
     if notebooks:
-        session.run("nbstripout", "--verify", "--extra-keys", keys, *notebooks)
+        session.run("nbstripout", "--verify", "--keep-id", "--extra-keys", keys, *notebooks)
 
 
 @nox.session(venv_backend="none")
