@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 
 def kth_largest(values: Tensor, n: int) -> float:
@@ -41,3 +42,43 @@ def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
         ties = (scores == nth).flatten().nonzero().flatten()
         mask.view(-1)[ties[-surplus:]] = 0.0
     return mask, nth
+
+
+def adam_moments(vector: Tensor) -> dict[str, Tensor]:
+    """What Adam remembers about a vector, before its first step."""
+    return {
+        "exp_avg": torch.zeros_like(vector),
+        "exp_avg_sq": torch.zeros_like(vector),
+        "step": torch.zeros((), device=vector.device),
+    }
+
+
+def adam_step(
+    vector: Tensor,
+    gradient: Tensor,
+    moments: dict[str, Tensor],
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> None:
+    """One update of `vector` and its moments, in place; the strides must be equal.
+
+    torch's functional form: to construct `torch.optim.Adam` loads torch's compiler, a second or
+    more in every process.
+    """
+    first, second, step = moments.values()
+    adam(
+        [vector],
+        [gradient],
+        [first],
+        [second],
+        [],
+        [step],
+        fused=True,
+        amsgrad=False,
+        beta1=betas[0],
+        beta2=betas[1],
+        lr=lr,
+        weight_decay=0.0,
+        eps=1e-8,
+        maximize=False,
+    )

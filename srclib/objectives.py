@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .activations import BatchTopK, TopK
+from .activations import BatchTopK, JumpReLU, TopK
 from .errors import ParameterError, message
 from .gradients import Pass, auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
@@ -143,6 +143,38 @@ class TanhSparsity(_ScaledPenalty):
         return t, self.c * (1 - t.square())
 
 
+@dataclass(frozen=True)
+class L0Target(_Addable):
+    """coefficient (L0 / target - 1)^2: JumpReLU's L0 is pulled to `target` from both sides.
+
+    L0 is the batch mean; its straight-through gradient reaches the thresholds alone. The
+    coefficient rises from 0 over `warmup` steps (dictionary_learning, JumpReLU trainer).
+    """
+
+    target: float
+    coefficient: float = 1.0
+    warmup: int = 0
+    name = "l0_target"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target < math.inf:
+            fix = "It is the wanted mean number of active latents."
+            raise ParameterError(message("target", self.target, "a finite number > 0", fix))
+
+    def of(self, l0: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The term and its derivative with respect to the L0."""
+        now = self.coefficient * (min(1.0, step / self.warmup) if self.warmup else 1.0)
+        excess = l0 / self.target - 1
+        return now * excess.square(), 2 * now * excess / self.target
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        if not isinstance(sae.activation, JumpReLU):
+            fix = "The other activations have no threshold to train."
+            raise ParameterError(message("L0Target on", sae.activation, "JumpReLU", fix))
+        l0 = sae.activation.l0(out.pre_acts, out.acts, sae.jump_threshold())
+        return self.of(l0, context.step)[0]
+
+
 def default(sae: SAE) -> Objective:
     """The squared error, and AuxK for TopK and BatchTopK."""
     if isinstance(sae.activation, TopK | BatchTopK):
@@ -159,10 +191,11 @@ def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pas
     terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
     errors = [t for t in terms if isinstance(t, SquaredError)]
     penalties = [t for t in terms if isinstance(t, _ScaledPenalty)]
+    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
     auxiliary = [t for t in terms if isinstance(t, AuxK)]
-    if len(errors) == 1 and len(errors + penalties + auxiliary) == len(terms):
+    if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
         aux = sum(t.coefficient for t in auxiliary)
-        return closed_form_gradients(sae, x, context.step, penalties, context.dead, aux)
+        return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
     out = sae(x)
     losses = {term.name: term(sae, x, out, context) for term in terms}
     sae.zero_grad(set_to_none=False)

@@ -9,6 +9,7 @@ the suite, so drawing an evaluation batch cannot move the training data.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 
 import numpy as np
@@ -22,8 +23,8 @@ def derive(seed: int, *names: str | int) -> int:
     """A 63-bit seed from a root seed and a path of names."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ParameterError(message("seed", seed, "an integer with 0 <= seed < 2**63", "Use 0."))
-    text = "/".join([str(seed), *map(str, names)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    path = json.dumps([seed, *names])  # JSON, so that ("a", "b") and ("a/b",) differ
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") >> 1
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
@@ -36,7 +37,7 @@ def normals(seed: int, *names: str | int, shape: tuple[int, ...]) -> Tensor:
 
     Random bits (SFC64) as signed integers, scaled into (-1, 1), through the inverse error
     function: nearly twice as fast as `torch.randn`, whose Mersenne twister is scalar. The
-    largest number possible is 5.4.
+    largest number possible is 5.3.
     """
     n = math.prod(shape)
     bits = np.random.SFC64(derive(seed, *names)).random_raw(-(-n // 2)).view(np.int32)[:n]

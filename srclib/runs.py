@@ -32,7 +32,7 @@ from .config import TrainConfig
 from .errors import SuiteError
 from .sae import SAE
 from .sources import Source
-from .trainer import TrainResult, train
+from .trainer import TrainResult, one_each, train
 
 if TYPE_CHECKING:
     from .control import Control
@@ -75,11 +75,9 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
             shutil.rmtree(_place(name), ignore_errors=True)
     todo = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
     work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
-    if workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS:
-        finished: Iterator[None] = map(_run_here, todo)
-    else:
-        finished = _pool(workers).map(_run, todo)
+    alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
     try:
+        finished = map(_run_here, todo) if alone else _pool(workers).map(_run, todo)
         for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
             pass
     except BrokenProcessPool:
@@ -96,7 +94,9 @@ def keys(job: Job) -> list[str]:
     cfg = {k: repr(v) for k, v in vars(job.cfg).items() if not k.startswith("checkpoint")}
     shared = [cfg, job.source.identity, fingerprint.versions()]
     described = []
-    each = zip(job.saes, _each(job.objective, job), _each(job.control, job), strict=True)
+    each = zip(
+        job.saes, one_each(job.objective, job.saes), one_each(job.control, job.saes), strict=True
+    )
     for sae, objective, control in each:
         parts = [*_layers(job.source), *getattr(objective, "terms", [objective]), control]
         code = _code(frozenset(type(part) for part in parts if part is not None))
@@ -126,9 +126,19 @@ def _code(kinds: frozenset[type]) -> str:
     """
     ours = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] == "srclib"}
     theirs = {kind for kind in kinds if kind.__module__ not in ours}
-    texts = sorted(fingerprint.source_hash(inspect.getsource(kind)) for kind in theirs)
+    texts = sorted(fingerprint.source_hash(_source(kind)) for kind in theirs)
     modules = fingerprint.closure("srclib.trainer", *ours)
     return store.sha256(store.canonical([fingerprint.modules_hash(modules), texts]))
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError) as error:
+        raise SuiteError(
+            f"{kind.__name__} has no source file ({error}), so a stored run could not be told from "
+            "one with other code. Define it in a module, or call `train`, which stores nothing."
+        ) from None
 
 
 Chunk = tuple[Job, list[str]]  # some SAEs of a job with the keys of their runs
@@ -169,7 +179,7 @@ def _run(chunk: Chunk) -> None:
             control=job.control,
             resume_from=resume,
         )
-        ends = zip(job.saes, names, _each(job.control, job), strict=True)
+        ends = zip(job.saes, names, one_each(job.control, job.saes), strict=True)
         for index, (sae, name, control) in enumerate(ends):
             meta = checkpoint.describe(sae)
             meta["control"] = control.state() if control is not None else None
@@ -195,7 +205,7 @@ def _run_here(chunk: Chunk) -> None:
 def _load(job: Job, names: list[str]) -> TrainResult:
     """Fill a job's SAEs from the store, and its controls with the state they ended in."""
     history: list[dict[str, Any]] = []
-    ends = zip(job.saes, names, _each(job.control, job), strict=True)
+    ends = zip(job.saes, names, one_each(job.control, job.saes), strict=True)
     for index, (sae, name, control) in enumerate(ends):
         tensors, meta = checkpoint.read_tensors(_place(name), "sae")
         sae.load_state_dict(tensors)
@@ -218,10 +228,6 @@ def _place(name: str) -> Path:
 
 def _stored(name: str) -> bool:
     return (_place(name) / "sae.json").is_file()
-
-
-def _each(value: Any, job: Job) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value] * len(job.saes)
 
 
 @functools.cache

@@ -112,8 +112,8 @@ class SAE(nn.Module):
         return x - self.b_dec if self.subtract_b_dec else x
 
     def scores(self, pre_acts: Tensor) -> Tensor:
-        """What TopK and BatchTopK compare: [batch, d_sae]."""
-        if self.select_by == "raw":
+        """What selection compares: [batch, d_sae]. ReLU asks for the sign alone, never scaled."""
+        if self.select_by == "raw" or not isinstance(self.activation, TopK | BatchTopK):
             return pre_acts
         return pre_acts * torch.linalg.vector_norm(self.W_dec, dim=1)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from . import checkpoint, store
 from .config import TrainConfig
 from .errors import CheckpointError
 from .gradients import Pass
+from .kernels import adam_moments, adam_step
 from .objectives import Objective
 from .sae import SAE
 from .sources import Source
@@ -79,36 +79,16 @@ class Flat:
 
 
 class Adam:
-    """Adam on the flat vector, through torch's functional form: its moments are plain tensors."""
+    """Adam on the flat vector; its moments are plain tensors."""
 
     def __init__(self, flat: Flat, betas: tuple[float, float]) -> None:
         self.flat, self.betas = flat, betas
-        self.moments = {
-            "exp_avg": torch.zeros_like(flat.vector),
-            "exp_avg_sq": torch.zeros_like(flat.vector),
-            "step": torch.zeros((), device=flat.vector.device),
-        }
+        self.moments = adam_moments(flat.vector)
 
     def update(self, lr: float) -> None:
         """One step with the gradients that stand in the flat vector's `.grad`."""
         assert self.flat.vector.grad is not None
-        first, second, step = self.moments.values()
-        adam(
-            [self.flat.vector.data],
-            [self.flat.vector.grad],
-            [first],
-            [second],
-            [],
-            [step],
-            fused=True,
-            amsgrad=False,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            lr=lr,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+        adam_step(self.flat.vector.data, self.flat.vector.grad, self.moments, lr, self.betas)
 
 
 @dataclass

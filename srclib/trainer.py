@@ -99,7 +99,7 @@ def start(
     """The state before the first update; arguments as for `train`."""
     members = [
         Member(sae.train(), _as_objective(o) or objectives.default(sae), c)
-        for sae, o, c in zip(saes, _each(objective, saes), _each(control, saes), strict=True)
+        for sae, o, c in zip(saes, one_each(objective, saes), one_each(control, saes), strict=True)
     ]
     flat = Flat(saes)
     return TrainState(members, flat, Adam(flat, cfg.betas))
@@ -239,7 +239,7 @@ def _not_finite(x: Tensor, step: int, source: Source) -> SuiteError:
     return SuiteError(f"the loss is not finite at step {step}: training diverged. Lower lr.")
 
 
-def _each(value: Any, saes: list[SAE]) -> list[Any]:
+def one_each(value: Any, saes: list[SAE]) -> list[Any]:
     """One value per SAE from one for all, or from a list of as many."""
     if not isinstance(value, list | tuple):
         if len(saes) > 1 and hasattr(value, "state") and value.state():

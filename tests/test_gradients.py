@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from srclib import metrics
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.gradients import auxk_support, closed_form_gradients
 from srclib.init import start_from
-from srclib.objectives import L1, AuxK, Context, SquaredError, TanhSparsity
+from srclib.objectives import L1, AuxK, Context, L0Target, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
 
@@ -89,9 +90,48 @@ def test_penalties_and_thresholds_are_autograd(
     assert_closed_form_is_autograd(make(activation), [SquaredError(), *penalties], None)
 
 
+@pytest.mark.parametrize("target", [0.5, 8.0], ids=["L0 too high", "L0 too low"])
+@pytest.mark.parametrize("penalties", [[], [L1(0.3)]], ids=["alone", "with L1"])
+@pytest.mark.parametrize("l0_on", ["f", "pre"])
+@pytest.mark.parametrize("activation", JUMPS, ids=repr)
+def test_the_l0_target_is_autograd(
+    activation: JumpReLU, l0_on: Any, penalties: list[Any], target: float
+) -> None:
+    terms = [SquaredError(), *penalties, L0Target(target, coefficient=0.7, warmup=8)]
+    sae = make(replace(activation, l0_on=l0_on))
+    assert_closed_form_is_autograd(sae, terms, None)
+
+
+def test_the_l0_target_moves_thresholds_alone_and_towards_the_target() -> None:
+    x = draw(0, 400, D_IN)
+    for target, sign in ((0.5, -1), (8.0, 1)):  # Adam subtracts: a negative gradient raises theta
+        sae = make(JumpReLU(threshold=0.3, bandwidth=0.5))
+        sae.zero_grad()
+        out = sae(x)
+        L0Target(target)(sae, x, out, Context(0, None)).backward()
+        assert sae.theta is not None and sae.theta.grad is not None
+        assert bool((sign * sae.theta.grad >= 0).all()) and bool((sae.theta.grad != 0).any())
+        others = [getattr(sae, name).grad for name in NAMES]
+        assert not any(grad is not None and bool(grad.any()) for grad in others)
+
+
+def test_an_inactive_latent_inside_the_kernel_counts_when_the_kernel_sees_f() -> None:
+    """Four silent rows, |theta| < bandwidth / 2: d L0 / d theta = -1 / bandwidth."""
+    sae = SAE(1, 1, JumpReLU(threshold=0.0004, bandwidth=0.001), decoder_norm=1.0)
+    out = sae(-torch.ones(4, 1) * sae.W_enc.sign())
+    assert sae.theta is not None and not bool(out.acts.any())
+    activation = sae.activation
+    assert isinstance(activation, JumpReLU)
+    activation.l0(out.pre_acts, out.acts, sae.jump_threshold()).backward()
+    torch.testing.assert_close(sae.theta.grad, torch.tensor([-1000.0]))
+
+
 def assert_closed_form_is_autograd(sae: SAE, terms: list[Any], dead: list[int] | None) -> None:
     x, penalties = draw(0, 17, D_IN), [t for t in terms if hasattr(t, "phi")]
-    losses, acts, smallest = closed_form_gradients(sae, x, 3, penalties, mask(dead), aux=0.7)
+    targets = [t for t in terms if isinstance(t, L0Target)]
+    losses, acts, smallest = closed_form_gradients(
+        sae, x, 3, penalties, targets, mask(dead), aux=0.7
+    )
     closed = gradients(sae)
 
     sae.zero_grad()

@@ -15,6 +15,7 @@ from srclib.objectives import (
     L1,
     AuxK,
     Context,
+    L0Target,
     Objective,
     SquaredError,
     TanhSparsity,
@@ -218,3 +219,11 @@ def test_the_sum_is_the_sum_of_the_gradients() -> None:
         backward(objective, sae, x, START)
         gradients.append(sae.W_enc.grad.clone())  # type: ignore[union-attr]
     torch.testing.assert_close(gradients[0], gradients[1] + gradients[2])
+
+
+def test_an_l0_target_needs_thresholds() -> None:
+    sae, x = SAE(4, 6, TopK(2)), torch.ones(3, 4)
+    with pytest.raises(ParameterError, match=r"L0Target on=TopK.*JumpReLU"):
+        L0Target(2)(sae, x, sae(x), Context(0, None))
+    with pytest.raises(ParameterError, match=r"target=0.*> 0"):
+        L0Target(0)

@@ -110,3 +110,8 @@ def test_no_bits_give_infinity(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0] == -found[-1] and found[3] == 0
     assert found[5] == pytest.approx(norm.ppf(0.75), rel=1e-6)
     assert found[-1] == pytest.approx(norm.isf(2.0**-24), rel=1e-6)
+
+
+def test_the_cut_between_names_counts() -> None:
+    paths: list[tuple[str | int, ...]] = [("a", "b"), ("a/b",), ("a, b",), ("a", 1), ("a", "1")]
+    assert len({rng.derive(0, *path) for path in paths}) == len(paths)

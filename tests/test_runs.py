@@ -23,7 +23,7 @@ from torch import Tensor
 from srclib import fingerprint, runs, store
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.control import AutoL0, KSchedule, Trace
-from srclib.errors import CheckpointError, SuiteError
+from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.objectives import L1, SquaredError
 from srclib.runs import Job, keys, train_all
 from srclib.sae import SAE
@@ -400,3 +400,42 @@ def test_two_workers_give_the_bytes_of_one(tmp_path: Path) -> None:
         assert all(torch.equal(tensors[key], value) for key, value in sae.state_dict().items())
         history = json.loads((folder / "sae.json").read_text(encoding="utf-8"))["history"]
         assert [record["step"] for record in history] == [4, 8, 12]
+
+
+def test_a_pool_that_broke_while_it_was_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then `map` itself raises; the pool must not stay cached."""
+
+    class Broken:
+        def map(self, *_: Any) -> None:
+            raise BrokenProcessPool
+
+    made: list[int] = []
+
+    def pool(workers: int) -> Broken:
+        made.append(workers)
+        return Broken()
+
+    monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(runs, "_pool", functools.cache(pool))
+    for attempt in (1, 2):
+        with pytest.raises(SuiteError, match="a training process died"):
+            train_all([Job([SAE(8, 6, BatchTopK(k)) for k in (1, 2, 3, 4)], TOY, CFG)], workers=2)
+        assert len(made) == attempt
+
+
+def test_one_control_for_several_saes_is_refused_whatever_is_stored(cache: Path) -> None:
+    def job(*ks: int) -> Job:
+        control = AutoL0(n=2, every=4, window=2)
+        return Job([SAE(8, 6, BatchTopK(k)) for k in ks], TOY, CFG, control=control)
+
+    train_all([job(3)], workers=1)
+    with pytest.raises(ParameterError, match="one control per SAE"):
+        train_all([job(3, 4)], workers=1)
+
+
+def test_a_term_without_a_source_file_has_no_key() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("class Mine:\n    name = 'mine'\n    def __call__(self, *_): pass", names)
+    objective = SquaredError() + names["Mine"]()
+    with pytest.raises(SuiteError, match="Mine has no source file"):
+        keys(Job([SAE(8, 6, TopK(2))], TOY, CFG, objective))

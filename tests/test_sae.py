@@ -199,3 +199,12 @@ def test_unknown_selection_is_refused() -> None:
 def test_decoder_norms_that_are_none(norm: float) -> None:
     with pytest.raises(ParameterError, match=r"decoder_norm=.*a finite number > 0"):
         SAE(5, 7, ReLU(), decoder_norm=norm)
+
+
+@torch.no_grad()
+def test_relu_does_not_ask_how_long_a_decoder_row_is() -> None:
+    sae = SAE(8, 6, ReLU(), seed=1)
+    sae.W_dec[2] = 0
+    out = sae(torch.randn(50, 8, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(out.acts, torch.relu(out.pre_acts))
+    assert bool((out.acts[:, 2] > 0).any())

@@ -108,7 +108,7 @@ def test_threshold_is_the_average_of_the_smallest_kept_score() -> None:
 
 def test_threshold_gives_about_the_l0_it_was_trained_with() -> None:
     sae = make(BatchTopK(1.5))
-    history = train(sae, TOY, replace(CFG, n_steps=300, eval_every=300, eval_batches=20)).history
+    history = train(sae, TOY, replace(CFG, n_batch=256, n_steps=300, eval_every=300)).history
     assert history[-1]["l0"] <= 1.5
     assert history[-1]["eval_l0"] == pytest.approx(1.5, rel=0.15)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .. import rng, store
 from ..errors import DataError, ParameterError, message
+from ..kernels import adam_moments, adam_step
 
 
 class ToyFeatures:
@@ -167,15 +168,15 @@ def _features(n_features: int, d_in: int, seed: int, overlap_steps: int | None) 
 
 
 def _spread(rows: Tensor, n_steps: int) -> Tensor:
-    """Adam on sum_{i != j} (f_i . f_j)^2 + g sum_i (|f_i|^2 - 1)^2, then unit rows (official)."""
-    rows = rows.requires_grad_()
-    optimizer = torch.optim.Adam([rows], lr=0.01)
+    """Adam on sum_{i != j} (f_i . f_j)^2 + g sum_i (|f_i|^2 - 1)^2, then unit rows (official).
+
+    The gradient is 4 (offdiag(F F^T) F + g (|f_i|^2 - 1) f_i).
+    """
+    moments = adam_moments(rows)
     for _ in range(n_steps):
         gram = rows @ rows.T
-        off_diagonal = gram.square().sum() - gram.diag().square().sum()
-        loss = off_diagonal + len(rows) * (gram.diag() - 1).square().sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    rows = rows.detach()
+        excess = gram.diag() - 1
+        gram.fill_diagonal_(0)
+        gradient = 4 * (gram @ rows + len(rows) * excess[:, None] * rows)
+        adam_step(rows, gradient, moments, lr=0.01)
     return rows / rows.norm(dim=1, keepdim=True)
