@@ -32,6 +32,7 @@ from .config import TrainConfig
 from .errors import SuiteError
 from .sae import SAE
 from .sources import Source
+from .state import frozen
 from .trainer import TrainResult, one_each, train
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def keys(job: Job) -> list[str]:
         code = _code(frozenset(type(part) for part in parts if part is not None))
         own: list[Any] = [
             checkpoint.describe(sae),
+            frozen(sae),
             _weights(sae),
             repr(objective),
             repr(control),

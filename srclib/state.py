@@ -102,6 +102,11 @@ class TrainState:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+def frozen(sae: SAE) -> list[str]:
+    """Names of the parameters that training leaves alone."""
+    return [name for name, p in sae.named_parameters() if not p.requires_grad]
+
+
 def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dict[str, Any]:
     """What two runs must share to be the same run, by field name. Watching does not count."""
     names = [field.name for field in dataclasses.fields(cfg) if field.name not in WATCHING]
@@ -111,6 +116,7 @@ def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dic
         sae = member.sae
         kind = type(sae.activation).__name__ if member.control else repr(sae.activation)
         identity[f"sae {index}"] = f"{sae.d_in}x{sae.d_sae} {kind} {sae.select_by}"
+        identity[f"frozen {index}"] = frozen(sae)
         identity[f"objective {index}"] = repr(member.objective)
         identity[f"control {index}"] = repr(member.control)
     return identity

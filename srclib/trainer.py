@@ -56,7 +56,7 @@ def train(
     """Train in place, from the weights given, for `cfg.n_steps` updates.
 
     sae: one SAE, or several that share the batches (each has its own gradients, clipping,
-        counters and moments).
+        counters and moments). A parameter with `requires_grad=False` stays as it is.
     objective: by default the squared error, plus AuxK for TopK and BatchTopK; one for all SAEs
         or one per SAE.
     control: called before every step, may change the SAE (see `srclib.control`).
@@ -116,6 +116,10 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         dead = member.silent > cfg.dead_window
         context = Context(step, dead if bool(dead.any()) else None)
         member.newest = objectives.backward(member.objective, sae, x, context)
+        for p in sae.parameters():
+            if not p.requires_grad:  # then Adam's step is 0, and clipping does not count it
+                assert p.grad is not None
+                p.grad.zero_()
         if cfg.unit_decoder:
             _drop_parallel(sae.W_dec)
         norm = float(torch.linalg.vector_norm(gradient))
@@ -126,7 +130,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         _count(member)
     state.adam.update(cfg.lr_at(step))
     for sae in (member.sae for member in state.members):
-        if cfg.unit_decoder:
+        if cfg.unit_decoder and sae.W_dec.requires_grad:
             sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
         if isinstance(sae.activation, JumpReLU) and not sae.activation.log_threshold:
             sae.jump_threshold().data.clamp_(min=0.0)  # as SAELens: acts are never negative

@@ -71,12 +71,19 @@ def moved(sae: SAE) -> SAE:
     return sae
 
 
+def held() -> SAE:
+    sae = SAE(8, 6, BatchTopK(2))
+    sae.W_dec.requires_grad_(False)
+    return sae
+
+
 def start(**keywords: Any) -> SAE:
     return SAE(8, 6, keywords.pop("activation", BatchTopK(2)), **keywords)
 
 
 OTHER: dict[str, Callable[[], Job]] = {
     "a weight": lambda: Job([moved(start())], TOY, CFG),
+    "what is trained": lambda: Job([held()], TOY, CFG),
     "the start": lambda: Job([start(seed=1)], TOY, CFG),
     "k": lambda: Job([start(activation=BatchTopK(2.5))], TOY, CFG),
     "the activation": lambda: Job([start(activation=TopK(2))], TOY, CFG),

@@ -152,3 +152,22 @@ def test_auxk_moves_what_nothing_else_would() -> None:
         train(sae, TOY, replace(CFG, dead_window=2), objective=objective)
         found.append(torch.equal(sae.W_dec[8:], before))
     assert found == [False, True]
+
+
+class Odd:
+    """A term without a closed form."""
+
+    name = "odd"
+
+    def __call__(self, sae: SAE, x: Any, out: Any, context: Any) -> Any:
+        return out.acts.square().mean()
+
+
+@pytest.mark.parametrize("objective", [None, SquaredError() + Odd()], ids=["closed", "autograd"])
+def test_what_needs_no_gradient_stays_and_the_rest_learns(objective: Any) -> None:
+    sae = SAE(8, 6, TopK(2), seed=3, decoder_norm=1.0)
+    sae.W_dec.requires_grad_(False)
+    before = {name: p.detach().clone() for name, p in sae.named_parameters()}
+    train(sae, TOY, replace(CFG, unit_decoder=True), objective=objective)
+    for name, p in sae.named_parameters():
+        assert torch.equal(p, before[name]) == (name == "W_dec"), name
