@@ -399,7 +399,7 @@ MUTATIONS = [
     ("seeds = 3", "seeds = 0", "toy.mse: seeds=0"),
     ("seeds = 3", "seed = 3", "toy.mse: unknown key 'seed'.*'seeds'"),
     ('id = "toy.order"', 'id = "toy.mse"', "toy.mse: the id occurs twice"),
-    ('id = "toy.order"', 'id = "l0.order"', "l0.order: an id starts with 'toy.'"),
+    ('id = "toy.order"', 'id = "Toy order"', "id='Toy order': allowed is lower-case words"),
     ('id = "toy.order"', "", r"row 2: 'id' must be a text"),
     ('of = "value", low', 'off = "value", low', "toy.mse: unknown field 'off'"),
     ('rule = [{op = "increasing", of = "k="}]', "", "toy.big: test a needs a rule"),
@@ -441,8 +441,11 @@ def test_an_unknown_study_is_named():
 def test_the_ledgers_of_the_suite_can_be_read_and_decided(monkeypatch):
     checkout = Path(claims.__file__).parent.parent
     monkeypatch.setattr(store, "root", lambda: checkout)
+    ids: set[str] = set()
     for path in sorted((checkout / "data" / "claims").glob("*.toml")):
         rows = claims.load_claims(path.stem)
+        assert not ids & {row.id for row in rows}  # an id names one claim of the whole suite
+        ids |= {row.id for row in rows}
         assert any("\u3040" <= c <= "\u30ff" for row in rows for c in row.says_ja)
         for row in rows:  # an empty measurement never decides anything
             verdict, reason = claims.judge(row, {}, None, 99, "paper")

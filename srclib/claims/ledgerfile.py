@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ _CHOICES = {
     "test": ("a", "b", "c"),  # paper scale on CPU, reduced scale on CPU, named model and GPU
     "decides": PROFILES[1:],  # a smoke run shows that the code runs, and nothing else
 }
+_ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")  # as "l0.toy.mse_low"
 _REQUIRED = ("id", "says", "says_ja", "where", "paper_value", "kind", "test", "decides")
 _OPTIONAL = ("seeds", "unless_run", "rule")
 
@@ -62,8 +64,10 @@ def load_claims(study: str) -> list[Claim]:
     claims: dict[str, Claim] = {}
     for i, row in enumerate(rows):
         claim = _read(row, f"{where}, {row.get('id', f'row {i + 1}')}")
-        if not claim.id.startswith(f"{study}."):
-            raise ClaimError(f"{where}, {claim.id}: an id starts with '{study}.'. Rename it.")
+        if not _ID.fullmatch(claim.id):
+            allowed = "lower-case words joined by points"
+            seen = message(f"{where}: id", claim.id, allowed, "Take the specification's.")
+            raise ClaimError(seen)
         if claim.id in claims:
             raise ClaimError(f"{where}, {claim.id}: the id occurs twice. Rename one row.")
         claims[claim.id] = claim
