@@ -124,7 +124,7 @@ class SAE(nn.Module):
         With it the smallest score kept, where BatchTopK selects over the batch; else None.
         """
         if self.theta is not None:
-            return (pre_acts > self.jump_threshold()).to(pre_acts.dtype), None
+            return (pre_acts - self.jump_threshold()).sign_().relu_(), None
         assert not isinstance(self.activation, JumpReLU)
         scores = self.scores(pre_acts)
         if not isinstance(self.activation, BatchTopK):
