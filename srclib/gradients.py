@@ -95,7 +95,7 @@ def closed_form_gradients(
         for target in targets:
             losses[target.name], more = target.of(gate.sum() / len(x), step)
             slope += more
-        _threshold_gradient(sae, sae.activation, pre_acts, acts, A, slope, d_pre)
+        _threshold_gradient(sae, sae.activation, pre_acts, gate, A, slope, d_pre)
     if dead is not None and aux:
         losses["auxk"] = _add_auxk(sae, pre_acts, residual, dead.nonzero().flatten(), aux, d_pre)
     torch.mm(centred.T, d_pre, out=dW_enc)
@@ -121,7 +121,7 @@ def _threshold_gradient(
     sae: SAE,
     activation: JumpReLU,
     pre_acts: Tensor,
-    acts: Tensor,
+    gate: Tensor,
     A: Tensor,
     l0_slope: Tensor,
     d_pre: Tensor,
@@ -137,9 +137,12 @@ def _threshold_gradient(
     jump *= theta / width
     torch.sum(jump, 0, out=sae.theta.grad)
     if l0_slope:
-        if activation.l0_on == "f":
-            near = kernel(acts, theta, width)
-        sae.theta.grad.add_(near.mean(0) * (l0_slope / width))
+        if activation.l0_on == "f":  # kernel(acts): where inactive, all stand at 0
+            inactive = (1 - gate.mean(0)) * (theta < width / 2)
+            share = near.mul_(gate).mean(0) + inactive
+        else:
+            share = near.mean(0)
+        sae.theta.grad.add_(share * (l0_slope / width))
     sae.theta.grad.mul_(-theta if activation.log_threshold else -1.0)
     if activation.through_pre:
         d_pre += jump
