@@ -23,6 +23,7 @@ _HOME = {
     "train_all": "runs",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
+    "harvest": "lm.harvesting",
     "parameters": "params",
     "ledger": "claims",
     "SuiteError": "errors",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .claims import ledger as ledger
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
+    from .lm.harvesting import harvest as harvest
     from .params import parameters as parameters
     from .runs import Job as Job
     from .runs import train_all as train_all

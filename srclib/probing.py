@@ -14,6 +14,18 @@ from torch import Tensor
 from .errors import DataError, message
 
 
+def class_gap(acts: Tensor, labels: Tensor) -> Tensor:
+    """[d_sae] mean of the positive rows minus mean of the others. acts: [n, d_sae]; labels: [n]."""
+    positive = labels.bool()
+    return acts[positive].mean(dim=0) - acts[~positive].mean(dim=0)
+
+
+def most_telling(acts: Tensor, labels: Tensor, k: int) -> Tensor:
+    """[min(k, d_sae)] the columns with the largest |mean_pos - mean_neg|, largest first."""
+    gap = class_gap(acts, labels)
+    return gap.abs().topk(min(k, len(gap))).indices
+
+
 def k_sparse_f1(
     acts: Tensor, labels: Tensor, test_acts: Tensor, test_labels: Tensor, k: int
 ) -> float:
@@ -27,9 +39,7 @@ def k_sparse_f1(
         if not 0 < share < 1:
             fix = "Take more samples."
             raise DataError(message(f"share of positives in {name}", share, "between 0 and 1", fix))
-    positive = labels.bool()
-    gap = acts[positive].mean(dim=0) - acts[~positive].mean(dim=0)
-    best = gap.abs().topk(min(k, len(gap))).indices
+    best = most_telling(acts, labels, k)
     X, Z = acts[:, best].numpy(), test_acts[:, best].numpy()
     scale = np.maximum(X.std(axis=0), 1e-6)  # liblinear's penalty is not scale-free
     probe = LogisticRegression(l1_ratio=1, solver="liblinear", random_state=0)

@@ -1,0 +1,1 @@
+"""Language models: sites of the residual stream, harvesting, training from scratch."""

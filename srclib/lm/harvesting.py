@@ -1,0 +1,212 @@
+"""Activations of a language model, for SAEs to learn from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import store
+from ..errors import DataError, ParameterError, message
+from .sites import Site, hook_point, measuring, residual
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def harvest(
+    model: PreTrainedModel,
+    tokens: Any,
+    layer: int,
+    site: Site = "out",
+    *,
+    pad_id: int | None = None,
+    bos: Literal["keep", "drop"] = "keep",
+    bos_id: int | None = None,
+    batch_tokens: int = 8192,
+    max_bytes: int = 2**32,
+    folder: str | Path | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The residual stream of texts: `(acts [n_texts, seq, d_model], mask [n_texts, seq])`.
+
+    tokens: ids, as an integer tensor [n_texts, seq], a list of lists of any lengths, or a
+    dataset with a column `tokens`. `acts` is float32 on the CPU, in the order of `tokens`, and 0
+    wherever `mask` is false: behind the end of a text, and at every `bos_id` with `bos="drop"`.
+    The model stops at the site (see `sites`), runs in eval mode without gradients, and is left
+    in the mode it had.
+
+    pad_id: fills the ends of texts in `tokens` and is not read there; None means that every id
+        is a token. Padding on the left is refused.
+    bos_id: the id that `bos="drop"` masks, by default the one of the model's configuration.
+        Nothing is ever masked because it comes first, or because it is 0.
+    batch_tokens: positions per forward pass, padding included. Texts of like length share one.
+        Values depend on it by rounding alone.
+    max_bytes: a larger result needs a `folder`.
+    folder: a new folder for the result (`acts.npy`, `mask.npy`, and `harvest.json` with what was
+        asked). The tensors returned are mapped from there and read as needed.
+
+    Raises DataError naming the text: empty or without any token left, an id outside the
+    vocabulary, longer than the model's context, NaN; and when the result is too large and no
+    folder is named.
+    """
+    name = hook_point(model, layer, site)
+    bos_id = _bos_id(model, bos, bos_id)
+    dropped = bos_id if bos == "drop" else None
+    if batch_tokens < 1:
+        raise ParameterError(message("batch_tokens", batch_tokens, "at least 1", "Use 8192."))
+    texts = [_ids(i, text, pad_id, bos_id) for i, text in enumerate(_listed(tokens))]
+    _check(model, texts, dropped)
+    asked = {"hook_point": name, "bos": bos, "bos_id": bos_id, "pad_id": pad_id}
+    shape = (len(texts), max(map(len, texts)), model.config.get_text_config().hidden_size)
+    with measuring(model), _result(shape, max_bytes, folder, asked) as result:
+        for batch in _batches([len(text) for text in texts], batch_tokens):
+            ids, mask = _padded([texts[i] for i in batch])
+            at = (ids.to(model.device), mask.to(model.device))
+            acts = residual(model, *at, layer, site).to("cpu", torch.float32)
+            _check_finite(acts, mask, batch, name)
+            kept = mask.bool() if dropped is None else mask.bool() & (ids != dropped)
+            acts = torch.where(kept.unsqueeze(-1), acts, 0.0)
+            result.acts[batch, : ids.shape[1]] = acts
+            result.mask[batch, : ids.shape[1]] = kept
+    return result.acts, result.mask
+
+
+def rows(acts: Tensor, mask: Tensor) -> Tensor:
+    """The activations of real tokens, [n_tokens, d_model], text after text."""
+    return acts[mask]
+
+
+def _bos_id(model: PreTrainedModel, bos: str, bos_id: int | None) -> int | None:
+    if bos not in ("keep", "drop"):
+        raise ParameterError(message("bos", bos, "'keep' or 'drop'", "Use 'keep'."))
+    if bos_id is None:
+        bos_id = model.config.get_text_config().bos_token_id
+    if bos == "drop" and bos_id is None:
+        fix = "Name the id that begins a text, or keep every token with bos='keep'."
+        raise ParameterError(message("bos_id", None, "an id where bos='drop'", fix))
+    return bos_id
+
+
+def _listed(tokens: Any) -> Iterable[Any]:
+    """One sequence of ids per text."""
+    if isinstance(tokens, Tensor) and tokens.ndim != 2:
+        fix = "A single text is a batch of one: tokens[None]."
+        raise DataError(message("tokens.shape", tuple(tokens.shape), "[n_texts, seq]", fix))
+    columns = getattr(tokens, "column_names", None)
+    if columns is None:
+        return tokens
+    if "tokens" not in columns:
+        fix = "Tokenise the texts into it."
+        raise DataError(message("columns", columns, "a column 'tokens' of ids", fix))
+    return tokens["tokens"]
+
+
+def _ids(index: int, text: Any, pad_id: int | None, bos_id: int | None) -> Tensor:
+    """The ids of one text, [length] int64, without the padding at its end."""
+    try:
+        ids = torch.as_tensor(text).cpu()
+    except (TypeError, ValueError, RuntimeError):  # a string, lists in lists
+        ids = torch.empty(0, 0)
+    if ids.ndim != 1 or (len(ids) and (ids.is_floating_point() or ids.dtype == torch.bool)):
+        fix = "Tokenise the texts first: one list of ids for each."
+        raise DataError(message(f"text {index}", text, "a list of integers", fix))
+    ids = ids.long()
+    if pad_id is None or not len(ids):
+        return ids
+    real = (ids != pad_id).nonzero()
+    if len(real) and ids[0] == pad_id and pad_id != bos_id:
+        fix = "Pad on the right: positions count from the first id."
+        raise DataError(message(f"text {index}: first id", pad_id, "no padding", fix))
+    return ids[: int(real[-1]) + 1] if len(real) else ids[:0]
+
+
+def _check(model: PreTrainedModel, texts: list[Tensor], dropped: int | None) -> None:
+    """Texts that hold something, ids that the model has, no more than its context."""
+    if not texts:
+        raise DataError(message("tokens", 0, "at least one text", "Give some."))
+    n_ids = model.get_input_embeddings().num_embeddings
+    context = model.config.get_text_config().max_position_embeddings
+    for index, ids in enumerate(texts):
+        if not len(ids) or (dropped is not None and not (ids != dropped).any()):
+            raise DataError(f"text {index} is empty, padding and dropped BOS aside. Leave it out.")
+        strange = ids[(ids < 0) | (ids >= n_ids)]
+        if len(strange):
+            fix = "Use the tokeniser of this model."
+            raise DataError(
+                message(f"text {index}: id", int(strange[0]), f"0 <= id < {n_ids}", fix)
+            )
+        if len(ids) > context:
+            fix = "Cut the text: beyond its context a model computes nonsense."
+            raise DataError(
+                message(f"text {index}: length", len(ids), f"at most {context} (context)", fix)
+            )
+
+
+def _batches(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Texts of like length together; within a batch in the caller's order."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > batch_tokens:
+            yield sorted(batch)
+            batch = []
+        batch.append(index)
+    yield sorted(batch)
+
+
+def _padded(texts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask, [batch, longest]. Padding stands right: no token attends to it."""
+    ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+    lengths = torch.tensor([len(text) for text in texts])
+    return ids, (torch.arange(ids.shape[1]) < lengths.unsqueeze(1)).long()
+
+
+def _check_finite(acts: Tensor, mask: Tensor, batch: list[int], name: str) -> None:
+    bad = (~torch.isfinite(acts).all(-1) & mask.bool()).nonzero()
+    if len(bad):
+        text, position = batch[int(bad[0, 0])], int(bad[0, 1])
+        raise DataError(
+            f"{name}: text {text} gives NaN or infinity at position {position}. Allowed are finite "
+            "activations: load the model in float32 or bfloat16, or drop the text."
+        )
+
+
+@dataclass
+class _Result:
+    acts: Tensor  # [n_texts, seq, d_model] float32
+    mask: Tensor  # [n_texts, seq] bool
+
+
+@contextlib.contextmanager
+def _result(
+    shape: tuple[int, int, int], max_bytes: int, folder: str | Path | None, asked: dict[str, Any]
+) -> Iterator[_Result]:
+    """Zeros to fill: in memory, or in files of a folder that exists only when all went well."""
+    if folder is None:
+        needed = 4 * shape[0] * shape[1] * shape[2]
+        if needed > max_bytes:
+            allowed = f"at least {needed} (activations {list(shape)} in float32)"
+            fix = "Name a folder=... to keep them in files, raise max_bytes, or give fewer texts."
+            raise DataError(message("max_bytes", max_bytes, allowed, fix))
+        yield _Result(torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool))
+        return
+    folder = Path(folder)
+    if folder.exists():
+        raise ParameterError(f"folder={folder}: exists. Name a new folder for the activations.")
+    with store.folder_atomic(folder) as temporary:
+        (temporary / "harvest.json").write_text(store.pretty(asked), encoding="utf-8")
+        made = np.lib.format.open_memmap
+        acts = made(temporary / "acts.npy", mode="w+", dtype=np.float32, shape=shape)
+        mask = made(temporary / "mask.npy", mode="w+", dtype=np.bool_, shape=shape[:2])
+        result = _Result(torch.from_numpy(acts), torch.from_numpy(mask))
+        yield result
+        acts.flush()
+        mask.flush()
+    # "c": mapped, and a caller who writes into the tensor does not change the file
+    result.acts = torch.from_numpy(np.load(folder / "acts.npy", mmap_mode="c"))
+    result.mask = torch.from_numpy(np.load(folder / "mask.npy", mmap_mode="c"))

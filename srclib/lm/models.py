@@ -1,0 +1,214 @@
+"""Language models: small ones from named random streams, stored ones from safetensors."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
+from transformers.utils import logging
+
+from .. import rng
+from ..errors import DataError, ParameterError, message
+
+FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
+
+# Attention is written out everywhere. The fused kernels are picked by hardware and mask, so the
+# same text would give other bits elsewhere, and Gemma-2's soft caps need the written form anyway.
+ATTENTION = "eager"
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """A small language model and how it is trained. Sizes in tokens, `lr` at its peak.
+
+    checkpoint_steps: numbers of updates after which the model is also stored, for example
+        `log_steps(n_steps, 8)`; 0 is the model before training.
+
+    Raises ParameterError naming the field.
+    """
+
+    family: str = "gemma2"
+    d_model: int = 64
+    n_layers: int = 3
+    n_heads: int = 4
+    d_mlp: int = 256
+    context: int = 128
+    vocab_size: int = 800
+    n_steps: int = 700
+    n_batch: int = 16  # rows of `context` tokens per step
+    lr: float = 3e-3
+    warmup: int = 50  # steps
+    seed: int = 0
+    checkpoint_steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            allowed = f"one of {', '.join(FAMILIES)}"
+            raise ParameterError(message("family", self.family, allowed, "Take one."))
+        for name in (field.name for field in fields(self) if field.type == "int"):
+            value, low = getattr(self, name), 0 if name in ("n_steps", "warmup", "seed") else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise ParameterError(message(name, value, f"an integer >= {low}", "Change it."))
+        if self.d_model % (2 * self.n_heads):  # rotary positions turn pairs of dimensions
+            allowed = f"a multiple of 2 * n_heads = {2 * self.n_heads}"
+            raise ParameterError(message("d_model", self.d_model, allowed, "Change either."))
+        if not 0 < self.lr < math.inf:
+            raise ParameterError(message("lr", self.lr, "a finite number > 0", "Use 3e-3."))
+        steps = self.checkpoint_steps
+        if list(steps) != sorted({s for s in steps if 0 <= s <= self.n_steps}):
+            allowed = f"increasing, 0 <= step <= n_steps = {self.n_steps}"
+            raise ParameterError(message("checkpoint_steps", steps, allowed, "Use log_steps."))
+
+
+def log_steps(n_steps: int, n: int) -> tuple[int, ...]:
+    """0, then up to `n` steps evenly spaced in the logarithm, the last of them `n_steps`."""
+    return tuple(sorted({0, *(round(n_steps ** (i / n)) for i in range(1, n + 1))}))
+
+
+def new_model(cfg: LMConfig) -> PreTrainedModel:
+    """The untrained model of a configuration, float32, in eval mode.
+
+    Weights come from the stream ("lm", "weights") of `cfg.seed`, by the family's own rules; the
+    global generator is left as it was. Only GPT-2 and Gemma-2 tie the embedding to the head.
+    """
+    with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
+        torch.default_generator.manual_seed(rng.derive(cfg.seed, "lm", "weights"))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            _architecture(cfg), dtype=torch.float32, attn_implementation=ATTENTION
+        )
+    return model.eval()
+
+
+def load_model(
+    name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype | None = None
+) -> PreTrainedModel:
+    """A causal language model from a folder or from the local cache of the hub, in eval mode.
+
+    revision: commit, tag or branch, for a hub model only; without it, the cached `main`.
+    dtype: by default the one in which the weights are stored.
+
+    Nothing is downloaded: a run gives the same answer with and without a network, in seconds.
+    Raises DataError when the model is not there (naming the command that fetches it), brings
+    code of its own, lacks a weight (transformers would draw it at random) or has no safetensors.
+    """
+    name, is_folder = str(name_or_path), Path(name_or_path).is_dir()
+    if is_folder and revision is not None:
+        fix = "Leave it out, or name a hub model."
+        raise ParameterError(message("revision", revision, "None for a folder", fix))
+    where: dict[str, Any] = {"revision": revision or "main", "local_files_only": True}
+    fix = f"With a network: `hf download {name} --revision {where['revision']}`."
+    fix = "Save it again with save_pretrained." if is_folder else fix
+    _refuse_absent_or_code(name, where, fix)
+    try:
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                name,
+                **where,
+                dtype=dtype or "auto",
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation=ATTENTION,
+                output_loading_info=True,
+            )
+        if report["missing_keys"]:
+            raise ValueError(f"no weights for {', '.join(sorted(report['missing_keys']))}")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        allowed = "a complete model in safetensors; pickled weights are refused unread"
+        raise DataError(f"{name}: does not load ({reason}). Allowed is {allowed}. {fix}") from error
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def _refuse_absent_or_code(name: str, where: dict[str, Any], fix: str) -> None:
+    """Before anything but config.json is read."""
+    try:
+        config, _ = PretrainedConfig.get_config_dict(name, **where)
+    except OSError as error:
+        seen = f"model={name!r}, revision={where['revision']!r}"
+        raise DataError(
+            f"{seen}: neither a folder with a config.json nor in the hub's local cache. {fix} "
+            "The profiles smoke and laptop need no such model."
+        ) from error
+    if "auto_map" in config:
+        fix = "Take a model whose architecture transformers itself has."
+        raise DataError(f"{name}: brings code of its own, which never runs here. {fix}")
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """In the layout of the hub, for `load_model` and for anything else that reads it."""
+    with quiet():
+        model.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers: in a notebook each leaves its lines for ever."""
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+def _architecture(cfg: LMConfig) -> PretrainedConfig:
+    """The Hugging Face configuration: the family's defaults, no dropout, no special tokens."""
+    shared: dict[str, Any] = {
+        "vocab_size": cfg.vocab_size,
+        "bos_token_id": None,  # the families' defaults would be words of a small vocabulary
+        "eos_token_id": None,
+        "pad_token_id": None,
+        # GPT-2's 0.02 at its width 768, and the same size of activations at any other width
+        "initializer_range": 0.02 * math.sqrt(768 / cfg.d_model),
+    }
+    if cfg.family == "gpt2":
+        return GPT2Config(
+            n_embd=cfg.d_model,
+            n_layer=cfg.n_layers,
+            n_head=cfg.n_heads,
+            n_inner=cfg.d_mlp,
+            n_positions=cfg.context,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            tie_word_embeddings=True,
+            **shared,
+        )
+    shared |= {
+        "hidden_size": cfg.d_model,
+        "num_hidden_layers": cfg.n_layers,
+        "num_attention_heads": cfg.n_heads,
+        "intermediate_size": cfg.d_mlp,
+        "max_position_embeddings": cfg.context,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": cfg.family == "gemma2",
+    }
+    if cfg.family == "gpt_neox":
+        return GPTNeoXConfig(hidden_dropout=0.0, **shared)
+    shared["num_key_value_heads"] = cfg.n_heads
+    if cfg.family == "llama":
+        return LlamaConfig(**shared)
+    if cfg.family == "qwen2":
+        return Qwen2Config(**shared)
+    head = cfg.d_model // cfg.n_heads
+    # every second block of Gemma-2 looks back over a window: here over the whole context
+    window = {"sliding_window": cfg.context}
+    return Gemma2Config(head_dim=head, query_pre_attn_scalar=head, **window, **shared)

@@ -1,0 +1,186 @@
+"""Where the residual stream of a language model is read and rewritten.
+
+A site is the residual stream of one block: "in" is what enters the block, "out" what it returns.
+Blocks count from 0. The last block's "out" is the state before the final norm, where Hugging
+Face's `hidden_states[-1]` is the state after it.
+
+Needs no transformers itself: whoever holds a model has imported it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError, ParameterError, message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Site = Literal["in", "out"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a family of models keeps its parts."""
+
+    blocks: str  # the list of blocks, below the decoder
+    mlp_output: str  # below a block: the linear map through which the MLP writes
+    post_norm: str | None = None  # below a block: a norm between that map and the residual
+    norm_shift: float = 0.0  # that norm multiplies by norm_shift + weight
+
+
+_LLAMA = Layout("layers", "mlp.down_proj")
+_GEMMA = Layout("layers", "mlp.down_proj", "post_feedforward_layernorm", norm_shift=1.0)
+LAYOUTS = {
+    "gpt2": Layout("h", "mlp.c_proj"),
+    "gpt_neox": Layout("layers", "mlp.dense_4h_to_h"),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "olmo2": Layout("layers", "mlp.down_proj", "post_feedforward_layernorm"),
+}
+
+
+def family(model: PreTrainedModel) -> str:
+    """The model type by its Hugging Face name, such as "gemma2". Raises DataError for others."""
+    name = str(model.config.get_text_config().model_type)
+    if name not in LAYOUTS:
+        fix = "Take a model of one of these, or add its module paths to srclib/lm/sites.py."
+        raise DataError(message("model_type", name, f"one of {', '.join(LAYOUTS)}", fix))
+    return name
+
+
+def blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer blocks in order. Raises DataError for an unknown architecture."""
+    found = model.get_decoder().get_submodule(LAYOUTS[family(model)].blocks)
+    assert isinstance(found, nn.ModuleList)
+    return found
+
+
+def block(model: PreTrainedModel, layer: int) -> nn.Module:
+    """Block `layer`, from 0. Raises ParameterError when there is none; -1 is none."""
+    found = blocks(model)
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(found):
+        fix = "Blocks count from 0."
+        raise ParameterError(message("layer", layer, f"0 <= layer < {len(found)}", fix))
+    return found[layer]
+
+
+def hook_point(model: PreTrainedModel, layer: int, site: Site = "out") -> str:
+    """The site as module path and side, such as "model.layers.12.out"."""
+    if site not in ("in", "out"):
+        fix = "The residual that enters block l is 'in', what the block returns is 'out'."
+        raise ParameterError(message("site", site, "'in' or 'out'", fix))
+    here = block(model, layer)
+    path = next(path for path, module in model.named_modules() if module is here)
+    return f"{path}.{site}"
+
+
+class _Reached(Exception):
+    """Carries the residual out of a forward pass that need not go on."""
+
+    def __init__(self, residual: Tensor) -> None:
+        self.residual = residual
+
+
+def residual(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    layer: int,
+    site: Site = "out",
+) -> Tensor:
+    """The residual stream at a site, [batch, seq, d_model], in the model's dtype.
+
+    The model stops there: later blocks and the head do not run. Bit for bit what a full pass
+    computes. Gradients and train or eval mode are the caller's.
+    """
+
+    def stop(value: Tensor) -> Tensor:
+        raise _Reached(value)
+
+    try:
+        with _hooked(model, layer, site, stop, first=False):
+            model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    except _Reached as reached:
+        return reached.residual
+    raise DataError(f"{hook_point(model, layer, site)}: the forward pass did not come by here.")
+
+
+@contextlib.contextmanager
+def edited(
+    model: PreTrainedModel, layer: int, site: Site, edit: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Inside the block, the residual at a site is replaced by `edit(residual)`.
+
+    edit: [batch, seq, d_model] to the same shape; the result is cast back to the model's dtype.
+    With a key-value cache it sees the new positions only. Of two edits at one site the inner
+    acts first. Raises DataError when `edit` returns something else.
+    """
+    name = hook_point(model, layer, site)
+
+    def replace(value: Tensor) -> Tensor:
+        new = edit(value)
+        if not isinstance(new, Tensor) or new.shape != value.shape:
+            seen = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            fix = "Return the whole residual."
+            raise DataError(message(f"edit at {name}", seen, str(tuple(value.shape)), fix))
+        return new.to(value)
+
+    # first of all hooks: else the model's own `output_hidden_states` would show the old value
+    with _hooked(model, layer, site, replace, first=True):
+        yield
+
+
+@contextlib.contextmanager
+def measuring(model: PreTrainedModel) -> Iterator[None]:
+    """No dropout and no gradients inside; each module's training flag as before afterwards."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _hooked(
+    model: PreTrainedModel,
+    layer: int,
+    site: Site,
+    change: Callable[[Tensor], Tensor],
+    first: bool,
+) -> Iterator[None]:
+    """`change` stands between a block and its input or output; removed on every way out."""
+
+    # a block takes the residual by position or by name, and returns it bare or (before
+    # transformers 5) as the first of a tuple
+    def entering(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    def leaving(_: Any, args: Any, output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    hook_point(model, layer, site)  # refuses what does not exist
+    here = block(model, layer)
+    if site == "in":
+        handle = here.register_forward_pre_hook(entering, prepend=first, with_kwargs=True)
+    else:
+        handle = here.register_forward_hook(leaving, prepend=first)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,47 @@
+"""One definition per number: pure functions of tensors.
+
+Shapes: x, x_hat [batch, d_in]; W_enc [d_in, d_sae]; W_dec [d_sae, d_in]; features
+[n_features, d_in]; acts [n, d_sae].
+"""
+
+from __future__ import annotations
+
+from .dictionary import (
+    decoder_pairwise_cosine,
+    displacement,
+    max_cosine_similarity,
+    nth_decoder_projection,
+    unit_rows,
+)
+from .matching import (
+    RECOVERED,
+    Match,
+    cosine_matrix,
+    feature_recovery_rate,
+    match_to_features,
+)
+from .reconstruction import fvu, mse, uncentred_variance_explained
+from .stability import Stability, noise_floor, stability
+from .statistics import EffectiveFeatures, effective_features, geometric_median
+
+__all__ = [
+    "RECOVERED",
+    "EffectiveFeatures",
+    "Match",
+    "Stability",
+    "cosine_matrix",
+    "decoder_pairwise_cosine",
+    "displacement",
+    "effective_features",
+    "feature_recovery_rate",
+    "fvu",
+    "geometric_median",
+    "match_to_features",
+    "max_cosine_similarity",
+    "mse",
+    "noise_floor",
+    "nth_decoder_projection",
+    "stability",
+    "uncentred_variance_explained",
+    "unit_rows",
+]
