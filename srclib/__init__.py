@@ -7,6 +7,7 @@ never imports torch.
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
@@ -29,6 +30,9 @@ _HOME = {
     "SuiteError": "errors",
 }
 _MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures", "init")
+
+# transformers loads tqdm's widget, whose absence is no concern of a reader.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
