@@ -1,0 +1,107 @@
+"""Activations of a language model, computed when a batch asks for them.
+
+For runs whose activations fit neither memory nor disk: 500 million tokens of Gemma-2-2B are 4.6 TB.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .. import rng, store
+from ..errors import DataError, message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ..lm.sites import Site
+
+
+class Streamed:
+    """Serves the residual stream at a site of `model` on rows of text, shuffled in blocks.
+
+    rows: ids [n_rows, context]. Each epoch reads them in an order of its own; `block_rows`
+    consecutive ones are computed together and their tokens shuffled, so one batch holds tokens of
+    many texts. `batch` is a pure function of the step like any source's; the newest block is
+    remembered, which changes speed only. Rows never run out: further epochs follow.
+    held_out: rows at the end that training never reads; negative steps serve them, unshuffled.
+
+    Raises DataError when blocks and rows do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        rows: Tensor,
+        layer: int,
+        site: Site = "out",
+        *,
+        block_rows: int = 256,
+        held_out: int = 0,
+        seed: int = 0,
+    ) -> None:
+        n_train = len(rows) - held_out
+        if rows.ndim != 2 or not 0 < block_rows <= n_train or held_out < 0:
+            seen = f"rows {tuple(rows.shape)}, block_rows {block_rows}, held_out {held_out}"
+            fix = "Lower block_rows, or give more rows."
+            raise DataError(message("sizes", seen, "0 < block_rows <= n_rows - held_out", fix))
+        self.model, self.layer, self.site, self.seed = model, layer, site, seed
+        self.rows, self.held_out = rows[:n_train], rows[n_train:]
+        self.block_rows = block_rows
+        self.d_in = int(model.config.get_text_config().hidden_size)
+        self.n_samples = None
+        self._block: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        weights = [t.detach().cpu().contiguous() for t in self.model.state_dict().values()]
+        content = b"".join(t.view(torch.uint8).numpy().tobytes() for t in weights)
+        return {
+            "source": "Streamed",
+            "model": store.sha256(content),
+            "rows": store.sha256(self.rows.numpy().tobytes()),
+            "held_out": len(self.held_out),
+            "site": [self.layer, self.site],
+            "block_rows": self.block_rows,
+            "seed": self.seed,
+        }
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        """[n_batch, d_in] float32; negative steps read the held-out rows."""
+        context = self.rows.shape[1]
+        if step < 0:
+            if not len(self.held_out):
+                fix = "Make the source with held_out=..., or do not evaluate."
+                raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
+            first = (-step - 1) * n_batch
+            tokens = torch.arange(first, first + n_batch) % self.held_out.numel()
+            rows = (tokens // context).unique()
+            acts = self._activations(self.held_out[rows]).flatten(0, 1)
+            return acts[torch.searchsorted(rows, tokens // context) * context + tokens % context]
+        start, picks = step * n_batch, list[Tensor]()
+        while n_batch > 0:
+            block, offset = divmod(start, self.block_rows * context)
+            picks.append(self._tokens(block)[offset : offset + n_batch])
+            start, n_batch = start + len(picks[-1]), n_batch - len(picks[-1])
+        return torch.cat(picks)
+
+    def _tokens(self, block: int) -> Tensor:
+        """The shuffled tokens of one block, [block_rows * context, d_in]."""
+        if self._block[0] != block:
+            per_epoch = len(self.rows) // self.block_rows
+            epoch, index = divmod(block, per_epoch)
+            order = torch.randperm(
+                len(self.rows), generator=rng.stream(self.seed, "streamed", "epoch", epoch)
+            )
+            mine = order[index * self.block_rows :][: self.block_rows]
+            acts = self._activations(self.rows[mine]).flatten(0, 1)
+            mixing = rng.stream(self.seed, "streamed", "block", block)
+            self._block = block, acts[torch.randperm(len(acts), generator=mixing)]
+        return self._block[1]
+
+    def _activations(self, rows: Tensor) -> Tensor:
+        from ..lm.harvesting import harvest  # transformers, only where a model is at hand
+
+        return harvest(self.model, rows, self.layer, self.site)[0]
