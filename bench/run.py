@@ -1,7 +1,8 @@
-"""Make the environment of the benchmarks where needed, then run them in it.
+"""Run benchmarks, in an environment of their own where a peer library takes part.
 
-    nox -s bench                    # all workloads
-    nox -s bench -- w1 w1b          # some of them
+    nox -s bench                        # all workloads
+    nox -s bench -- w1 w1b              # some of them
+    nox -s bench -- harvest matching    # those without a peer: nothing is installed
 
 The peer libraries bring dependencies that the suite does not want, so they live in
 `.nox/bench-saelens` and never in the suite's own environment.
@@ -9,6 +10,7 @@ The peer libraries bring dependencies that the suite does not want, so they live
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import platform
@@ -22,6 +24,8 @@ ROOT = BENCH.parent
 REQUIREMENTS = BENCH / "requirements-saelens.txt"
 ENVIRONMENT = ROOT / ".nox" / "bench-saelens"
 PYTHON = ENVIRONMENT / "bin" / "python"
+WITH_PEER = ("w1-gen", "w1", "w1b")  # bench_toy.py, in ENVIRONMENT
+WITHOUT_PEER = ("harvest", "matching")  # bench_lm.py, in this interpreter
 RUN_ENV = {
     "OMP_NUM_THREADS": "1",  # one thread: the toy's matrices are too small to share
     "PYTHONWARNINGS": "ignore",  # the peer's dependencies deprecate each other
@@ -50,9 +54,25 @@ def ensure_environment() -> None:
 
 
 def main() -> int:
-    ensure_environment()
-    command = [str(PYTHON), str(BENCH / "bench_toy.py"), *sys.argv[1:]]
-    return subprocess.run(command, env=os.environ | RUN_ENV).returncode
+    workloads = (*WITH_PEER, *WITHOUT_PEER)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(workloads))
+    parser.add_argument("--large", action="store_true", help="matching also at n 18,432")
+    arguments = parser.parse_args()
+    chosen = arguments.workloads or workloads
+    if unknown := sorted(set(chosen) - set(workloads)):
+        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(workloads)}")
+    if arguments.large and "matching" not in chosen:
+        parser.error("--large: belongs to the workload matching")
+    commands = []
+    if toy := [name for name in chosen if name in WITH_PEER]:
+        ensure_environment()
+        commands.append([str(PYTHON), str(BENCH / "bench_toy.py"), *toy])
+    if own := [name for name in chosen if name in WITHOUT_PEER]:
+        large = ["--large"] if arguments.large else []
+        commands.append([sys.executable, str(BENCH / "bench_lm.py"), *own, *large])
+    codes = [subprocess.run(command, env=os.environ | RUN_ENV).returncode for command in commands]
+    return next((code for code in codes if code), 0)
 
 
 if __name__ == "__main__":
