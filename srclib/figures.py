@@ -54,6 +54,13 @@ def curve(
     ax.plot(x, np.median(values, axis=1), marker, ls="-", ms=4, color=color, label=label)
 
 
+def log_ticks(ax: Axes, values: Sequence[float]) -> None:
+    """A logarithmic x axis that names the settings which were run, and no others."""
+    ax.set_xscale("log")
+    ax.set_xticks(list(values), [f"{value:g}" for value in values])
+    ax.minorticks_off()
+
+
 def true_l0_line(ax: Axes, true_l0: float) -> None:
     """The dashed line that every sweep over k shows."""
     ax.axvline(true_l0, color=GREY, ls="--", lw=1, zorder=0)

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tiny_lm import tiny_lm
-
 from srclib import store
+from srclib.lm.models import LMConfig, new_model
 from srclib.worlds import python_docs
 
 SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows": 8, "n_steps": 50}
@@ -18,7 +17,8 @@ SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows
 def test_the_notebook_runs_on_a_model_from_a_folder(tmp_path: Path) -> None:
     tokenizer = python_docs.tokenizer(python_docs.prose(60_000), 300)
     folder, out = tmp_path / "tiny gemma", tmp_path / "out.ipynb"
-    model = tiny_lm("gemma2", vocab_size=len(tokenizer), max_position_embeddings=32)
+    sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 32}
+    model = new_model(LMConfig("gemma2", vocab_size=len(tokenizer), **sizes))
     model.config.bos_token_id = tokenizer.bos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
