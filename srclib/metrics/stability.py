@@ -93,13 +93,14 @@ def stability(W_enc_a: Tensor, W_dec_a: Tensor, W_enc_b: Tensor, W_dec_b: Tensor
 
 def _assign(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Best partner in b of each row of a [n], -1 without one, and their cosines [n]."""
-    # float64, as scipy wants it: from float32 it would make a copy more
-    cosines = (unit_rows(a.double()) @ unit_rows(b.double()).T).cpu().numpy()
-    rows, columns = linear_sum_assignment(cosines, maximize=True)
+    unit_a, unit_b = unit_rows(a), unit_rows(b)
+    # Matched in float32, which takes half the time; the cosines reported are float64.
+    rows, columns = linear_sum_assignment((unit_a @ unit_b.T).cpu().double(), maximize=True)
     partner = torch.full((len(a),), -1)
     cosine = torch.zeros(len(a), dtype=torch.float64)
     partner[rows] = torch.from_numpy(columns)
-    cosine[rows] = torch.from_numpy(cosines[rows, columns])
+    pairs = unit_rows(a.double())[rows] * unit_rows(b.double())[columns]
+    cosine[rows] = pairs.sum(dim=1).cpu()
     return partner, cosine
 
 
