@@ -290,3 +290,19 @@ def test_a_folder_that_is_no_whole_model_is_refused(
     fault(folder)
     with pytest.raises(DataError, match=words):
         load_model(folder)
+
+
+def test_the_callers_threads_neither_count_nor_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            monkeypatch.setattr(store, "build", lambda n=threads: tmp_path / str(n))
+            torch.set_num_threads(threads)
+            model = train_lm(SMALL, COUNTING)
+            assert torch.get_num_threads() == threads
+            weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*weights)

@@ -6,11 +6,13 @@ anything that reads hub models reads ours.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,8 +32,7 @@ def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
 
     AdamW (betas 0.9 and 0.95, weight decay 0.1 for matrices), gradient norm clipped at 1, linear
     warmup, then a cosine down to 0. Step i reads rows that depend on (seed, i) alone, each row
-    once per epoch. The same call gives the same bits on one machine with one thread count; other
-    counts round differently. The store is `build/cache` (`python -m srclib clean` empties it).
+    once per epoch. The same call gives the same bits on one machine. The store is `build/cache` (`python -m srclib clean` empties it).
 
     Raises DataError for tokens of another shape, ids outside the vocabulary, a loss that is no
     number.
@@ -57,9 +58,23 @@ def _trained(cfg: LMConfig, tokens: Tensor) -> Path:
     with open(place.with_suffix(".lock"), "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
         if not place.is_dir():
-            with store.folder_atomic(place) as folder:
+            with store.folder_atomic(place) as folder, _one_thread():
                 _train(cfg, tokens, folder)
     return place
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same bits whatever the caller's thread count, and no collapse beside other work.
+
+    Two threads gain a third on an idle one; beside another process they lose a factor of ten.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _train(cfg: LMConfig, tokens: Tensor, folder: Path) -> None:
