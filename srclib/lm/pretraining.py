@@ -32,7 +32,8 @@ def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
 
     AdamW (betas 0.9 and 0.95, weight decay 0.1 for matrices), gradient norm clipped at 1, linear
     warmup, then a cosine down to 0. Step i reads rows that depend on (seed, i) alone, each row
-    once per epoch. The same call gives the same bits on one machine. The store is `build/cache` (`python -m srclib clean` empties it).
+    once per epoch. The same call gives the same bits on one machine. The store is `build/cache`
+    (`python -m srclib clean` empties it).
 
     Raises DataError for tokens of another shape, ids outside the vocabulary, a loss that is no
     number.
