@@ -9,22 +9,18 @@ Run it through `nox -s bench`. Prints Markdown. No peer library takes part.
 from __future__ import annotations
 
 import argparse
-import platform
 import resource
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from multiprocessing import get_context
-from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from measure import Contender, interleave, table
+from measure import Contender, interleave, machine, table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -184,21 +180,6 @@ def _same_optimum(ours: float, theirs: float) -> str:
     return f"Difference of the mean cosines: {abs(ours - theirs):.1e}."
 
 
-def _machine() -> str:
-    """What the numbers depend on besides the code."""
-    packages = ("torch", "numpy", "scipy", "transformers", "sae-paper-suite")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    cpuinfo = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    cpu = models[0] if models else platform.processor()
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    return (
-        f"{date}; {cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread; "
-        f"{platform.system()}, Python {platform.python_version()}, {versions}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
@@ -211,7 +192,7 @@ def main() -> None:
     if arguments.large:
         workloads["matching, n 18,432"] = large_matching
     torch.set_num_threads(1)
-    print(_machine(), flush=True)
+    print(machine(("torch", "numpy", "scipy", "transformers", "sae-paper-suite")), flush=True)
     for name, work in workloads.items():
         print(f"\n### {name}\n\n{work()}", flush=True)
 

@@ -10,14 +10,10 @@ Run it through `nox -s bench`, which makes the environment. Prints Markdown.
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
-from measure import Contender, interleave, table
+from measure import Contender, interleave, machine, table
 from torch import Tensor
 from toy_contenders import (
     N_BATCH,
@@ -90,21 +86,6 @@ def _generator(name: str, batches: Callable[[], Tensor]) -> Contender:
     return Contender(name, call, lambda: float(newest[0].square().sum(dim=1).mean()))
 
 
-def _machine() -> str:
-    """What the numbers depend on besides the code."""
-    packages = ("torch", "numpy", "sae-lens", "sae-paper-suite")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    cpuinfo = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    cpu = models[0] if models else platform.processor()
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    return (
-        f"{date}; {cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread; "
-        f"{platform.system()}, Python {platform.python_version()}, {versions}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
@@ -113,7 +94,7 @@ def main() -> None:
         parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(WORKLOADS)}")
     torch.set_num_threads(1)
     torch.manual_seed(0)  # SAELens draws from the global generator
-    print(_machine(), flush=True)
+    print(machine(("torch", "numpy", "sae-lens", "sae-paper-suite")), flush=True)
     for name in chosen:
         print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
 

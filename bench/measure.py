@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import gc
 import math
+import platform
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from statistics import fmean, median
 from time import process_time
+
+import torch
 
 
 @dataclass
@@ -97,3 +103,17 @@ def _ratio(slow: Contender, fast: Contender) -> float:
     """How many times `fast` fits into `slow`: the median over rounds."""
     pairs = zip(slow.milliseconds, fast.milliseconds, strict=True)
     return median(a / b for a, b in pairs)
+
+
+def machine(packages: Sequence[str]) -> str:
+    """What the numbers depend on besides the code; versions of the packages named."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; platform.processor() is often empty there
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor()
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    return (
+        f"{date}; {cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread; "
+        f"{platform.system()}, Python {platform.python_version()}, {versions}"
+    )
