@@ -29,7 +29,19 @@ _HOME = {
     "ledger": "claims",
     "SuiteError": "errors",
 }
-_MODULES = ("activations", "control", "metrics", "objectives", "rng", "sources", "figures", "init")
+_MODULES = (
+    "activations",
+    "bias_adaptation",
+    "bias_control",
+    "control",
+    "figures",
+    "granularity",
+    "init",
+    "metrics",
+    "objectives",
+    "rng",
+    "sources",
+)
 
 # transformers loads tqdm's widget, whose absence is no concern of a reader.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -38,8 +50,11 @@ __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
     from . import activations as activations
+    from . import bias_adaptation as bias_adaptation
+    from . import bias_control as bias_control
     from . import control as control
     from . import figures as figures
+    from . import granularity as granularity
     from . import init as init
     from . import metrics as metrics
     from . import objectives as objectives

@@ -88,9 +88,9 @@ class GroupBiases:
             self._event(step, sae)
         if self.n_batches == 0:
             self._start(sae, x)
-        self.watch(sae.encode(x))
 
-    def watch(self, acts: Tensor) -> None:
+    @torch.no_grad()
+    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
         """Count a batch of acts [batch, d_sae]. They are positive exactly where y is."""
         self.fired += acts.sign().sum(dim=0)
         torch.maximum(self.largest, acts.amax(dim=0), out=self.largest)

@@ -23,6 +23,8 @@ class TrainConfig:
     """which part of the source's stream is read: another seed, other batches"""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's moment decays"""
+    eps: float = 1e-8
+    """Adam's addend to the root of the second moment"""
     clip: float = 1.0
     """largest total gradient norm of one SAE; math.inf switches clipping off"""
     lr_warmup: int = 0
@@ -31,6 +33,8 @@ class TrainConfig:
     """steps of linear decay to 0 at the end"""
     unit_decoder: bool = False
     """keep decoder rows at norm 1: drop the parallel gradient, renormalise after each update"""
+    tied: bool = False
+    """tied weights: W_enc stays unit(W_dec)^T and its gradient goes to the decoder"""
     dead_window: int = 1000
     """a latent silent for more steps than this is dead (AuxK revives it)"""
     log_every: int = 100
@@ -56,6 +60,9 @@ class TrainConfig:
         if len(self.betas) != 2 or not all(_is_number(b) and 0 <= b < 1 for b in self.betas):
             fix = "Adam's own are (0.9, 0.999)."
             raise ParameterError(message("betas", self.betas, "two numbers in [0, 1)", fix))
+        if not _is_number(self.eps) or not 0 < self.eps < math.inf:
+            fix = "Adam's own is 1e-8."
+            raise ParameterError(message("eps", self.eps, "a finite number > 0", fix))
         if self.lr_warmup + self.lr_decay > self.n_steps:
             seen = self.lr_warmup + self.lr_decay
             fix = "Shorten warm-up or decay."

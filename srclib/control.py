@@ -29,6 +29,8 @@ class Control(Protocol):
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None: ...
 
+    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None: ...
+
     def state(self) -> dict[str, Any]: ...
 
     def load(self, state: Mapping[str, Any]) -> None: ...
@@ -60,6 +62,9 @@ class KSchedule:
             fix = "Lower the schedule's k or raise d_sae."
             raise ParameterError(message("k", k, f"0 < k <= d_sae={sae.d_sae}", fix))
         sae.activation = BatchTopK(k)
+
+    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+        pass
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -95,6 +100,10 @@ class Trace:
             matched = match_to_features(sae.W_dec, self.features).cosines
             row["recovered"] = int((matched > RECOVERED).sum())
         self.rows.append(row)
+
+    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+        if self.inner is not None:
+            self.inner.after_pass(step, sae, acts)
 
     def state(self) -> dict[str, Any]:
         return {"rows": self.rows, "inner": self.inner.state() if self.inner else None}
@@ -161,6 +170,9 @@ class AutoL0:
         move = -self.lr * first / (second**0.5 + 1e-8)
         size = float(np.clip(abs(move), self.min_step, self.max_step))
         return float(np.sign(move) or -1.0) * size
+
+    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+        pass
 
     def state(self) -> dict[str, Any]:
         names = ("recent", "before", "delta", "moments", "moves")

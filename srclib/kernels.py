@@ -59,6 +59,7 @@ def adam_step(
     moments: dict[str, Tensor],
     lr: float,
     betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
 ) -> None:
     """One update of `vector` and its moments, in place; the strides must be equal.
 
@@ -79,6 +80,6 @@ def adam_step(
         beta2=betas[1],
         lr=lr,
         weight_decay=0.0,
-        eps=1e-8,
+        eps=eps,
         maximize=False,
     )

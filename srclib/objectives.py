@@ -28,6 +28,8 @@ class Context(NamedTuple):
     """number of updates made so far"""
     dead: Tensor | None
     """bool [d_sae], latents silent for more than `dead_window` steps; None where there are none"""
+    labels: Tensor | None = None
+    """[batch, ...] what a labelled source says of the batch; None where it says nothing"""
 
 
 class Term(Protocol):

@@ -81,14 +81,15 @@ class Flat:
 class Adam:
     """Adam on the flat vector; its moments are plain tensors."""
 
-    def __init__(self, flat: Flat, betas: tuple[float, float]) -> None:
-        self.flat, self.betas = flat, betas
+    def __init__(self, flat: Flat, betas: tuple[float, float], eps: float) -> None:
+        self.flat, self.betas, self.eps = flat, betas, eps
         self.moments = adam_moments(flat.vector)
 
     def update(self, lr: float) -> None:
         """One step with the gradients that stand in the flat vector's `.grad`."""
-        assert self.flat.vector.grad is not None
-        adam_step(self.flat.vector.data, self.flat.vector.grad, self.moments, lr, self.betas)
+        vector = self.flat.vector
+        assert vector.grad is not None
+        adam_step(vector.data, vector.grad, self.moments, lr, self.betas, self.eps)
 
 
 @dataclass

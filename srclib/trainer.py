@@ -18,12 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
-from .activations import BatchTopK, JumpReLU
+from .activations import BatchTopK
 from .config import TrainConfig
+from .constraints import constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
 from .objectives import Context, Objective, Term
 from .sae import SAE
-from .sources import Source
+from .sources import Labelled, Source
 from .state import Adam, Flat, Member, TrainState, load_state, save_state
 
 if TYPE_CHECKING:
@@ -102,26 +103,25 @@ def start(
         for sae, o, c in zip(saes, one_each(objective, saes), one_each(control, saes), strict=True)
     ]
     flat = Flat(saes)
-    return TrainState(members, flat, Adam(flat, cfg.betas))
+    return TrainState(members, flat, Adam(flat, cfg.betas, cfg.eps))
 
 
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
     """One step for every SAE."""
-    x = source.batch(cfg.seed * SEED_STRIDE + step, cfg.n_batch)
-    x = x.to(state.members[0].sae.W_dec.device)
+    index, device = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec.device
+    x = source.batch(index, cfg.n_batch).to(device)
+    labels = source.labels(index, cfg.n_batch) if isinstance(source, Labelled) else None
+    labels = labels if labels is None else labels.to(device)
     for member, gradient in zip(state.members, state.flat.gradients, strict=True):
         sae = member.sae
         if member.control is not None:
             member.control.before_step(step, sae, x)
         dead = member.silent > cfg.dead_window
-        context = Context(step, dead if bool(dead.any()) else None)
+        context = Context(step, dead if bool(dead.any()) else None, labels)
         member.newest = objectives.backward(member.objective, sae, x, context)
-        for p in sae.parameters():
-            if not p.requires_grad:  # then Adam's step is 0, and clipping does not count it
-                assert p.grad is not None
-                p.grad.zero_()
-        if cfg.unit_decoder:
-            _drop_parallel(sae.W_dec)
+        if member.control is not None:
+            member.control.after_pass(step, sae, member.newest.acts)
+        constrain_gradients(sae, cfg)
         norm = float(torch.linalg.vector_norm(gradient))
         if not math.isfinite(norm):
             raise _not_finite(x, step, source)
@@ -130,10 +130,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         _count(member)
     state.adam.update(cfg.lr_at(step))
     for sae in (member.sae for member in state.members):
-        if cfg.unit_decoder and sae.W_dec.requires_grad:
-            sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
-        if isinstance(sae.activation, JumpReLU) and not sae.activation.log_threshold:
-            sae.jump_threshold().data.clamp_(min=0.0)  # as SAELens: acts are never negative
+        constrain_weights(sae, cfg)
     state.step = step + 1
 
 
@@ -183,13 +180,6 @@ def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[s
         return {"eval_mse": float(error), "eval_l0": float(l0)}
     finally:
         sae.train(was_training)
-
-
-@torch.no_grad()
-def _drop_parallel(W: torch.nn.Parameter) -> None:
-    """Remove each row's gradient along the (unit) row: it would only change the norm."""
-    assert W.grad is not None
-    W.grad -= (W.grad * W).sum(dim=1, keepdim=True) * W
 
 
 def _check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:

@@ -178,6 +178,7 @@ def make(activation: Activation, d_sae: int = 16) -> SAE:
 def show(control: GroupBiases, step: int, sae: SAE, x: Tensor) -> None:
     """One step as the trainer makes it, without an update."""
     control.before_step(step, sae, x)
+    control.after_pass(step, sae, sae.encode(x))
 
 
 @BOTH

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -37,8 +37,17 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Labelled(Protocol):
+    """A source that also knows something of each row, for supervised terms of an objective."""
+
+    def labels(self, step: int, n_batch: int) -> Tensor | None:
+        """[n_batch, ...], row by row of `batch(step, n_batch)`."""
+        ...
+
+
 def __getattr__(name: str) -> ModuleType:
     """`srclib.sources.toy` and its like load when they are first used."""
-    if name in ("toy", "tensor"):
+    if name in ("toy", "tensor", "sparse_codes", "streamed"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

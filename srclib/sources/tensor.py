@@ -24,7 +24,8 @@ class Rows:
     The rows are copied to float32; the caller's tensor is never changed. Each epoch visits every
     training row once, in an order of its own. `held_out` rows, drawn by the seed, are set aside
     for evaluation. With `repeat=False` there is one epoch only, and `train` refuses to ask for
-    more.
+    more. labels [n_rows, ...]: what supervised terms of an objective learn from, one per row;
+    `labels(step, n_batch)` are those of `batch(step, n_batch)`.
 
     Raises DataError for another file type (pickles are refused unread), another shape, NaN.
     """
@@ -33,6 +34,7 @@ class Rows:
         self,
         x: Tensor | str | Path,
         *,
+        labels: Tensor | None = None,
         held_out: int = 0,
         repeat: bool = True,
         seed: int = 0,
@@ -53,13 +55,18 @@ class Rows:
         if not 0 <= held_out < len(rows):
             fix = "Hold out fewer rows."
             raise ParameterError(message("held_out", held_out, f"0 <= held_out < {len(rows)}", fix))
-        rows = rows.to(torch.float32, copy=True).contiguous()
+        if labels is not None and len(labels) != len(rows):
+            fix = "Give one label per row."
+            raise DataError(message("len(labels)", len(labels), f"{len(rows)} rows", fix))
+        self._x = rows.to(torch.float32, copy=True).contiguous()
+        self._labels = None if labels is None else labels.detach().clone().contiguous()
         shuffled = torch.randperm(len(rows), generator=rng.stream(seed, "rows", "split"))
-        self._held_out = rows[shuffled[:held_out]]
-        self._rows = rows[shuffled[held_out:].sort().values]
+        self._held_out, self._training = shuffled[:held_out], shuffled[held_out:].sort().values
         self.d_in, self.repeat, self.seed = rows.shape[1], repeat, seed
-        self.n_samples = None if repeat else len(self._rows)
-        self._content = store.sha256(rows.numpy().tobytes())
+        self.n_samples = None if repeat else len(self._training)
+        self._content = [
+            store.sha256(t.numpy().tobytes()) for t in (self._x, self._labels) if t is not None
+        ]
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     @property
@@ -74,26 +81,35 @@ class Rows:
 
     def batch(self, step: int, n_batch: int) -> Tensor:
         """[n_batch, d_in]; negative steps read the held-out rows."""
+        return self._x[self._picks(step, n_batch)]
+
+    def labels(self, step: int, n_batch: int) -> Tensor | None:
+        """[n_batch, ...], row by row those of `batch(step, n_batch)`; None where none are given."""
+        return None if self._labels is None else self._labels[self._picks(step, n_batch)]
+
+    def _picks(self, step: int, n_batch: int) -> Tensor:
+        """Which rows a batch holds, [n_batch]."""
         if step < 0:
             if not len(self._held_out):
                 fix = "Make the source with held_out=..., or do not evaluate."
                 raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
             start = (-step - 1) * n_batch
             return self._held_out[torch.arange(start, start + n_batch) % len(self._held_out)]
-        epoch, start = divmod(step * n_batch, len(self._rows))  # Python's integers: no overflow
+        epoch, start = divmod(step * n_batch, len(self._training))  # Python's integers: no overflow
         picks = []
         while n_batch > 0:
             picks.append(self._epoch(epoch)[start : start + n_batch])
             n_batch -= len(picks[-1])
             epoch, start = epoch + 1, 0
-        return self._rows[torch.cat(picks)]
+        return torch.cat(picks)
 
     def _epoch(self, epoch: int) -> Tensor:
-        """The order of one epoch; the last one is remembered, which changes speed only."""
+        """The rows of one epoch in its order; the last is remembered, which changes speed only."""
         epoch = epoch if self.repeat else 0
         if self._order[0] != epoch:
             generator = rng.stream(self.seed, "rows", "epoch", epoch)
-            self._order = epoch, torch.randperm(len(self._rows), generator=generator)
+            order = torch.randperm(len(self._training), generator=generator)
+            self._order = epoch, self._training[order]
         return self._order[1]
 
 

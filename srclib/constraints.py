@@ -1,0 +1,51 @@
+"""What weights are held to in training: frozen parameters, unit decoder rows, tied weights.
+
+Gradients are brought in line before clipping and Adam, weights after. A tied SAE has one matrix
+V [d_sae, d_in]: W_dec = V and W_enc = unit(V)^T, so that |V_m| is the trained output scale a_m of
+latent m and unit(V_m) its direction w_m (Group Bias Adaptation: f(x) = sum_m a_m w_m phi(w_m.x)).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .activations import JumpReLU
+from .config import TrainConfig
+from .sae import SAE
+
+
+@torch.no_grad()
+def constrain_gradients(sae: SAE, cfg: TrainConfig) -> None:
+    """Nothing for frozen parameters, nothing along unit rows, one for tied weights."""
+    if cfg.tied:
+        _encoder_gradient_to_decoder(sae)
+    for p in sae.parameters():
+        if not p.requires_grad:  # then Adam's step is 0, and clipping does not count it
+            assert p.grad is not None
+            p.grad.zero_()
+    if cfg.unit_decoder:  # a gradient along a unit row would only change its norm
+        W = sae.W_dec
+        assert W.grad is not None
+        W.grad -= (W.grad * W).sum(dim=1, keepdim=True) * W
+
+
+@torch.no_grad()
+def constrain_weights(sae: SAE, cfg: TrainConfig) -> None:
+    """Unit rows, the tied encoder, thresholds that are not negative."""
+    if cfg.unit_decoder and sae.W_dec.requires_grad:
+        sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+    if cfg.tied:
+        norms = torch.linalg.vector_norm(sae.W_dec, dim=1, keepdim=True)  # [d_sae, 1]
+        torch.div(sae.W_dec, norms, out=sae.W_enc.data.T)
+    if isinstance(sae.activation, JumpReLU) and not sae.activation.log_threshold:
+        sae.jump_threshold().data.clamp_(min=0.0)  # as SAELens: acts are never negative
+
+
+def _encoder_gradient_to_decoder(sae: SAE) -> None:
+    """dW_dec += (I - w w^T) dW_enc^T / |W_dec| by rows, w the unit row; dW_enc = 0."""
+    assert sae.W_enc.grad is not None and sae.W_dec.grad is not None
+    norms = torch.linalg.vector_norm(sae.W_dec, dim=1, keepdim=True)
+    gradient = sae.W_enc.grad.T / norms
+    along = (gradient * sae.W_dec).sum(dim=1, keepdim=True) / norms.square()
+    sae.W_dec.grad += gradient - along * sae.W_dec
+    sae.W_enc.grad.zero_()
