@@ -38,6 +38,7 @@ _MODULES = (
     "granularity",
     "init",
     "metrics",
+    "modified_ba",
     "objectives",
     "rng",
     "sources",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from . import granularity as granularity
     from . import init as init
     from . import metrics as metrics
+    from . import modified_ba as modified_ba
     from . import objectives as objectives
     from . import rng as rng
     from . import sources as sources

@@ -90,7 +90,7 @@ def closed_form_gradients(
     for penalty in penalties:
         losses[penalty.name] = _add_penalty(sae, acts, penalty, step, A)
     d_pre = A * gate
-    if isinstance(sae.activation, JumpReLU):
+    if isinstance(sae.activation, JumpReLU) and (targets or _reads_threshold(sae, sae.activation)):
         slope = torch.zeros_like(losses["mse"])
         for target in targets:
             losses[target.name], more = target.of(gate.sum() / len(x), step)
@@ -115,6 +115,13 @@ def _add_penalty(sae: SAE, acts: Tensor, penalty: Penalty, step: int, A: Tensor)
     A.addcmul_(slope, norms.expand_as(slope))
     sae.W_dec.grad.addcmul_(((slope * acts).sum(0) / norms)[:, None], sae.W_dec)
     return value.sum() / len(acts)
+
+
+def _reads_threshold(sae: SAE, activation: JumpReLU) -> bool:
+    """False where a frozen threshold's gradient has no reader: a quarter of a step is saved."""
+    assert sae.theta is not None and sae.theta.grad is not None
+    sae.theta.grad.zero_()
+    return sae.theta.requires_grad or activation.through_pre
 
 
 def _threshold_gradient(

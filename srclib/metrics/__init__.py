@@ -6,6 +6,7 @@ Shapes: x, x_hat [batch, d_in]; W_enc [d_in, d_sae]; W_dec [d_sae, d_in]; featur
 
 from __future__ import annotations
 
+from .consistency import consistency, most_prominent, z_score
 from .dictionary import (
     decoder_pairwise_cosine,
     displacement,
@@ -29,6 +30,7 @@ __all__ = [
     "EffectiveFeatures",
     "Match",
     "Stability",
+    "consistency",
     "cosine_matrix",
     "decoder_pairwise_cosine",
     "displacement",
@@ -38,10 +40,12 @@ __all__ = [
     "geometric_median",
     "match_to_features",
     "max_cosine_similarity",
+    "most_prominent",
     "mse",
     "noise_floor",
     "nth_decoder_projection",
     "stability",
     "uncentred_variance_explained",
     "unit_rows",
+    "z_score",
 ]
