@@ -1,0 +1,36 @@
+"""Runs a study on a named model for real: a tiny random one in hub layout, with its tokeniser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from srclib import store
+from srclib.lm.models import LMConfig, new_model
+from srclib.worlds import python_docs
+
+
+def save_tiny(folder: Path, family: str) -> None:
+    """What a hub folder holds: configuration, safetensors, tokeniser."""
+    tokenizer = python_docs.tokenizer(python_docs.prose(60_000), 300)
+    sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 64}
+    model = new_model(LMConfig(family, vocab_size=len(tokenizer), **sizes))
+    model.config.bos_token_id = tokenizer.bos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def run(study: str, out: Path, **parameters: Any) -> dict[str, Any]:
+    """Execute the notebook with plain papermill at smoke; the record it ends with."""
+    command = [sys.executable, "-m", "papermill", f"notebooks/{study}.ipynb", str(out)]
+    for name, value in {"profile": "smoke", **parameters}.items():
+        command += ["-p", name, str(value)]
+    done = subprocess.run(command, cwd=store.root(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
+    data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
+    (record,) = [d["application/json"] for d in data if "claims" in d.get("application/json", {})]
+    return record

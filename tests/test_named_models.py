@@ -1,0 +1,38 @@
+"""The `paper` path of the studies on language models, with everything but the size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets import Dataset
+from named_model import run, save_tiny
+
+SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows": 8, "n_steps": 50}
+
+
+def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny gemma"
+    save_tiny(folder, "gemma2")
+    record = run("sae_md", tmp_path / "out.ipynb", model_name=folder, **SMALL)
+    claims = {claim["id"]: claim for claim in record["claims"]}
+    assert record["params"]["model_name"] == str(folder)
+    assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke
+    assert claims["md.stab.md_high"]["measured"]["md cos_dec"] > 0  # ran on this model
+    assert not claims["md.quality.ravel"]["measured"]  # needs the world's truth
+
+
+def test_gba_runs_on_qwen2_with_two_corpora_of_the_user(tmp_path: Path) -> None:
+    corpora = []
+    for name, text in (("wiki", "the function returns a list"), ("github", "def f(x): return x")):
+        Dataset.from_dict({"text": [f"{text} {i}" * 9 for i in range(300)]}).save_to_disk(
+            tmp_path / name
+        )
+        corpora.append(str(tmp_path / name))
+    folder = tmp_path / "tiny qwen"
+    save_tiny(folder, "qwen2")
+    small = {"n_steps": 20, "ratios": [1.0], "heavy": [], "light": [], "theory_steps": 2}
+    given = {"model_name": folder, "corpora": corpora, "layers": [0, 1], "init_seeds": [0, 1]}
+    record = run("gba", tmp_path / "out.ipynb", **given, **small)
+    alive = {claim["id"]: claim for claim in record["claims"]}["gba.llm.alive"]
+    assert alive["scale"] == "paper" and 0 < alive["measured"]["GBA"] <= 1
+    assert alive["verdict"] == "not assessed"  # smoke
