@@ -14,7 +14,15 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from srclib.errors import DataError, ParameterError
-from srclib.interactive import Example, Latent, Neighbour, Swap, feature_explorer, swap_table
+from srclib.interactive import (
+    Example,
+    Latent,
+    Neighbour,
+    Swap,
+    feature_explorer,
+    fragment,
+    swap_table,
+)
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -131,6 +139,16 @@ def test_japanese_glyphs_come_along() -> None:
     assert not any("@font-face" in page for page in fragments("cat"))
 
 
+def test_each_fragment_of_a_page_keeps_its_own_glyphs() -> None:
+    """Rules that every fragment repeats name no font: the last one would win for all."""
+    for page in fragments("猫", name="one"):
+        (style,) = re.findall(r"<style>(.*?)</style>", page, flags=re.S)
+        own, shared = style.split("}#one{")
+        assert own.startswith('@font-face{font-family:"srclib-one"')
+        assert shared.startswith('--x-ja:"srclib-one"}')
+        assert shared.partition("}")[2] == fragment.STYLE and "srclib-one" not in fragment.STYLE
+
+
 def test_nothing_is_fetched() -> None:
     for page in fragments("猫 http://a.example/x.js"):
         for _, attributes, _ in Parsed(page).elements:
@@ -142,10 +160,11 @@ def test_nothing_is_fetched() -> None:
 
 
 def test_style_and_ids_stay_inside() -> None:
-    for page in fragments("x", name="fig-a"):
+    for page in fragments("猫", name="fig-a"):
         (style,) = re.findall(r"<style>(.*?)</style>", page, flags=re.S)
         selectors = re.findall(r"([^{}]+)\{", re.sub(r"@media[^{]*\{", "", style))
-        assert selectors and all(".srclib-x" in each for each in selectors)
+        assert selectors.pop(0) == "@font-face" and selectors.pop(0) == "#fig-a"
+        assert len(selectors) > 30 and all(".srclib-x" in each for each in selectors)
         ids = [have["id"] for _, have, _ in Parsed(page).elements if "id" in have]
         assert ids[0] == "fig-a" and all(re.match(r"fig-a(-|$)", each) for each in ids)
         assert len(set(ids)) == len(ids)

@@ -15,7 +15,7 @@ from ..errors import ParameterError, message
 # it works on any background; in the dark it stays weaker, or light text would vanish on it.
 STYLE = """
 .srclib-x{--x-line:var(--pst-color-border,#8886);--x-step:.08;line-height:1.5;
- font-family:var(--pst-font-family-base,system-ui,sans-serif),"FONT";margin:1em 0;
+ font-family:var(--pst-font-family-base,system-ui,sans-serif),var(--x-ja,sans-serif);margin:1em 0;
  background:var(--pst-color-background,transparent);color:var(--pst-color-text-base,inherit)}
 html[data-theme=dark] .srclib-x,body[data-jp-theme-light=false] .srclib-x{--x-step:.045}
 @media (prefers-color-scheme:dark){html:not([data-theme]) body:not([data-jp-theme-light])
@@ -89,17 +89,16 @@ def fragment(name: str, body: str, script: str) -> str:
 
     script: the body of a function of `root`, the element. It holds no data of the caller.
     """
-    family = f"srclib-{name}"  # every fragment has its own glyphs
     glyphs = fonts.woff(html.unescape(body))
-    face = ""
+    own = ""  # each fragment has its own glyphs, while the rest of the style is every one's
     if glyphs:
         data = base64.b64encode(glyphs).decode("ascii")
         source = f"url(data:font/woff;base64,{data})"
-        face = f'@font-face{{font-family:"{family}";src:{source} format("woff")}}'
-    style = face + STYLE.replace("FONT", family)
+        own = f'@font-face{{font-family:"srclib-{name}";src:{source} format("woff")}}'
+        own += f'#{name}{{--x-ja:"srclib-{name}"}}'
     call = f'(root=>{{{script}}})(document.getElementById("{name}"))'
     return (
-        f'<div class="srclib-x" id="{name}">\n<style>{style}</style>\n{body}\n'
+        f'<div class="srclib-x" id="{name}">\n<style>{own}{STYLE}</style>\n{body}\n'
         f"<script>{call}</script>\n</div>"
     )
 
