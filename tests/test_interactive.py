@@ -21,6 +21,7 @@ from srclib.interactive import (
     Swap,
     feature_explorer,
     fragment,
+    shades,
     swap_table,
 )
 
@@ -123,6 +124,10 @@ def test_an_example_says_what_the_latent_reads() -> None:
     ((_, summary),) = page.all("summary")
     for words in ("Latent 0", "step 10", "en", "token", "cat"):
         assert words in summary
+
+
+def test_shades_round_up() -> None:
+    assert shades([-1.0, 0.0, 0.001, 0.5, 0.51, 4.9, 5.0], 5.0) == [0, 0, 1, 1, 2, 10, 10]
 
 
 def test_japanese_is_marked_and_set_without_spaces() -> None:

@@ -9,7 +9,7 @@ script only searches, filters and moves the focus.
 """
 
 from .explorer import feature_explorer
-from .latent import Example, Latent, Neighbour
+from .latent import Example, Latent, Neighbour, shades
 from .swaps import Swap, swap_table
 
-__all__ = ["Example", "Latent", "Neighbour", "Swap", "feature_explorer", "swap_table"]
+__all__ = ["Example", "Latent", "Neighbour", "Swap", "feature_explorer", "shades", "swap_table"]

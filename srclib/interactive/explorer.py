@@ -45,7 +45,8 @@ function show(hash) {  // a link to a closed or filtered latent opens it
 bar.hidden = false;
 bar.addEventListener("input", filter);
 filter();
-root.addEventListener("click", event => {
+addEventListener("hashchange", () => show(location.hash));
+root.addEventListener("click", event => {  // the same link once more changes no hash
   const link = event.target.closest("a");
   if (link) setTimeout(() => show(link.hash));
 });

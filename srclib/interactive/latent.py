@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +43,14 @@ class Latent:
     histogram: Sequence[int] = ()  # tokens per bin; bins of equal width from 0 to `top`
     top: float = 0.0  # the strongest activation, in the SAE's units
     neighbours: Sequence[Neighbour] = ()
+
+
+def shades(acts: Iterable[float], top: float) -> list[int]:
+    """Activations as 0 to 10, rounded up, so that only what is not active is 0.
+
+    top: the strongest activation of the latent's examples, above 0.
+    """
+    return [min(10, max(0, math.ceil(10 * act / top))) for act in acts]
 
 
 def key_of(latent: Latent | Neighbour) -> tuple[str, int]:

@@ -26,7 +26,8 @@ function update() {
   restrict(strength, value => rows.some(row => row.dataset.a === value));
   sweeps.forEach(each => { each.hidden = each !== sweep; });
   const chosen = rows.find(row => row.dataset.a === strength.value);
-  rows.forEach(row => row.toggleAttribute("aria-current", row === chosen));
+  root.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  chosen.setAttribute("aria-current", "true");
   const [, said, wanted, verdict] = [...chosen.cells].map(cell => cell.textContent);
   const strong = document.createElement("strong");
   strong.textContent = said;
