@@ -46,9 +46,12 @@ bar.hidden = false;
 bar.addEventListener("input", filter);
 filter();
 addEventListener("hashchange", () => show(location.hash));
-root.addEventListener("click", event => {  // the same link once more changes no hash
+root.addEventListener("click", event => {
   const link = event.target.closest("a");
-  if (link) setTimeout(() => show(link.hash));
+  if (!link) return;
+  event.preventDefault();  // the browser's own jump would take the focus away again
+  history.pushState(null, "", link.hash);
+  show(link.hash);
 });
 root.addEventListener("keydown", event => {
   if (event.target.tagName !== "SUMMARY") return;
