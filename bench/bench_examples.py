@@ -16,7 +16,7 @@ from torch import Tensor
 from srclib import rng
 from srclib.examples import Collector, Rule
 
-ROUNDS, CALLS, WARMUP = 5, 2, 4
+ROUNDS, CALLS, WARMUP = 4, 1, 3
 N_LATENTS, N_TOKENS, SEQ, K, N_KEPT = 32_768, 2_048, 64, 32, 50
 
 
