@@ -78,11 +78,11 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
     alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
     try:
-        finished = map(_run_here, todo) if alone else _pool(workers).map(_run, todo)
+        finished = map(_run_here, todo) if alone else pool(workers).map(_run, todo)
         for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
             pass
     except BrokenProcessPool:
-        _pool.cache_clear()
+        pool.cache_clear()
         raise SuiteError(
             "a training process died (killed, or out of memory). What was finished is stored: "
             "run the same again, with workers=1 where memory is short."
@@ -233,7 +233,7 @@ def _stored(name: str) -> bool:
 
 
 @functools.cache
-def _pool(workers: int) -> ProcessPoolExecutor:
+def pool(workers: int) -> ProcessPoolExecutor:
     """Spawned, not forked: a notebook kernel has threads. Kept for the life of the process."""
     context = get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))

@@ -52,6 +52,18 @@ def test_batches_longer_than_a_block_and_held_out_rows() -> None:
     torch.testing.assert_close(twice, held[torch.arange(20, 40) % 24], rtol=1e-4, atol=1e-5)
 
 
+def test_skipped_positions_are_never_served() -> None:
+    made = source(skip=1)
+    behind = harvest(tiny_lm("gemma2"), ROWS, 0)[0][:, 1:]  # [12, 7, d_in]
+    held = behind[9:].flatten(0, 1)
+    torch.testing.assert_close(made.batch(-1, 21), held, rtol=1e-4, atol=1e-5)
+    rows = torch.randperm(9, generator=rng.stream(0, "streamed", "epoch", 0))
+    epoch, expected = made.batch(0, 56), behind[rows[:8]].flatten(0, 1)
+    torch.testing.assert_close(sorted_rows(epoch), sorted_rows(expected), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="skip=8"):
+        source(skip=8)
+
+
 def test_an_sae_trains_on_it_and_its_identity_names_the_model() -> None:
     made = source()
     sae = SAE(made.d_in, 8, TopK(2))

@@ -56,6 +56,7 @@ class LMConfig:
     warmup: int = 50  # steps
     seed: int = 0
     checkpoint_steps: tuple[int, ...] = ()
+    tied: bool = False  # embedding and head share one matrix; GPT-2 and Gemma-2 always do
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -85,7 +86,7 @@ def new_model(cfg: LMConfig) -> PreTrainedModel:
     """The untrained model of a configuration, float32, in eval mode.
 
     Weights come from the stream ("lm", "weights") of `cfg.seed`, by the family's own rules; the
-    global generator is left as it was. Only GPT-2 and Gemma-2 tie the embedding to the head.
+    global generator is left as it was. GPT-2 and Gemma-2 tie the embedding to the head anyway.
     """
     with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
         torch.default_generator.manual_seed(rng.derive(cfg.seed, "lm", "weights"))
@@ -199,7 +200,7 @@ def _architecture(cfg: LMConfig) -> PretrainedConfig:
         "intermediate_size": cfg.d_mlp,
         "max_position_embeddings": cfg.context,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": cfg.family == "gemma2",
+        "tie_word_embeddings": cfg.tied or cfg.family == "gemma2",
     }
     if cfg.family == "gpt_neox":
         return GPTNeoXConfig(hidden_dropout=0.0, **shared)

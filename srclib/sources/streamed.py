@@ -27,6 +27,7 @@ class Streamed:
     many texts. `batch` is a pure function of the step like any source's; the newest block is
     remembered, which changes speed only. Rows never run out: further epochs follow.
     held_out: rows at the end that training never reads; negative steps serve them, unshuffled.
+    skip: positions at the start of every row that are not served, such as 1 for BOS.
 
     Raises DataError when blocks and rows do not fit together.
     """
@@ -40,6 +41,7 @@ class Streamed:
         *,
         block_rows: int = 256,
         held_out: int = 0,
+        skip: int = 0,
         seed: int = 0,
     ) -> None:
         n_train = len(rows) - held_out
@@ -47,7 +49,11 @@ class Streamed:
             seen = f"rows {tuple(rows.shape)}, block_rows {block_rows}, held_out {held_out}"
             fix = "Lower block_rows, or give more rows."
             raise DataError(message("sizes", seen, "0 < block_rows <= n_rows - held_out", fix))
+        if not 0 <= skip < rows.shape[1]:
+            fix = "Keep at least one position of a row."
+            raise DataError(message("skip", skip, f"0 <= skip < {rows.shape[1]}", fix))
         self.model, self.layer, self.site, self.seed = model, layer, site, seed
+        self.skip = skip
         self.rows, self.held_out = rows[:n_train], rows[n_train:]
         self.block_rows = block_rows
         self.d_in = int(model.config.get_text_config().hidden_size)
@@ -64,19 +70,20 @@ class Streamed:
             "rows": store.sha256(self.rows.numpy().tobytes()),
             "held_out": len(self.held_out),
             "site": [self.layer, self.site],
+            "skip": self.skip,
             "block_rows": self.block_rows,
             "seed": self.seed,
         }
 
     def batch(self, step: int, n_batch: int) -> Tensor:
         """[n_batch, d_in] float32; negative steps read the held-out rows."""
-        context = self.rows.shape[1]
+        context = self.rows.shape[1] - self.skip
         if step < 0:
             if not len(self.held_out):
                 fix = "Make the source with held_out=..., or do not evaluate."
                 raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
             first = (-step - 1) * n_batch
-            tokens = torch.arange(first, first + n_batch) % self.held_out.numel()
+            tokens = torch.arange(first, first + n_batch) % (len(self.held_out) * context)
             rows = (tokens // context).unique()
             acts = self._activations(self.held_out[rows]).flatten(0, 1)
             return acts[torch.searchsorted(rows, tokens // context) * context + tokens % context]
@@ -104,4 +111,4 @@ class Streamed:
     def _activations(self, rows: Tensor) -> Tensor:
         from ..lm.harvesting import harvest  # transformers, only where a model is at hand
 
-        return harvest(self.model, rows, self.layer, self.site)[0]
+        return harvest(self.model, rows, self.layer, self.site)[0][:, self.skip :]

@@ -1,0 +1,93 @@
+"""The SAEs that the authors of the checkpoint study released (llm-jp/llm-jp-sae)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..activations import TopK
+from ..errors import DataError, message
+from ..sae import SAE
+
+MODEL_TYPE = "topk_sae"
+
+
+def load_released(folder: str | Path) -> SAE:
+    """An SAE in the layout of the authors' code, as ours, float32, in `eval()` mode.
+
+    folder: `config.json` (`model_type` topk_sae, `d_in`, `num_latents`, `k`) and
+    `model.safetensors` with `encoder.weight` [d_sae, d_in], `encoder.bias` [d_sae],
+    `decoder.weight` [d_in, d_sae] and `b_dec` [d_in], any float type. Their encoder applies a
+    ReLU, then keeps the k largest; ours selects and lets only positive ones through: the same.
+    It expects inputs of norm 1.
+
+    Paper: nothing is said about files; here: the layout that `save_pretrained` of the released
+    code writes (revision ebc03ef). The published weights could not be fetched to compare.
+
+    Raises DataError naming the file for anything else; pickled weights are refused unread.
+    """
+    folder = Path(folder)
+    config = _config(folder / "config.json")
+    d_in, d_sae, k = config["d_in"], config["num_latents"], config["k"]
+    tensors = _tensors(folder / "model.safetensors", d_in, d_sae)
+    sae = SAE(d_in, d_sae, TopK(k), select_by="raw")
+    with torch.no_grad():
+        sae.W_enc.copy_(tensors["encoder.weight"].T)
+        sae.b_enc.copy_(tensors["encoder.bias"])
+        sae.W_dec.copy_(tensors["decoder.weight"].T)
+        sae.b_dec.copy_(tensors["b_dec"])
+    return sae.eval()
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        fix = "Name the folder of a released SAE."
+        raise DataError(f"{file}: missing. Allowed is a folder with it. {fix}") from None
+    except ValueError as error:
+        raise DataError(f"{file}: no JSON ({error}). Bring the file again.") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != MODEL_TYPE:
+        fix = "For an SAE of this suite use load_sae."
+        raise DataError(message(f"{file}: model_type", kind, repr(MODEL_TYPE), fix))
+    for name in ("d_in", "num_latents", "k"):
+        value = config.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            fix = "Bring the file again."
+            raise DataError(message(f"{file}: {name}", value, "a whole number >= 1", fix))
+    return config
+
+
+def _tensors(file: Path, d_in: int, d_sae: int) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise DataError(
+            f"{file}: missing. Allowed are weights in safetensors; pickled ones (.bin, .pt, .pth) "
+            "are refused unread. Convert them where you trust them: safetensors.torch.save_file."
+        )
+    try:
+        tensors = load_file(file)
+    except SafetensorError as error:
+        raise DataError(f"{file}: not a safetensors file ({error}). Bring it again.") from None
+    shapes = {
+        "encoder.weight": (d_sae, d_in),
+        "encoder.bias": (d_sae,),
+        "decoder.weight": (d_in, d_sae),
+        "b_dec": (d_in,),
+    }
+    if tensors.keys() != shapes.keys():
+        allowed = ", ".join(shapes)
+        raise DataError(message(f"{file}: tensors", sorted(tensors), allowed, "Rename them."))
+    for name, shape in shapes.items():
+        found = tensors[name]
+        if found.shape != shape or not found.is_floating_point() or not found.isfinite().all():
+            seen = (tuple(found.shape), str(found.dtype))
+            allowed = f"finite floats {shape}, as config.json says"
+            raise DataError(message(f"{file}: {name}", seen, allowed, "Bring the files again."))
+    return tensors

@@ -1,0 +1,218 @@
+"""A series of checkpoints that exists already: folders on disk, or revisions of a hub model.
+
+    folders = expand("run/iter_{step:07d}", [10, 100, 1000])
+    folders = expand("EleutherAI/pythia-160m@step{step}", [0, 512, 143000])
+    models = {step: load_model(folder) for step, folder in folders.items()}
+
+The same form as `pretraining.checkpoints`, so whoever reads checkpoints need not know where they
+come from. Nothing is downloaded and nothing in a folder is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+from huggingface_hub import constants
+
+from ..errors import DataError, ParameterError, message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FIELD = re.compile(r"\{step(?::0(\d+)d)?\}")
+HUB = re.compile(r"(?P<name>[\w.{}:-]+(?:/[\w.{}:-]+)?)@(?P<revision>[^@\s]+)")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+
+
+def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
+    """The local folder of each checkpoint of a series.
+
+    template: with `{step}` or, filled with zeros, `{step:07d}`. `owner/model@revision` is a hub
+        model in the local cache, anything else a folder; a folder whose name looks like the former
+        begins with `./`. One step alone needs no `{step}`: `owner/model@main`.
+    steps: increasing.
+
+    Raises ParameterError for another template or other steps; DataError naming every checkpoint
+    that is missing, those of the series that exist, and for a hub model how to fetch one.
+    """
+    _check(template, steps)
+    names = {step: _filled(template, step) for step in steps}
+    hub = HUB.fullmatch(template)
+    find = _cached if hub else _on_disk
+    found = {step: find(name) for step, name in names.items()}
+    missing = [names[step] for step, folder in found.items() if folder is None]
+    if missing:
+        there = _listed(_others_cached(template) if hub else _others_on_disk(template))
+        fix = "Mend the template or the steps, or bring the folder."
+        if hub:
+            name, _, revision = missing[0].partition("@")
+            fix = f"With a network: `hf download {name} --revision {revision}`. "
+            fix += "If it is a folder, begin it with ./"
+        raise DataError(
+            f"checkpoint_template={template!r}: {_listed(missing)} missing (a checkpoint is a "
+            f"folder with a config.json). Allowed is what exists: {there}. {fix}"
+        )
+    return {step: folder for step, folder in found.items() if folder is not None}
+
+
+def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:
+    """The one tokeniser of all checkpoints; a folder that brings none takes that of the others.
+
+    folders: as `expand` gives them. Raises DataError when two differ (naming both and the first
+    difference: a latent of one would be read with the words of the other), when there is none at
+    all, and when one does not load or brings code.
+    """
+    first: tuple[Path, PreTrainedTokenizerBase] | None = None
+    for folder in folders.values():
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            continue
+        tokenizer = _load_tokenizer(folder)
+        if first is None:
+            first = folder, tokenizer
+        elif difference := _difference(first[1], tokenizer):
+            raise DataError(
+                f"tokenisers of {first[0]} and {folder} differ: {difference}. Allowed is one "
+                "tokeniser for the whole series. Copy the right one into both, or leave one out."
+            )
+    if first is None:
+        where = _listed([str(folder) for folder in folders.values()])
+        fix = "Save the tokeniser into one of them with save_pretrained."
+        raise DataError(f"{where}: no tokeniser. Allowed is one for the whole series. {fix}")
+    return first[1]
+
+
+def _check(template: str, steps: Sequence[int]) -> None:
+    fields = re.findall(r"\{[^{}]*\}?|\}", template)
+    if not template or not all(FIELD.fullmatch(field) for field in fields):
+        allowed = "a folder or model@revision with {step} or {step:07d}"
+        fix = "Example: run/iter_{step:07d}."
+        raise ParameterError(message("checkpoint_template", template, allowed, fix))
+    sound = all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in steps)
+    if not steps or not sound or list(steps) != sorted(set(steps)):
+        allowed = "increasing whole numbers >= 0"
+        raise ParameterError(message("steps", list(steps), allowed, "Sort them."))
+    if len(steps) > 1 and not fields:
+        fix = "Without it all steps would be the same model."
+        raise ParameterError(
+            message("checkpoint_template", template, "a {step} where there are several steps", fix)
+        )
+
+
+def _filled(template: str, step: int) -> str:
+    return FIELD.sub(lambda field: str(step).zfill(int(field[1] or 0)), template)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """What every member of the series matches, whatever its step."""
+    fixed = FIELD.sub("\0", template).split("\0")
+    return re.compile(r"\d+".join(map(re.escape, fixed)))
+
+
+def _on_disk(name: str) -> Path | None:
+    folder = Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _others_on_disk(template: str) -> list[str]:
+    """Checkpoints that match the template at any step. The first {step} ends the fixed part."""
+    template = str(Path(template).expanduser())
+    parts = Path(template).parts
+    varying = next((i for i, part in enumerate(parts) if FIELD.search(part)), len(parts) - 1)
+    start, pattern = Path(*parts[:varying]), _pattern(template)
+    below = "/".join(FIELD.sub("*", _globless(part)) for part in parts[varying:])
+    found = (path.parent for path in start.glob(f"{below}/config.json"))
+    return sorted((str(path) for path in found if pattern.fullmatch(str(path))), key=_by_number)
+
+
+def _globless(part: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", part)
+
+
+def _cached(name: str) -> Path | None:
+    """The snapshot folder of `owner/model@revision` in the local cache of the hub."""
+    model, _, revision = name.partition("@")
+    cache = constants.HF_HUB_CACHE
+    try:
+        file = huggingface_hub.try_to_load_from_cache(model, "config.json", cache, revision)
+    except ValueError:  # no possible name of a model
+        return None
+    return Path(file).parent if isinstance(file, str) else None
+
+
+def _others_cached(template: str) -> list[str]:
+    """Of the series, else of the same model, what the cache holds as `owner/model@revision`."""
+    cached = sorted(_cache_contents(), key=_by_number)
+    series = [name for name in cached if _pattern(template).fullmatch(name)]
+    model = template.partition("@")[0]
+    return series or [name for name in cached if name.partition("@")[0] == model]
+
+
+def _cache_contents() -> Iterator[str]:
+    """Branches and tags, and commits that have neither."""
+    for folder in Path(constants.HF_HUB_CACHE).glob("models--*"):
+        model = folder.name.removeprefix("models--").replace("--", "/")
+        refs = [path for path in folder.glob("refs/**/*") if path.is_file()]
+        named = {path.read_text(encoding="utf-8").strip() for path in refs}
+        commits = {path.name for path in folder.glob("snapshots/*")} - named
+        for revision in [str(path.relative_to(folder / "refs")) for path in refs] + [*commits]:
+            name = f"{model}@{revision}"
+            if _cached(name):
+                yield name
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Sorting key in which step 9 goes before step 10."""
+    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+
+
+def _listed(names: Sequence[str], at_most: int = 20) -> str:
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more or "none"
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    for file in (folder / "tokenizer_config.json", folder / "config.json"):
+        if file.is_file() and "auto_map" in _json(file):
+            fix = "Take a tokeniser that transformers itself has."
+            raise DataError(f"{file}: brings code of its own, which never runs here. {fix}")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        reason = str(error).strip().partition("\n")[0]
+        fix = "Save it again with save_pretrained."
+        raise DataError(f"{folder}: tokeniser does not load ({reason}). {fix}") from error
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{file}: no JSON ({error}). Bring the file again.") from None
+
+
+def _difference(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> str | None:
+    """The first thing in which two tokenisers differ, None where there is none."""
+    ids_a, ids_b = a.get_vocab(), b.get_vocab()
+    tokens = ids_a.keys() | ids_b.keys()
+    changed = [token for token in tokens if ids_a.get(token) != ids_b.get(token)]
+    if changed:
+        token = min(changed, key=lambda each: (ids_a.get(each, ids_b.get(each)), each))
+        return f"{token!r} is id {ids_a.get(token)} and {ids_b.get(token)} ({len(changed)} tokens)"
+    if a.special_tokens_map != b.special_tokens_map:
+        return f"special tokens {a.special_tokens_map} and {b.special_tokens_map}"
+    same = _rules(a) == _rules(b)
+    return None if same else "equal vocabularies, other rules of splitting (tokenizer.json)"
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """How text is cut, without the padding and truncation that a call sets."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # a few are written in Python
+    rules = json.loads(backend.to_str()) if backend else {}
+    return {key: value for key, value in rules.items() if key not in ("padding", "truncation")}

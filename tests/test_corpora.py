@@ -1,0 +1,114 @@
+"""Texts from outside: read whole, mended with a note, or refused with file and row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from srclib.errors import DataError, ParameterError
+from srclib.lm.corpora import read_rows
+
+WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]
+
+
+def words(adds_bos: bool = False, **special: Any) -> PreTrainedTokenizerFast:
+    model = models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if adds_bos:
+        template = {"single": "<s> $A", "special_tokens": [("<s>", 0)]}
+        tokenizer.post_processor = processors.TemplateProcessing(**template)
+    special = {"unk_token": "<unk>", "bos_token": "<s>"} | special
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def file(folder: Path, data: str | bytes, name: str = "ja.txt") -> Path:
+    path = folder / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+@pytest.mark.parametrize("adds_bos", [False, True])
+def test_first_tokens_with_one_bos(tmp_path: Path, adds_bos: bool) -> None:
+    text = file(tmp_path, "a b c\n猫 a b c\na b")
+    corpus = read_rows([text], words(adds_bos), 4)
+    assert corpus.rows.tolist() == [[0, 2, 3, 4], [0, 5, 2, 3]]
+    assert corpus.rows.dtype == torch.int32 and corpus.notes == ()
+    assert corpus.n_short == 1
+    without = read_rows([text], words(adds_bos), 3, bos=False)
+    assert without.rows.tolist() == [[2, 3, 4], [5, 2, 3]] and without.n_short == 1
+
+
+def test_files_in_order_and_no_more_than_asked(tmp_path: Path) -> None:
+    rows = [json.dumps({"id": i, "text": f"{word} a"}) for i, word in enumerate("abc")]
+    one = file(tmp_path, "\n".join(rows), "en.jsonl")
+    other = file(tmp_path, "猫 猫\n".encode() + b"\xff", "ja.txt")
+    corpus = read_rows([one, other], words(), 3, n_documents=4)
+    assert corpus.rows[:, 1].tolist() == [2, 3, 4, 5], "row 2 of the last file was not needed"
+
+
+def test_what_loses_nothing_is_mended_and_noted(tmp_path: Path) -> None:
+    clean = file(tmp_path, "a b\nb c\n猫 a\n")
+    dirty = file(tmp_path, "\ufeffa b\r\n\r\n \n\ufeffb c\r\n猫 a", "win.txt")
+    expected, corpus = (read_rows([path], words(), 3) for path in (clean, dirty))
+    assert corpus.rows.equal(expected.rows) and expected.notes == ()
+    assert set(corpus.notes) == {
+        f"{dirty}, row 1: byte order mark removed (2 rows)",
+        f"{dirty}, row 1: Windows line end removed (3 rows)",
+        f"{dirty}, row 2: empty, left out (2 rows)",
+    }
+
+
+def test_a_byte_order_mark_inside_a_text_stays(tmp_path: Path) -> None:
+    assert read_rows([file(tmp_path, "a \ufeffb")], words(), 3).rows.tolist() == [[0, 2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words_of_error"),
+    [
+        ("x.txt", b"a b\nb \x8a\xbf\n", r"x\.txt, row 2: byte 3 \(0x8a\) is not UTF-8"),
+        ("x.txt", "a 猫".encode()[:-1], r"x\.txt, row 1: byte 3 \(0xe7\) is not UTF-8"),
+        ("x.jsonl", b'{"text": "a b"}\n{"text": "a\n', r"x\.jsonl, row 2: no JSON"),
+        ("x.jsonl", b'{"txt": "a b"}\n', r"x\.jsonl, row 1: text=None: allowed is a string"),
+        ("x.jsonl", b'["a b"]\n', r"x\.jsonl, row 1: text=None"),
+        ("x.jsonl", b'{"text": 3}\n', r"x\.jsonl, row 1: text=3"),
+        ("x.csv", b"a b\n", r"file='.*x\.csv': allowed is a \.txt or \.jsonl file"),
+        ("x.txt", b"a\n\n", r"x\.txt: 0 documents of at least 3 tokens \(1 shorter\)"),
+        ("x.txt", b"", r"x\.txt: 0 documents"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, name: str, data: bytes, words_of_error: str
+) -> None:
+    with pytest.raises(DataError, match=words_of_error):
+        read_rows([file(tmp_path, data, name)], words(), 3)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file"):
+        read_rows([tmp_path / "none.txt"], words(), 3)
+
+
+def test_fewer_documents_than_asked_are_an_error(tmp_path: Path) -> None:
+    text = file(tmp_path, "a b\na\nb c\n")
+    assert len(read_rows([text], words(), 3, n_documents=2).rows) == 2
+    with pytest.raises(DataError, match=r"2 documents .*\(1 shorter\)\. Allowed is 3 or more"):
+        read_rows([text], words(), 3, n_documents=3)
+
+
+def test_a_bos_that_does_not_exist_and_a_context_of_nothing(tmp_path: Path) -> None:
+    text = file(tmp_path, "a b")
+    with pytest.raises(ParameterError, match="bos=True: allowed is a tokeniser that has a BOS"):
+        read_rows([text], words(bos_token=None), 3)
+    assert read_rows([text], words(bos_token=None), 2, bos=False).rows.tolist() == [[2, 3]]
+    with pytest.raises(ParameterError, match="n_documents=0"):
+        read_rows([text], words(), 3, n_documents=0)
+    for context in (1, 0, 2.0, True):
+        with pytest.raises(ParameterError, match="context="):
+            read_rows([text], words(), context)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+"""Language models trained side by side are those trained one after another."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from srclib import rng, runs, store
+from srclib.errors import DataError, SuiteError
+from srclib.lm.models import LMConfig, load_model, new_model
+from srclib.lm.pretraining import checkpoints
+from srclib.trajectories import train_lms
+
+CONFIG = LMConfig(
+    "llama", 16, 1, 2, 24, 8, 20, n_steps=3, n_batch=4, warmup=1, checkpoint_steps=(0, 3), tied=True
+)
+TOKENS = torch.randint(0, 20, (12, 8), generator=rng.stream(0, "tokens"))
+
+
+@pytest.fixture(autouse=True)
+def pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A store of our own, and one thread instead of processes, which would not know of it."""
+    asked = list[int]()
+
+    def one_thread(workers: int) -> ThreadPoolExecutor:
+        asked.append(workers)
+        return ThreadPoolExecutor(1)
+
+    monkeypatch.setattr(store, "build", lambda: tmp_path)
+    monkeypatch.setattr(runs, "pool", functools.cache(one_thread))
+    return asked
+
+
+def test_side_by_side_in_the_order_asked(pools: list[int]) -> None:
+    configs = [replace(CONFIG, seed=1), CONFIG]
+    side_by_side = train_lms(configs, TOKENS, workers=4)
+    assert pools == [2], "no more processes than models"
+    files = [folder / "model.safetensors" for each in side_by_side for folder in each.values()]
+    assert len({file.read_bytes() for file in files}) == 4  # two seeds, before and after
+    assert side_by_side == [checkpoints(c, TOKENS) for c in configs]
+    assert train_lms(configs, [TOKENS, TOKENS], workers=1) == side_by_side and pools == [2]
+
+
+def test_a_broken_pool_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(ThreadPoolExecutor, "map", broken)
+    with pytest.raises(SuiteError, match="workers=1"):
+        train_lms([CONFIG, replace(CONFIG, seed=1)], TOKENS, workers=2)
+    assert runs.pool.cache_info().currsize == 0
+
+
+def test_a_tied_model_has_one_matrix() -> None:
+    tied, free = new_model(CONFIG), new_model(replace(CONFIG, tied=False))
+    assert tied.lm_head.weight is tied.get_input_embeddings().weight
+    assert free.lm_head.weight is not free.get_input_embeddings().weight
+    trained = load_model(train_lms([CONFIG], TOKENS)[0][3])
+    assert torch.equal(trained.lm_head.weight, trained.get_input_embeddings().weight)
+
+
+def test_corpora_and_configurations_pair_up() -> None:
+    with pytest.raises(DataError, match="len"):
+        train_lms([CONFIG], [TOKENS, TOKENS])
