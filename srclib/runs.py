@@ -16,7 +16,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -77,16 +77,9 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     todo = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
     work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
     alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
-    try:
-        finished = map(_run_here, todo) if alone else pool(workers).map(_run, todo)
-        for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
-            pass
-    except BrokenProcessPool:
-        pool.cache_clear()
-        raise SuiteError(
-            "a training process died (killed, or out of memory). What was finished is stored: "
-            "run the same again, with workers=1 where memory is short."
-        ) from None
+    finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
+    for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
+        pass
     return [_load(job, names) for job, names in named]
 
 
@@ -232,8 +225,26 @@ def _stored(name: str) -> bool:
     return (_place(name) / "sae.json").is_file()
 
 
+def in_processes(
+    workers: int, function: Callable[..., Any], *arguments: Iterable[Any]
+) -> Iterator[Any]:
+    """`map(function, *arguments)` over processes of one thread each; results in order.
+
+    For functions that store what they finish. Raises what they raise, and SuiteError when a
+    process dies.
+    """
+    try:
+        yield from _pool(workers).map(function, *arguments)
+    except BrokenProcessPool:
+        _pool.cache_clear()
+        raise SuiteError(
+            "a training process died (killed, or out of memory). What was finished is stored: "
+            "run the same again, with workers=1 where memory is short."
+        ) from None
+
+
 @functools.cache
-def pool(workers: int) -> ProcessPoolExecutor:
+def _pool(workers: int) -> ProcessPoolExecutor:
     """Spawned, not forked: a notebook kernel has threads. Kept for the life of the process."""
     context = get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(),))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from torch import Tensor
 
-from . import runs
-from .errors import DataError, SuiteError, message
+from .errors import DataError, message
 from .lm.models import LMConfig
 from .lm.pretraining import checkpoints
+from .runs import in_processes
 
 Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
 
@@ -33,11 +32,4 @@ def train_lms(
     workers = min(workers or os.cpu_count() or 1, len(configs))
     if workers < 2:
         return list(map(checkpoints, configs, corpora))
-    try:
-        return list(runs.pool(workers).map(checkpoints, configs, corpora))
-    except BrokenProcessPool:
-        runs.pool.cache_clear()
-        raise SuiteError(
-            "a training process died (killed, or out of memory). What was finished is stored: "
-            "run the same again, with workers=1 where memory is short."
-        ) from None
+    return list(in_processes(workers, checkpoints, configs, corpora))

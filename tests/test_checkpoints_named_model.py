@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from srclib import store
+from named_model import run
+
 from srclib.lm.models import LMConfig, new_model
 from srclib.worlds.bilingual import BilingualWorld
 
@@ -16,7 +14,7 @@ SMALL = {"n_texts_sae": 40, "n_texts": 30, "layer": 1, "n_steps": 10, "min_texts
 
 def test_the_notebook_runs_on_checkpoints_from_folders(tmp_path: Path) -> None:
     world = BilingualWorld()
-    corpus, out = tmp_path / "corpus", tmp_path / "out.ipynb"
+    corpus = tmp_path / "corpus"
     corpus.mkdir()
     texts = world.documents(80, "corpus", length=64)["text"]
     (corpus / "wiki.txt").write_text("\n".join([*texts, "too short"]), encoding="utf-8")
@@ -27,16 +25,8 @@ def test_the_notebook_runs_on_checkpoints_from_folders(tmp_path: Path) -> None:
         new_model(config).save_pretrained(folder)
         world.tokenizer().save_pretrained(folder)
 
-    command = [sys.executable, "-m", "papermill", "notebooks/checkpoints.ipynb", str(out)]
     template = tmp_path / "tiny llama" / "iter_{step:07d}"
-    for name, value in {"profile": "smoke", "model": template, "corpus": corpus, **SMALL}.items():
-        command += ["-p", name, str(value)]
-    run = subprocess.run(command, cwd=store.root(), capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-
-    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
-    data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
-    (record,) = [d["application/json"] for d in data if "claims" in d.get("application/json", {})]
+    record = run("checkpoints", tmp_path / "out.ipynb", model=template, corpus=corpus, **SMALL)
     claims = {claim["id"]: claim for claim in record["claims"]}
     assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke
     assert claims["ckpt.recon.k"]["measured"]["largest K"] > 0  # ran on these models

@@ -114,16 +114,10 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """`factor` times another source. `SAE.fold_input_scale(factor)` undoes it after training."""
+class Wrapped:
+    """Another source, row by row in other units."""
 
     source: Source
-    factor: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.factor < math.inf:
-            fix = "sqrt(d_in) over the mean norm is usual."
-            raise ParameterError(message("factor", self.factor, "a finite number > 0", fix))
 
     @property
     def d_in(self) -> int:
@@ -132,6 +126,18 @@ class Scaled:
     @property
     def n_samples(self) -> int | None:
         return self.source.n_samples
+
+
+@dataclass(frozen=True)
+class Scaled(Wrapped):
+    """`factor` times another source. `SAE.fold_input_scale(factor)` undoes it after training."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < math.inf:
+            fix = "sqrt(d_in) over the mean norm is usual."
+            raise ParameterError(message("factor", self.factor, "a finite number > 0", fix))
 
     @property
     def identity(self) -> dict[str, Any]:

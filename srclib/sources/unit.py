@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import DataError
-from . import Source
+from .tensor import Wrapped
 
 
 def unit(x: Tensor) -> Tensor:
@@ -21,22 +21,12 @@ def unit(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Unit(Wrapped):
     """Another source with every row divided by its own norm, so 1 is the error of predicting 0.
 
     Inaba et al. 2025 (arXiv:2503.06394v1), the official code's "Scalar" normalisation: no mean is
     subtracted and nothing is measured on the data set.
     """
-
-    source: Source
-
-    @property
-    def d_in(self) -> int:
-        return self.source.d_in
-
-    @property
-    def n_samples(self) -> int | None:
-        return self.source.n_samples
 
     @property
     def identity(self) -> dict[str, Any]:
