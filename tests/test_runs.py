@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import fingerprint, runs, store
+from srclib import fingerprint, processes, runs, store
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.control import AutoL0, KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
@@ -360,7 +360,7 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
         return started[-1]
 
     monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(runs, "_pool", functools.cache(start_pool))
+    monkeypatch.setattr(processes, "_pool", functools.cache(start_pool))
     for n in (1, 2):
         with pytest.raises(SuiteError, match=r"a training process died.*workers=1 where memory"):
             train_all([job(1, 2, 3, 4)], workers=2)
@@ -382,7 +382,7 @@ if __name__ == "__main__":
     saes = [SAE(8, 6, BatchTopK(k)) for k in (1, 1.5, 2, 3)]
     cfg = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
     runs.train_all([runs.Job(saes, ToyFeatures(6, 8, 0.3), cfg)], workers=2)
-    assert runs._pool.cache_info().currsize == 1, "processes were used"
+    assert processes._pool.cache_info().currsize == 1, "processes were used"
 """
 
 
@@ -423,7 +423,7 @@ def test_a_pool_that_broke_while_it_was_idle(monkeypatch: pytest.MonkeyPatch) ->
         return Broken()
 
     monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(runs, "_pool", functools.cache(pool))
+    monkeypatch.setattr(processes, "_pool", functools.cache(pool))
     for attempt in (1, 2):
         with pytest.raises(SuiteError, match="a training process died"):
             train_all([Job([SAE(8, 6, BatchTopK(k)) for k in (1, 2, 3, 4)], TOY, CFG)], workers=2)

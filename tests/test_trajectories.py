@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srclib import rng, runs, store
+from srclib import processes, rng, store
 from srclib.errors import DataError, SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model
 from srclib.lm.pretraining import checkpoints
@@ -33,7 +33,7 @@ def pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return ThreadPoolExecutor(1)
 
     monkeypatch.setattr(store, "build", lambda: tmp_path)
-    monkeypatch.setattr(runs, "_pool", functools.cache(one_thread))
+    monkeypatch.setattr(processes, "_pool", functools.cache(one_thread))
     return asked
 
 
@@ -54,7 +54,7 @@ def test_a_broken_pool_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadPoolExecutor, "map", broken)
     with pytest.raises(SuiteError, match="workers=1"):
         train_lms([CONFIG, replace(CONFIG, seed=1)], TOKENS, workers=2)
-    assert runs._pool.cache_info().currsize == 0
+    assert processes._pool.cache_info().currsize == 0
 
 
 def test_a_tied_model_has_one_matrix() -> None:
