@@ -11,7 +11,7 @@ from torch import Tensor
 from .errors import DataError, message
 from .lm.models import LMConfig
 from .lm.pretraining import checkpoints
-from .runs import in_processes
+from .processes import in_processes
 
 Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
 

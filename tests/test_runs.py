@@ -370,7 +370,7 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
 POOL = """
 import sys
 from pathlib import Path
-from srclib import runs, store
+from srclib import processes, runs, store
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
