@@ -191,4 +191,6 @@ def heat(sae: SAE, x: Tensor, latent: int) -> Tensor:
     pre = sae.centred(x) @ sae.W_enc[:, latent] + sae.b_enc[latent]  # [n_docs, seq]
     pre = pre.clamp(min=0)
     highest = float(pre.max())
-    return (10 * pre / highest).ceil().long() if highest > 0 else torch.zeros_like(pre).long()
+    if highest <= 0:
+        return torch.zeros_like(pre).long()
+    return (10 * pre / highest).ceil().clamp(max=10).long()  # rounding makes the highest 10.000001

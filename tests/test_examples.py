@@ -106,6 +106,8 @@ def test_heat_is_the_shading_of_the_figure() -> None:
         model.W_enc.zero_()[0, 1] = 1.0
     assert heat(model, x, 1).tolist() == [[0, 0, 1], [10, 5, 2]]
     assert heat(model, x, 0).tolist() == [[0, 0, 0], [0, 0, 0]]
+    for seed in range(200):  # 10 a / max a is above 10 by rounding now and then
+        assert heat(sae(), texts(seed)[:2], 4).max() in (0, 10)
 
 
 def test_refusals_name_what_is_wrong() -> None:

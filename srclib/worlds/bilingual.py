@@ -170,8 +170,7 @@ def column(documents: Dataset, name: str) -> Tensor:
     allowed = ("tokens", *TRUTH)
     if name not in allowed:
         raise DataError(message("name", name, ", ".join(allowed), "Pick one of them."))
-    table = documents.with_format("numpy")[name]
-    return torch.as_tensor(table[:] if not hasattr(table, "shape") else table).long()
+    return torch.as_tensor(documents.with_format("numpy")[name][:]).long()
 
 
 def _checked(mix: Mapping[Kind, float]) -> tuple[list[Kind], list[float]]:
