@@ -108,13 +108,14 @@ def test_steps_carry_the_relation_that_decides_the_next_word() -> None:
 
 def test_without_the_bridge_the_last_entity_alone_is_answered() -> None:
     silent = TwoHopWorld(seed=3, n_entities=12, n_relations=6, bridge=False)
-    for there, here in zip(QUESTIONS, silent.questions(), strict=True):
+    questions = silent.questions()
+    for there, here in zip(QUESTIONS, questions, strict=True):
         assert here["prompt"] == there["prompt"] and here["answer"] == there["answer"][1:]
-        assert {k: here[k] for k in ("entity_2", "split")} == {
-            k: there[k] for k in ("entity_2", "split")
-        }
-    with pytest.raises(ParameterError, match="bridge=False"):
-        silent.steps(silent.questions())
+        same = ("entity_2", "entity_3", "split")
+        assert [here[name] for name in same] == [there[name] for name in same]
+    for there, here in zip(STEPS, silent.steps(questions), strict=True):
+        end = -1 if here["step"] == 0 else len(here["prompt"])
+        assert here == there | {"prompt": questions[here["question"]]["prompt"][:end]}
 
 
 def test_the_vocabulary_is_complete() -> None:

@@ -3,11 +3,12 @@
     world = TwoHopWorld()
     facts = world.facts()              # friend of anna is carla
     questions = world.questions()      # Q: boss of friend of anna A: carla dora
-    steps = world.steps(questions)     # one prompt for each word of an answer, and its relation
+    steps = world.steps(questions)     # two prompts for each question, each with its relation
 
 As in the paper (arXiv 2512.02004, v3) every fact is stated to the language model, questions only
 for some pairs of relations; the others say whether it composes facts. The answer names the entity
-in the middle first, so that each of its words follows from one relation: a slot's label.
+in the middle first, so that each of its words follows from one relation: a slot's label. Without
+this bridge a model has to take the first step by itself, and generalises late (grokking).
 """
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ class TwoHopWorld:
     is asked. For every first hop, `n_held_out` of the `n_relations` second relations are asked in
     no training question; a larger number holds out those of a smaller one as well.
 
-    bridge: the answer names the entity in the middle before the last one; without it the last
-        alone, and the model has to find the middle by itself.
+    bridge: the answer names the entity in the middle before the last one; else the last alone.
 
     Raises ParameterError.
     """
@@ -151,22 +151,20 @@ class TwoHopWorld:
         return Dataset.from_list(rows, features=QUESTION)
 
     def steps(self, questions: Dataset) -> Dataset:
-        """What stands before each word of an answer, and what that word follows from.
+        """Where a language model takes one of the two steps, and the relation that it follows there.
 
-        Two rows per question: before entity_2 the relation is relation_1, before entity_3 (the
-        prompt then ends with entity_2) it is relation_2. An SAE reads the last token of the
-        prompt; `relation` is its label, `answer` the token id that comes next, `question` a place
-        in `questions`. Raises ParameterError in a world without `bridge`, whose answers have one
-        step for two relations.
+        Two rows per question. With `bridge` the prompts end before entity_2, which follows from
+        relation_1, and before entity_3, which follows from relation_2. Without it they end with
+        entity_1, where entity_2 can be found but is not said, and before entity_3.
+        Columns: prompt (token ids; an SAE reads the last), relation (its label), answer (the
+        token id of the entity found), question (a place in `questions`), step (0 or 1), split.
         """
-        if not self.bridge:
-            fix = "Read the last token of the questions' prompts."
-            raise ParameterError(message("bridge", False, "True for steps", fix))
         rows = []
         for i, row in enumerate(questions):
-            for step in range(2):
-                prompt = [*row["prompt"], *row["answer"][:step]]
-                label = {"relation": row[f"relation_{step + 1}"], "answer": row["answer"][step]}
+            before = row["prompt"] + row["answer"][:-1]
+            for step, prompt in enumerate((before[:-1], before)):
+                found = self.entity_ids[row[f"entity_{step + 2}"]]
+                label = {"relation": row[f"relation_{step + 1}"], "answer": found}
                 where = {"question": i, "step": step, "split": row["split"]}
                 rows.append({"prompt": prompt} | label | where)
         return Dataset.from_list(rows, features=STEP)
