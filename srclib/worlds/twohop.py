@@ -151,7 +151,7 @@ class TwoHopWorld:
         return Dataset.from_list(rows, features=QUESTION)
 
     def steps(self, questions: Dataset) -> Dataset:
-        """Where a language model takes one of the two steps, and the relation that it follows there.
+        """Where a language model takes each of the two steps, and the relation it follows there.
 
         Two rows per question. With `bridge` the prompts end before entity_2, which follows from
         relation_1, and before entity_3, which follows from relation_2. Without it they end with
