@@ -146,6 +146,7 @@ def test_seeds_draw_other_worlds_and_more_relations_keep_the_first() -> None:
         ("n_relations", True, "from 2 to 20"),
         ("n_held_out", 0, "from 1 to 7"),
         ("n_held_out", 8, "from 1 to 7"),
+        ("n_asked", 9, "from 2 to 8"),
         ("bridge", 1, "True or False"),
         ("seed", -1, "0 <= seed"),
     ],
@@ -156,6 +157,9 @@ def test_bad_sizes_are_refused_by_name(field: str, value: Any, says: str) -> Non
 
 
 def test_the_paper_sized_world() -> None:
-    """20 relations between 40 entities: 800 facts."""
-    world = TwoHopWorld(n_entities=40, n_relations=20, n_held_out=4)
+    """20 relations between 40 entities: 800 facts, 6,400 questions to learn and 1,600 held out."""
+    world = TwoHopWorld(n_entities=40, n_relations=20, n_held_out=2, n_asked=10)
+    questions = world.questions()
     assert len(world.facts()) == 800 and not set(RELATIONS) & set(NAMES)
+    assert Counter(questions["split"]) == {"train": 6400, "held out": 1600}
+    assert set(questions["relation_2"]) == set(range(20))

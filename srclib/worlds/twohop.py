@@ -61,8 +61,9 @@ class TwoHopWorld:
 
     Each relation leads from every entity to exactly one other and to each from exactly one (a
     permutation without fixed points), so guessing is right once in `n_entities` times, whatever
-    is asked. For every first hop, `n_held_out` of the `n_relations` second relations are asked in
-    no training question; a larger number holds out those of a smaller one as well.
+    is asked. After every first hop `n_asked` second relations are asked (all of them by default),
+    `n_held_out` of these in no training question; a larger number holds out those of a smaller
+    one as well.
 
     bridge: the answer names the entity in the middle before the last one; else the last alone.
 
@@ -74,12 +75,14 @@ class TwoHopWorld:
     n_relations: int = 8
     n_held_out: int = 2
     bridge: bool = True
+    n_asked: int | None = None
 
     def __post_init__(self) -> None:
         rng.derive(self.seed)  # refuses what is no seed
         _whole("n_entities", self.n_entities, 3, len(NAMES))
         _whole("n_relations", self.n_relations, 2, len(RELATIONS))
-        _whole("n_held_out", self.n_held_out, 1, self.n_relations - 1)
+        _whole("n_asked", self._n_asked, 2, self.n_relations)
+        _whole("n_held_out", self.n_held_out, 1, self._n_asked - 1)
         _flag("bridge", self.bridge)
 
     @property
@@ -140,10 +143,10 @@ class TwoHopWorld:
         rows = []
         for e1, subject in enumerate(self.entities):
             for r1, first in enumerate(self.relations):
-                e2, held_out = self.follow(r1, e1), self._held_out(e1, r1)
-                for r2, second in enumerate(self.relations):
+                e2, held_out = self.follow(r1, e1), self._seconds(e1, r1)[: self.n_held_out]
+                for r2 in sorted(self._seconds(e1, r1)):
                     e3 = self.follow(r2, e2)
-                    prompt = f"Q: {second} of {first} of {subject} A:"
+                    prompt = f"Q: {self.relations[r2]} of {first} of {subject} A:"
                     row = self._say(prompt, [e2, e3] if self.bridge else [e3])
                     row |= {"entity_1": e1, "relation_1": r1, "entity_2": e2}
                     row |= {"relation_2": r2, "entity_3": e3, "split": SPLITS[r2 in held_out]}
@@ -187,11 +190,15 @@ class TwoHopWorld:
             if not (there == here).any():
                 return there.tolist()
 
-    def _held_out(self, entity: int, relation: int) -> set[int]:
-        """The second relations that no training question asks after this first hop."""
+    @property
+    def _n_asked(self) -> int:
+        return self.n_relations if self.n_asked is None else self.n_asked
+
+    def _seconds(self, entity: int, relation: int) -> list[int]:
+        """The second relations asked after a first hop; those held out come first."""
         generator = rng.stream(self.seed, "two-hop world", "held out", entity, relation)
         order = torch.randperm(self.n_relations, generator=generator)
-        return set(order[: self.n_held_out].tolist())
+        return order[: self._n_asked].tolist()
 
     def _say(self, prompt: str, answer: Iterable[int]) -> dict[str, Any]:
         words = [self.entities[entity] for entity in answer]
