@@ -2,7 +2,7 @@
 
     nox -s bench                        # all workloads
     nox -s bench -- w1 w1b              # some of them
-    nox -s bench -- harvest matching    # those without a peer: nothing is installed
+    nox -s bench -- harvest matching align    # those without a peer: nothing is installed
 
 The peer libraries bring dependencies that the suite does not want, so they live in
 `.nox/bench-saelens` and never in the suite's own environment.
@@ -26,6 +26,7 @@ ENVIRONMENT = ROOT / ".nox" / "bench-saelens"
 PYTHON = ENVIRONMENT / "bin" / "python"
 WITH_PEER = ("w1-gen", "w1", "w1b")  # bench_toy.py, in ENVIRONMENT
 WITHOUT_PEER = ("harvest", "matching")  # bench_lm.py, in this interpreter
+ALIGN = ("align",)  # bench_align.py, in this interpreter
 RUN_ENV = {
     "OMP_NUM_THREADS": "1",  # one thread: the toy's matrices are too small to share
     "PYTHONWARNINGS": "ignore",  # the peer's dependencies deprecate each other
@@ -54,7 +55,7 @@ def ensure_environment() -> None:
 
 
 def main() -> int:
-    workloads = (*WITH_PEER, *WITHOUT_PEER)
+    workloads = (*WITH_PEER, *WITHOUT_PEER, *ALIGN)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(workloads))
     parser.add_argument("--large", action="store_true", help="matching also at n 18,432")
@@ -71,6 +72,8 @@ def main() -> int:
     if own := [name for name in chosen if name in WITHOUT_PEER]:
         large = ["--large"] if arguments.large else []
         commands.append([sys.executable, str(BENCH / "bench_lm.py"), *own, *large])
+    if align := [name for name in chosen if name in ALIGN]:
+        commands.append([sys.executable, str(BENCH / "bench_align.py"), *align])
     codes = [subprocess.run(command, env=os.environ | RUN_ENV).returncode for command in commands]
     return next((code for code in codes if code), 0)
 
