@@ -2,7 +2,7 @@
 
 The last `n_slots` latents are the slots; the others are free. An objective adds named terms:
 
-    Reconstruction() + FreeSparsity(1e-3, start) + Binding(1.0, start)
+    Reconstruction() + Sparsity(1e-3, start) + Binding(1.0, start)
     + Orthogonality(1e-2, start) + Value(0.5, start)
 
 Every supervised term has a `start`: before that update it is zero. So the paper's two stages,
@@ -129,6 +129,25 @@ class Reconstruction(_Addable):
 
 
 @dataclass(frozen=True)
+class Sparsity(_Addable):
+    """coefficient times the mean over batch and latents of |z|, from update `start` on.
+
+    Of an AlignSAE the free latents only, of another SAE all. At the published 1e-3 next to no
+    pressure: the mean divides it by the number of latents.
+    """
+
+    coefficient: float
+    start: int = 0
+    name = "l1"
+
+    def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
+        if context.step < self.start:
+            return x.new_zeros(())
+        acts = sae.free(out.acts) if isinstance(sae, AlignSAE) else out.acts
+        return self.coefficient * acts.abs().mean()
+
+
+@dataclass(frozen=True)
 class _SlotTerm(_Addable):
     """coefficient times a loss from update `start` on; zero before."""
 
@@ -146,16 +165,6 @@ class _SlotTerm(_Addable):
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class FreeSparsity(_SlotTerm):
-    """Mean over batch and free latents of |z|: next to no pressure at the published 1e-3."""
-
-    name = "l1_free"
-
-    def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        return sae.free(out.acts).abs().mean()
 
 
 @dataclass(frozen=True)
@@ -230,7 +239,7 @@ def objective(
     Paper: independence 1e-2; here 0, as its authors' code does above 10,000 free latents.
     """
     terms = [
-        FreeSparsity(sparsity, start),
+        Sparsity(sparsity, start),
         Binding(binding, start, form),
         Orthogonality(orthogonality, start),
         Independence(independence, start),

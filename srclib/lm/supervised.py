@@ -71,7 +71,8 @@ def train_supervised(
 
     Loss of a step: the sum over parts of the mean cross entropy of their learnt tokens; gradient
     norm clipped at 1. `cfg.n_batch` is not read: each part has its own.
-    start: folder of a model to continue from; by default the untrained model of `cfg`.
+    start: a model to continue from (folder or hub name, see `load_model`); by default the
+        untrained model of `cfg`.
 
     Raises DataError for ids outside the vocabulary, texts beyond the context, no learnt token.
     """
@@ -127,7 +128,8 @@ def _trained(
 def _train(
     cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None, folder: Path
 ) -> None:
-    model = (new_model(cfg) if start is None else load_model(start)).train()
+    # in eval mode: dropout (0.1 in hub models of GPT-2) would draw from the global generator
+    model = new_model(cfg) if start is None else load_model(start)
     options = {"lr": cfg.lr, "betas": recipe.betas, "eps": recipe.eps}
     adam = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, **options)
     for step in tqdm(range(cfg.n_steps), disable=None, leave=False):
@@ -198,9 +200,16 @@ def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path
     tensors = [t.contiguous().numpy().tobytes() for p in parts for t in (p.ids, p.learnt)]
     content = [store.sha256(each) for each in tensors]
     sizes = [[*part.ids.shape, part.n_batch] for part in parts]
-    from_what = None if start is None else store.file_sha256(Path(start) / "model.safetensors")
+    from_what = None if start is None else _weights(start)
     settings = [asdict(cfg), asdict(recipe), sizes, from_what, content]
     return store.sha256(store.canonical([settings, _code(), fingerprint.versions()]))
+
+
+@functools.cache
+def _weights(start: str | Path) -> str:
+    """Hash of the weights that training starts from."""
+    parts = (p.detach().contiguous().numpy().tobytes() for p in load_model(start).parameters())
+    return store.sha256("".join(map(store.sha256, parts)))
 
 
 @functools.cache
