@@ -238,7 +238,7 @@ def objective(
 
     Paper: independence 1e-2; here 0, as its authors' code does above 10,000 free latents.
     """
-    terms = [
+    terms: list[Sparsity | _SlotTerm] = [
         Sparsity(sparsity, start),
         Binding(binding, start, form),
         Orthogonality(orthogonality, start),

@@ -29,8 +29,8 @@ class Swaps(NamedTuple):
     def select(self, rows: Sequence[int]) -> Swaps:
         """Some of the swaps."""
         at = torch.as_tensor(rows, dtype=torch.long)
-        picked = ([each[i] for i in rows] for each in (self.question, self.person, self.wanted))
-        question, person, wanted = picked
+        question, person = [self.question[i] for i in rows], [self.person[i] for i in rows]
+        wanted = [self.wanted[i] for i in rows]
         return Swaps(question, person, self.source[at], self.target[at], wanted)
 
 

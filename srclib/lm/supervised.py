@@ -130,8 +130,13 @@ def _train(
 ) -> None:
     # in eval mode: dropout (0.1 in hub models of GPT-2) would draw from the global generator
     model = new_model(cfg) if start is None else load_model(start)
-    options = {"lr": cfg.lr, "betas": recipe.betas, "eps": recipe.eps}
-    adam = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, **options)
+    adam = torch.optim.AdamW(
+        model.parameters(),
+        lr=cfg.lr,
+        betas=recipe.betas,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+    )
     for step in tqdm(range(cfg.n_steps), disable=None, leave=False):
         if step in cfg.checkpoint_steps:
             save_model(model, folder / f"step_{step:06d}")
