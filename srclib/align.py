@@ -12,6 +12,7 @@ reconstruction first and everything after, are one run of `srclib.train` with on
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -148,11 +149,12 @@ class Sparsity(_Addable):
 
 
 @dataclass(frozen=True)
-class _SlotTerm(_Addable):
+class _SlotTerm(_Addable, ABC):
     """coefficient times a loss from update `start` on; zero before."""
 
     coefficient: float
     start: int = 0
+    name = "slots"
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if not isinstance(sae, AlignSAE):
@@ -163,8 +165,9 @@ class _SlotTerm(_Addable):
             return x.new_zeros(())
         return self.coefficient * self.loss(sae, out, _checked(sae, context.labels))
 
+    @abstractmethod
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The loss of a batch whose labels are checked, a scalar."""
 
 
 @dataclass(frozen=True)
