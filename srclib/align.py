@@ -83,6 +83,14 @@ class AlignSAE(SAE):
     def select(self, pre_acts: Tensor) -> tuple[Tensor, float | None]:
         return (torch.ones_like(pre_acts), None) if self.linear else super().select(pre_acts)
 
+    @torch.no_grad()
+    def fold_input_scale(self, factor: float) -> AlignSAE:
+        """As for `SAE`, but latents keep their values, which the heads read. In place."""
+        self.W_enc.mul_(factor)
+        self.W_dec.div_(factor)
+        self.b_dec.div_(factor)
+        return self
+
     def slots(self, latents: Tensor) -> Tensor:
         """[batch, d_sae] -> [batch, n_slots]."""
         return latents[:, self.n_free :]

@@ -55,6 +55,18 @@ def test_slots_are_the_last_latents_and_linear_has_no_threshold() -> None:
     torch.testing.assert_close(out.x_hat, out.acts @ linear.W_dec + linear.b_dec)
 
 
+def test_folding_the_scale_keeps_latents_and_undoes_it_in_the_reconstruction() -> None:
+    for linear in (False, True):
+        sae, x = new(linear=linear), world()
+        with torch.no_grad():
+            sae.b_enc.add_(0.3)
+            sae.b_dec.add_(0.2)
+        before = sae(0.25 * x)
+        after = sae.fold_input_scale(0.25)(x)
+        torch.testing.assert_close(after.acts, before.acts)
+        torch.testing.assert_close(after.x_hat, before.x_hat / 0.25)
+
+
 def test_terms_against_float64() -> None:
     sae, x = new(), world()
     out, context = sae(x), Context(5, None, LABELS)
