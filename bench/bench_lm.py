@@ -9,8 +9,6 @@ Run it through `nox -s bench`. Prints Markdown. No peer library takes part.
 from __future__ import annotations
 
 import argparse
-import resource
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from measure import Contender, interleave, machine, table
+from measure import Contender, interleave, machine, peak_gib, table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -156,9 +154,7 @@ def alone(name: str, n: int, d: int) -> tuple[float, float, float]:
     start = process_time()
     cosine = MATCHERS[name](a, b)
     seconds = process_time() - start
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return seconds, peak / 2**30, cosine
+    return seconds, peak_gib(), cosine
 
 
 WORKLOADS: dict[str, Callable[[], str]] = {"harvest": harvesting, "matching": matching}

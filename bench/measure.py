@@ -11,6 +11,8 @@ import gc
 import math
 import platform
 import random
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -117,3 +119,9 @@ def machine(packages: Sequence[str]) -> str:
         f"{date}; {cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread; "
         f"{platform.system()}, Python {platform.python_version()}, {versions}"
     )
+
+
+def peak_gib() -> float:
+    """The largest resident memory this process has had, Python and torch in it."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

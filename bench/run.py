@@ -2,7 +2,7 @@
 
     nox -s bench                        # all workloads
     nox -s bench -- w1 w1b              # some of them
-    nox -s bench -- harvest matching examples    # those without a peer: nothing is installed
+    nox -s bench -- harvest matching examples align    # without a peer: nothing is installed
 
 The peer libraries bring dependencies that the suite does not want, so they live in
 `.nox/bench-saelens` and never in the suite's own environment.
@@ -24,9 +24,15 @@ ROOT = BENCH.parent
 REQUIREMENTS = BENCH / "requirements-saelens.txt"
 ENVIRONMENT = ROOT / ".nox" / "bench-saelens"
 PYTHON = ENVIRONMENT / "bin" / "python"
-WITH_PEER = ("w1-gen", "w1", "w1b")  # bench_toy.py, in ENVIRONMENT
-WITHOUT_PEER = ("harvest", "matching")  # bench_lm.py, in this interpreter
-EXAMPLES = ("examples",)  # bench_examples.py, likewise
+SCRIPTS = {  # workload -> script; those of bench_toy.py run in ENVIRONMENT, the others here
+    "w1-gen": "bench_toy.py",
+    "w1": "bench_toy.py",
+    "w1b": "bench_toy.py",
+    "harvest": "bench_lm.py",
+    "matching": "bench_lm.py",
+    "examples": "bench_examples.py",
+    "align": "bench_align.py",
+}
 RUN_ENV = {
     "OMP_NUM_THREADS": "1",  # one thread: the toy's matrices are too small to share
     "PYTHONWARNINGS": "ignore",  # the peer's dependencies deprecate each other
@@ -55,25 +61,24 @@ def ensure_environment() -> None:
 
 
 def main() -> int:
-    workloads = (*WITH_PEER, *WITHOUT_PEER, *EXAMPLES)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(workloads))
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(SCRIPTS))
     parser.add_argument("--large", action="store_true", help="matching also at n 18,432")
     arguments = parser.parse_args()
-    chosen = arguments.workloads or workloads
-    if unknown := sorted(set(chosen) - set(workloads)):
-        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(workloads)}")
+    chosen = arguments.workloads or list(SCRIPTS)
+    if unknown := sorted(set(chosen) - set(SCRIPTS)):
+        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(SCRIPTS)}")
     if arguments.large and "matching" not in chosen:
         parser.error("--large: belongs to the workload matching")
     commands = []
-    if toy := [name for name in chosen if name in WITH_PEER]:
-        ensure_environment()
-        commands.append([str(PYTHON), str(BENCH / "bench_toy.py"), *toy])
-    if own := [name for name in chosen if name in WITHOUT_PEER]:
-        large = ["--large"] if arguments.large else []
-        commands.append([sys.executable, str(BENCH / "bench_lm.py"), *own, *large])
-    if "examples" in chosen:
-        commands.append([sys.executable, str(BENCH / "bench_examples.py")])
+    for script in dict.fromkeys(SCRIPTS[name] for name in chosen):
+        names = [name for name in chosen if SCRIPTS[name] == script]
+        python = sys.executable
+        if script == "bench_toy.py":
+            ensure_environment()
+            python = str(PYTHON)
+        large = ["--large"] if arguments.large and "matching" in names else []
+        commands.append([python, str(BENCH / script), *names, *large])
     codes = [subprocess.run(command, env=os.environ | RUN_ENV).returncode for command in commands]
     return next((code for code in codes if code), 0)
 

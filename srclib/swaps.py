@@ -1,0 +1,114 @@
+"""Concept swaps: which questions are asked, what counts as success, how sure a rate is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import rng
+from .errors import DataError, message
+
+
+class Swaps(NamedTuple):
+    """Swap i asks `question[i]` about relation `source[i]` and wants the answer of `target[i]`."""
+
+    question: list[int]
+    """places in the questions"""
+    person: list[int]
+    source: Tensor
+    """[n]"""
+    target: Tensor
+    """[n]"""
+    wanted: list[str]
+    """what the person's value of the target relation is"""
+
+    def select(self, rows: Sequence[int]) -> Swaps:
+        """Some of the swaps."""
+        at = torch.as_tensor(rows, dtype=torch.long)
+        question, person = [self.question[i] for i in rows], [self.person[i] for i in rows]
+        wanted = [self.wanted[i] for i in rows]
+        return Swaps(question, person, self.source[at], self.target[at], wanted)
+
+
+def all_swaps(
+    questions: Sequence[int],
+    person: Sequence[int],
+    relation: Sequence[int],
+    values: Sequence[Sequence[str]],
+) -> Swaps:
+    """Every question with every other relation whose value is a different one.
+
+    questions: places of the questions that are asked, best those the model answers; person and
+    relation: of all questions; values: of all people, in the order of the relations. A person
+    whose birth city is also the work city cannot show that the two were swapped.
+    """
+    rows = [
+        (q, person[q], relation[q], target, wanted)
+        for q in questions
+        for target, wanted in enumerate(values[person[q]])
+        if target != relation[q] and wanted != values[person[q]][relation[q]]
+    ]
+    if not rows:
+        fix = "Train the language model for longer, or ask more people."
+        raise DataError(message("swaps", 0, "at least one", fix))
+    question, people, source, target, wanted = zip(*rows, strict=True)
+    ends = torch.tensor(source), torch.tensor(target)
+    return Swaps(list(question), list(people), *ends, list(wanted))
+
+
+def exact(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """[n] bool: the whole answer is the wanted one."""
+    return torch.tensor([a == w for a, w in zip(answers, wanted, strict=True)])
+
+
+def lenient(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """[n] bool, the authors' test: one is part of the other, in lower case; dates by their parts.
+
+    An answer of one letter passes where the wanted text contains it; an empty one never does.
+    """
+    return torch.tensor([_alike(a, w) for a, w in zip(answers, wanted, strict=True)])
+
+
+def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]) -> Tensor:
+    """[n] bool: the answer is somebody's value of the target relation."""
+    return torch.tensor([a in values[t] for a, t in zip(answers, target.tolist(), strict=True)])
+
+
+class Rate(NamedTuple):
+    """A share with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def rate(success: Tensor, person: Sequence[int], seed: int = 0, n_draws: int = 2000) -> Rate:
+    """Share of successes; the interval draws whole people with replacement (percentiles).
+
+    Swaps of one person hang together, so single swaps would give intervals that are too short.
+    NaN without swaps.
+    """
+    if len(success) != len(person):
+        fix = "Name the person of each swap."
+        raise DataError(message("len(person)", len(person), f"{len(success)} swaps", fix))
+    if len(success) == 0:
+        return Rate(np.nan, np.nan, np.nan)
+    _, index = np.unique(np.asarray(person), return_inverse=True)
+    hits = np.bincount(index, weights=success.double().numpy())
+    counts = np.bincount(index)
+    draw = np.random.default_rng(rng.derive(seed, "swaps", "bootstrap"))
+    weights = draw.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=n_draws)
+    low, high = np.percentile(weights @ hits / (weights @ counts), [2.5, 97.5])
+    value = float(hits.sum() / counts.sum())
+    return Rate(value, min(value, float(low)), max(value, float(high)))
+
+
+def _alike(answer: str, wanted: str) -> bool:
+    a, w = answer.lower().strip(), wanted.lower().strip()
+    if not a:
+        return False
+    return a in w or w in a or set(a.split()) == set(w.split())

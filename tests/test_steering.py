@@ -1,0 +1,175 @@
+"""Writing at a site: against full forward passes, and what swaps do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from srclib import binding, steering, swaps
+from srclib.align import AlignSAE
+from srclib.errors import DataError, ParameterError
+from srclib.lm.models import LMConfig, new_model
+from srclib.rng import normals
+
+MODEL = new_model(
+    LMConfig("gpt2", d_model=16, n_layers=2, n_heads=2, d_mlp=32, context=12, vocab_size=20, seed=4)
+)
+with torch.no_grad():
+    for parameter in MODEL.parameters():  # biases and norms too, and far from uniform answers
+        parameter.add_(0.3 * normals(4, "lm", str(parameter.shape), shape=tuple(parameter.shape)))
+PROMPTS = [[3, 4, 5, 6], [7, 8, 6], [9, 10, 5, 6]]
+EOS = 1
+
+
+def naive(prompt: list[int], n_new: int) -> list[int]:
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(n_new):
+            ids.append(int(MODEL(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    new = ids[len(prompt) :]
+    return new[: new.index(EOS)] if EOS in new else new
+
+
+def test_reading_is_the_hidden_state_of_the_last_token() -> None:
+    with torch.no_grad():
+        states = MODEL(input_ids=torch.tensor([PROMPTS[0]]), output_hidden_states=True)
+    for site in (0, 1):
+        found = steering.read(MODEL, PROMPTS, site)
+        torch.testing.assert_close(found[0], states.hidden_states[site][0, -1])
+    last = steering.read(MODEL, PROMPTS, 2)
+    torch.testing.assert_close(MODEL.get_decoder().ln_f(last[0]), states.hidden_states[2][0, -1])
+
+
+def test_greedy_answers_are_those_of_full_passes() -> None:
+    assert steering.answer(MODEL, PROMPTS, 5, EOS) == [naive(p, 5) for p in PROMPTS]
+
+
+@pytest.mark.parametrize("site", [0, 1, 2])
+def test_writing_back_what_was_read_changes_nothing(site: int) -> None:
+    h = steering.read(MODEL, PROMPTS, site)
+    which = [2, 0, 0, 1]
+    found = steering.write(MODEL, PROMPTS, which, h[which], site, 4, EOS)
+    assert found == [naive(PROMPTS[i], 4) for i in which]
+
+
+def test_a_vector_of_another_prompt_gives_its_first_token_at_the_last_site() -> None:
+    h = steering.read(MODEL, PROMPTS, 2)
+    found = steering.write(MODEL, PROMPTS, [0, 1], h[[1, 0]], 2, 1, EOS)
+    assert found == [naive(PROMPTS[1], 1), naive(PROMPTS[0], 1)]
+
+
+def test_input_embedding_adds_the_position() -> None:
+    table = MODEL.get_decoder().wpe.weight.detach()
+    token = MODEL.get_decoder().wte.weight.detach()[[p[-1] for p in PROMPTS]]
+    found = steering.write(MODEL, PROMPTS, [0, 1, 2], token, 2, 3, EOS, "input_embedding")
+    assert found == [naive(p, 3) for p in PROMPTS]
+    h = steering.read(MODEL, PROMPTS, 0)  # token and position: once more would be wrong
+    assert torch.allclose(h[0], token[0] + table[3])
+
+
+def test_a_swap_sets_two_slots_and_no_other_latent() -> None:
+    sae = AlignSAE(16, 30, 3, 2, seed=1)
+    h = steering.read(MODEL, PROMPTS, 1)
+    source, target = torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1])
+    found = steering.swap_slots(sae, h, source, target, torch.tensor([1.0, 2.0, 3.0]))
+    with torch.no_grad():
+        acts = sae.encode(h)
+        for i, (a, b) in enumerate(zip(source, target, strict=True)):
+            acts[i, 27 + a], acts[i, 27 + b] = 0.0, float(i + 1)
+        torch.testing.assert_close(found, sae.decode(acts))
+
+
+@pytest.mark.parametrize("site", [-1, 3, True])
+def test_a_site_outside_the_model_is_refused(site: int) -> None:
+    with pytest.raises(ParameterError, match=f"site={site}"):
+        steering.read(MODEL, PROMPTS, site)
+
+
+def test_other_refusals() -> None:
+    h = steering.read(MODEL, PROMPTS, 1)
+    sae, ends = AlignSAE(16, 30, 3, 2), torch.tensor([0, 1, 2])
+    for alpha in (float("nan"), float("inf"), torch.tensor([1.0, float("nan"), 1.0])):
+        with pytest.raises(ParameterError, match="alpha"):
+            steering.swap_slots(sae, h, ends, ends.roll(1), alpha)
+        with pytest.raises(ParameterError, match="alpha"):
+            steering.add(h, h, alpha)
+    with pytest.raises(DataError, match="target"):
+        steering.swap_slots(sae, h, ends, ends + 1, 1.0)
+    with pytest.raises(DataError, match=r"vectors\.shape"):
+        steering.write(MODEL, PROMPTS, [0], h, 1, 1, EOS)
+    with pytest.raises(DataError, match="vectors='NaN"):
+        steering.write(MODEL, PROMPTS, [0], h[:1] * float("nan"), 1, 1, EOS)
+    with pytest.raises(ParameterError, match="where="):
+        steering.write(MODEL, PROMPTS, [0], h[:1], 1, 1, EOS, "logits")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="prompt 1"):
+        steering.read(MODEL, [[3], []], 0)
+
+
+# --- binding ---------------------------------------------------------------------------------
+
+
+def slots_of(winner: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(winner, 3).float()
+
+
+def test_binding_matrix_counts_columns() -> None:
+    relation, winner = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 0])
+    matrix = binding.binding_matrix(slots_of(winner), relation)
+    assert matrix.tolist() == [[0.5, 0, 1], [0.5, 1, 0], [0, 0, 0]]
+    assert binding.diagonal(matrix) == pytest.approx(0.5)
+    assert binding.slot_accuracy(slots_of(winner), relation) == 0.5
+    assert binding.margin(torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])) == 2.5
+    with pytest.raises(DataError, match=r"relations without rows=\[2\]"):
+        binding.binding_matrix(slots_of(winner[:3]), relation[:3])
+
+
+def test_designated_latents_are_found_where_they_were_planted() -> None:
+    relation = torch.arange(90) % 3
+    acts = normals(0, "acts", shape=(90, 12)).abs() * 0.1
+    for r, latent in enumerate((7, 2, 11)):
+        acts[relation == r, latent] += 1
+    chosen = binding.most_selective(acts, relation, 3)
+    assert chosen.latents.tolist() == [7, 2, 11]
+    assert chosen.purity.min() > 0.8
+    assert chosen.purity.max() <= 1
+
+
+# --- swaps -----------------------------------------------------------------------------------
+
+VALUES = [("a", "rome", "rome"), ("b", "oslo", "bern")]
+
+
+def test_targets_of_equal_value_are_left_out() -> None:
+    found = swaps.all_swaps([0, 1, 2], [0, 0, 1], [0, 1, 2], VALUES)
+    named = zip(found.question, found.source.tolist(), found.target.tolist(), strict=True)
+    assert list(named) == [(0, 0, 1), (0, 0, 2), (1, 1, 0), (2, 2, 0), (2, 2, 1)]
+    assert found.wanted == ["rome", "rome", "a", "b", "oslo"]
+    assert found.select([4, 0]).wanted == ["oslo", "rome"]
+    with pytest.raises(DataError, match="swaps=0"):
+        swaps.all_swaps([], [0], [0], VALUES)
+
+
+def test_exact_and_lenient() -> None:
+    said = ["rome", "Rome", "o", "", "7 May 1980", "1980 may 7", "bern x"]
+    want = ["rome", "rome", "oslo", "oslo", "7 May 1980", "7 May 1980", "bern"]
+    assert swaps.exact(said, want).tolist() == [True, False, False, False, True, False, False]
+    assert swaps.lenient(said, want).tolist() == [True, True, True, False, True, True, True]
+    kept = swaps.same_type(["rome", "x"], torch.tensor([1, 1]), [set(), {"rome"}])
+    assert kept.tolist() == [True, False]
+
+
+def test_the_interval_is_of_people_not_of_swaps() -> None:
+    people = [i // 20 for i in range(200)]
+    clustered = torch.tensor([p % 2 == 0 for p in people])  # all or nothing per person
+    mixed = torch.arange(200) % 2 == 0
+    wide, narrow = swaps.rate(clustered, people), swaps.rate(mixed, people)
+    assert wide.value == narrow.value == 0.5
+    assert wide.high - wide.low > 0.4
+    assert narrow.low == narrow.high == 0.5
+    alone = swaps.rate(clustered, list(range(200)))
+    assert 0.1 < alone.high - alone.low < 0.16  # 2 * 1.96 * sqrt(.25 / 200) = 0.139
+    assert swaps.rate(clustered, people) == wide
+    assert swaps.rate(mixed[:0], []).value != swaps.rate(mixed[:0], []).value
+    with pytest.raises(DataError, match="person"):
+        swaps.rate(mixed, people[:3])

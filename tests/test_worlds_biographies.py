@@ -1,0 +1,150 @@
+"""The biography world: its promises about people, wordings and splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from srclib.errors import DataError, ParameterError
+from srclib.worlds.biographies import SPLITS, BiographyWorld, draw_world, encode
+from srclib.worlds.biography_people import (
+    RELATIONS,
+    ListSizes,
+    Person,
+    draw_people,
+    read_people,
+    word_lists,
+)
+
+WORLD = draw_world(8, 4, seed=1)
+QUESTIONS = WORLD.questions()
+
+
+def test_work_city_follows_from_the_employer() -> None:
+    seats = defaultdict(set)
+    for person in draw_people(300, ListSizes(), 3):
+        seats[person.values[4]].add(person.values[5])
+    assert {len(cities) for cities in seats.values()} == {1}
+
+
+def test_person_does_not_depend_on_how_many_are_drawn() -> None:
+    assert draw_people(5, ListSizes(), 2) == draw_people(50, ListSizes(), 2)[:5]
+    assert draw_people(5, ListSizes(), 2) != draw_people(5, ListSizes(), 3)
+
+
+def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
+    sizes = ListSizes(411, 461, 1002, 50, 341, 101, 327)
+    lists = word_lists(sizes, 0)
+    assert [len(words) for words in lists.values()] == [411, 461, 1002, 50, 341, 101, 327]
+    assert len({word for words in lists.values() for word in words}) == sum(
+        map(len, lists.values())
+    )
+
+
+def test_splits_and_what_is_taught() -> None:
+    table = QUESTIONS.to_pandas()
+    assert table.groupby("split").size().to_dict() == {
+        "train": 8 * 12,
+        "held-out wording": 8 * 12,
+        "unseen people": 4 * 12,
+        "unseen both": 4 * 12,
+    }
+    assert set(SPLITS) == set(table.split)
+    assert (table.taught == (table.split != "held-out wording")).all()
+    trained = table[table.split == "train"]
+    assert set(trained.wording) == {0, 1} and set(trained.person) == set(range(8))
+
+
+@pytest.mark.parametrize("grammar", ["plain", "paired"])
+def test_a_question_names_person_and_relation_and_nothing_of_the_answer(grammar: str) -> None:
+    world = draw_world(5, 1, grammar=grammar, seed=1)  # type: ignore[arg-type]
+    without_name = set()
+    for row in world.questions():
+        person = world.people[row["person"]]
+        assert f" {person.name} " in row["prompt"] and row["prompt"].endswith(" A:")
+        assert row["answer"] == person.values[row["relation"]]
+        assert not set(row["answer"].split()) & set(row["prompt"].split())
+        without_name.add((row["prompt"].replace(person.name, "N"), row["relation"]))
+    assert len({text for text, _ in without_name}) == len(without_name) == 24
+
+
+def test_in_the_paired_grammar_no_word_alone_tells_the_relation() -> None:
+    world = draw_world(2, 1, grammar="paired", seed=1)
+    told = defaultdict(set)
+    for row in world.questions():
+        for word in row["prompt"].split():
+            told[word].add(row["relation"])
+    assert min(map(len, told.values())) >= 4
+
+
+def test_a_biography_states_every_value_and_one_of_them_twice() -> None:
+    for row in WORLD.biographies():
+        person, text = WORLD.people[row["person"]], row["text"]
+        assert text.startswith(person.name) and text.count(" .") == 7
+        for value in person.values:
+            assert f" {value} ." in text
+
+
+def test_every_word_is_one_token_and_comes_back() -> None:
+    tokenizer = WORLD.tokenizer()
+    for text in [*WORLD.biographies()["text"], *QUESTIONS["prompt"]]:
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.unk_token_id not in ids and len(ids) == len(text.split())
+        assert tokenizer.decode(ids) == text
+    prompts, answers = encode(QUESTIONS, tokenizer)
+    assert all(answer[-1] == tokenizer.eos_token_id for answer in answers)
+    assert {len(answer) for answer in answers} == {2, 4}  # a date is three words
+    assert len({prompt[-1] for prompt in prompts}) == 1
+
+
+def test_an_answer_outside_the_vocabulary_is_refused() -> None:
+    other = draw_world(8, 4, seed=2)
+    with pytest.raises(DataError, match=r"answer of question \d+.*in the vocabulary"):
+        encode(QUESTIONS, other.tokenizer())
+
+
+def test_a_person_twice_is_refused() -> None:
+    one = WORLD.people[0]
+    with pytest.raises(DataError, match=f"person 1='{one.name}'.*a name of its own"):
+        BiographyWorld((one, one), 1)
+
+
+def test_a_missing_value_is_refused() -> None:
+    bad = Person("A B C", ("x",), "he")
+    with pytest.raises(DataError, match="values of person 0"):
+        BiographyWorld((bad,), 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"n_known": 0}, "n_known"), ({"grammar": "odd"}, "grammar"), ({"n_bios": 0}, "n_bios")],
+)
+def test_other_refusals(changes: dict[str, object], name: str) -> None:
+    fields: dict[str, object] = {"people": WORLD.people, "n_known": 8} | changes
+    with pytest.raises(ParameterError, match=name):
+        BiographyWorld(**fields)  # type: ignore[arg-type]
+
+
+def test_too_many_people_for_the_names() -> None:
+    with pytest.raises(ParameterError, match="n people"):
+        draw_people(9, ListSizes(first=2, middle=2, last=2), 0)
+
+
+def test_people_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    header = ",".join(("name", "pronoun", *RELATIONS))
+    row = "Ann B Cee,she,1 May 1980,Rome,Uni,maths,Acme,Oslo"
+    file.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    (person,) = read_people(file)
+    assert person.name == "Ann B Cee" and person.values[5] == "Oslo"
+    file.write_text(f"{header}\n{row}\nBob D E,he,1 May 1981,Rome,Uni,,Acme,Oslo\n")
+    with pytest.raises(DataError, match=r"people\.csv, line 3: major"):
+        read_people(file)
+    file.write_text(header.replace(",major", "") + "\n" + row.replace(",maths", "") + "\n")
+    with pytest.raises(DataError, match=r"line 2: major=None"):
+        read_people(file)
+    file.write_text(f"{header}\n{row}\n{row}\n")
+    with pytest.raises(DataError, match="a name of its own"):
+        read_people(file)
