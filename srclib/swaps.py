@@ -74,8 +74,18 @@ def lenient(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 
 def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]) -> Tensor:
-    """[n] bool: the answer is somebody's value of the target relation."""
-    return torch.tensor([a in values[t] for a, t in zip(answers, target.tolist(), strict=True)])
+    """[n] bool: the answer has the form of the target relation's values.
+
+    That is: as many words as one of them, each of which occurs in one. A date that is nobody's
+    birthday is a date; half a date, or two, is none.
+    """
+    words = [{word for value in each for word in value.split()} for each in values]
+    lengths = [{len(value.split()) for value in each} for each in values]
+    kept = [
+        len(answer.split()) in lengths[t] and set(answer.split()) <= words[t]
+        for answer, t in zip(answers, target.tolist(), strict=True)
+    ]
+    return torch.tensor(kept, dtype=torch.bool)
 
 
 class Rate(NamedTuple):

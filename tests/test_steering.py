@@ -155,8 +155,14 @@ def test_exact_and_lenient() -> None:
     want = ["rome", "rome", "oslo", "oslo", "7 May 1980", "7 May 1980", "bern"]
     assert swaps.exact(said, want).tolist() == [True, False, False, False, True, False, False]
     assert swaps.lenient(said, want).tolist() == [True, True, True, False, True, True, True]
-    kept = swaps.same_type(["rome", "x"], torch.tensor([1, 1]), [set(), {"rome"}])
-    assert kept.tolist() == [True, False]
+
+
+def test_an_answer_keeps_its_type_by_its_form() -> None:
+    values = [{"7 May 1980", "1 June 1990"}, {"rome"}]
+    said = ["7 June 1980", "7 June", "7 May 1980 1990", "rome", "rome", "x", ""]
+    target = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    kept = swaps.same_type(said, target, values)
+    assert kept.tolist() == [True, False, False, False, True, False, False]
 
 
 def test_the_interval_is_of_people_not_of_swaps() -> None:

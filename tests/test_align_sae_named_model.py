@@ -1,0 +1,42 @@
+"""The path for a named model, run for real: a tiny random GPT-2 in hub layout, its tokeniser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from srclib import store
+from srclib.lm.models import LMConfig, new_model
+from srclib.worlds import python_docs
+
+SMALL = {
+    **{"n_known": 4, "n_other": 2, "list_sizes": [3, 3, 3, 2, 2, 2, 2], "lm_layers": 2},
+    **{"lm_steps": 40, "qa_batch": 24, "bio_batch": 1, "sites": [0, 1, 2], "n_free": 60},
+    **{"stage_1": 2, "stage_2": 4, "input_rms": 0, "n_swap": 6},
+}
+
+
+def test_the_notebook_runs_on_a_model_from_a_folder(tmp_path: Path) -> None:
+    tokenizer = python_docs.tokenizer(python_docs.prose(60_000), 300)
+    folder, out = tmp_path / "tiny gpt2", tmp_path / "out.ipynb"
+    sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 512}
+    model = new_model(LMConfig("gpt2", vocab_size=len(tokenizer), **sizes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    command = [sys.executable, "-m", "papermill", "notebooks/align_sae.ipynb", str(out)]
+    for name, value in {"profile": "smoke", "model_name": folder, **SMALL}.items():
+        command += ["-p", name, str(value)]
+    run = subprocess.run(command, cwd=store.root(), capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
+    data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
+    (record,) = [d["application/json"] for d in data if "claims" in d.get("application/json", {})]
+    claims = {claim["id"]: claim for claim in record["claims"]}
+    assert record["params"]["model_name"] == str(folder)
+    assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke
+    measured = [id for id, claim in claims.items() if claim["measured"]]
+    assert len(measured) == len(claims) - 2  # all but the 2-hop model's
