@@ -9,7 +9,8 @@ from pathlib import Path
 
 from srclib import store
 from srclib.lm.models import LMConfig, new_model
-from srclib.worlds import python_docs
+from srclib.worlds.biographies import draw_world
+from srclib.worlds.biography_people import ListSizes
 
 SMALL = {
     **{"n_known": 4, "n_other": 2, "list_sizes": [3, 3, 3, 2, 2, 2, 2], "lm_layers": 2},
@@ -19,7 +20,7 @@ SMALL = {
 
 
 def test_the_notebook_runs_on_a_model_from_a_folder(tmp_path: Path) -> None:
-    tokenizer = python_docs.tokenizer(python_docs.prose(60_000), 300)
+    tokenizer = draw_world(4, 2, ListSizes(3, 3, 3, 2, 2, 2, 2)).tokenizer()  # that of SMALL
     folder, out = tmp_path / "tiny gpt2", tmp_path / "out.ipynb"
     sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 512}
     model = new_model(LMConfig("gpt2", vocab_size=len(tokenizer), **sizes))
