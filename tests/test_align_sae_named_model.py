@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from srclib import store
+from named_model import run
+
 from srclib.lm.models import LMConfig, new_model
 from srclib.worlds.biographies import draw_world
 from srclib.worlds.biography_people import ListSizes
@@ -21,21 +19,13 @@ SMALL = {
 
 def test_the_notebook_runs_on_a_model_from_a_folder(tmp_path: Path) -> None:
     tokenizer = draw_world(4, 2, ListSizes(3, 3, 3, 2, 2, 2, 2)).tokenizer()  # that of SMALL
-    folder, out = tmp_path / "tiny gpt2", tmp_path / "out.ipynb"
+    folder = tmp_path / "tiny gpt2"
     sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 512}
     model = new_model(LMConfig("gpt2", vocab_size=len(tokenizer), **sizes))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
-    command = [sys.executable, "-m", "papermill", "notebooks/align_sae.ipynb", str(out)]
-    for name, value in {"profile": "smoke", "model_name": folder, **SMALL}.items():
-        command += ["-p", name, str(value)]
-    run = subprocess.run(command, cwd=store.root(), capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-
-    cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
-    data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]
-    (record,) = [d["application/json"] for d in data if "claims" in d.get("application/json", {})]
+    record = run("align_sae", tmp_path / "out.ipynb", model_name=folder, **SMALL)
     claims = {claim["id"]: claim for claim in record["claims"]}
     assert record["params"]["model_name"] == str(folder)
     assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke

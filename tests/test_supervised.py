@@ -9,7 +9,7 @@ import torch
 
 from srclib import store
 from srclib.errors import DataError, ParameterError
-from srclib.lm import supervised
+from srclib.lm import pretraining, supervised
 from srclib.lm.models import LMConfig, new_model
 from srclib.lm.supervised import Part, answers, batch, part_loss, texts, train_supervised
 
@@ -77,7 +77,7 @@ def test_training_is_the_same_bits_and_goes_on_from_a_model(
     parts = [answers(PROMPTS, ANSWERS, 1), texts([[3, 4, 5], [6, 7]], 1)]
     first = train_supervised(config(), parts)
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
-    supervised._forget_once.cache_clear()
+    pretraining._forget_once.cache_clear()
     again = train_supervised(config(), parts)
     for p, q in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(p, q)

@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,7 +50,11 @@ def checkpoints(cfg: LMConfig, tokens: Tensor) -> dict[int, Path]:
 def _trained(cfg: LMConfig, tokens: Tensor) -> Path:
     """The folder of the trained model, with its checkpoints as subfolders."""
     _check(cfg, tokens)
-    key = _key(cfg, tokens)
+    return kept(_key(cfg, tokens), lambda folder: _train(cfg, tokens, folder))
+
+
+def kept(key: str, train: Callable[[Path], None]) -> Path:
+    """The folder that `train` filled once, on one thread, for the content `key`."""
     place = store.build() / "cache" / key[:2] / key
     _forget_once(place)
     if place.is_dir():
@@ -60,7 +64,7 @@ def _trained(cfg: LMConfig, tokens: Tensor) -> Path:
         fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
         if not place.is_dir():
             with store.folder_atomic(place) as folder, _one_thread():
-                _train(cfg, tokens, folder)
+                train(folder)
     return place
 
 

@@ -6,7 +6,6 @@ each padded on the right with a mask of what is learnt; the losses of the parts 
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import math
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from transformers import PreTrainedModel
 from .. import fingerprint, rng, store
 from ..errors import DataError, ParameterError, message
 from .models import LMConfig, load_model, new_model, save_model
-from .pretraining import _forget_once, _one_thread
+from .pretraining import kept
 
 PAD = 0  # never read: nothing attends to what comes later, and the mask leaves it out
 
@@ -112,17 +111,7 @@ def _trained(
     """The folder of the trained model, with its checkpoints as subfolders."""
     _check(cfg, parts)
     key = _key(cfg, parts, recipe, start)
-    place = store.build() / "cache" / key[:2] / key
-    _forget_once(place)
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with open(place.with_suffix(".lock"), "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # waits: another process may be training it
-        if not place.is_dir():
-            with store.folder_atomic(place) as folder, _one_thread():
-                _train(cfg, parts, recipe, start, folder)
-    return place
+    return kept(key, lambda folder: _train(cfg, parts, recipe, start, folder))
 
 
 def _train(
