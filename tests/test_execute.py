@@ -45,10 +45,16 @@ def alive(process: int) -> bool:
     return state.stdout.strip()[:1] not in ("", "Z")
 
 
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def hanging(root: Path, *arguments: str, kernels: int = 1) -> tuple[subprocess.Popen, list[int]]:
     """Start a run that hangs in a cell; returns the driver and the kernels' process ids."""
     started = command(root, *arguments, "-p", "fault", "hang")
-    driver = subprocess.Popen(**started, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # a shell starts background jobs deaf to SIGINT, and what they start inherits it
+    driver = subprocess.Popen(**started, **quiet, preexec_fn=hear_interrupts)
     until(lambda: len(list((root / "build").glob("*.pid"))) == kernels, 60)
     return driver, [int(path.stem) for path in (root / "build").glob("*.pid")]
 
