@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from datasets import Dataset
 from named_model import run, save_tiny
 
@@ -21,15 +22,16 @@ def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
     assert not claims["md.quality.ravel"]["measured"]  # needs the world's truth
 
 
-def test_gba_runs_on_qwen2_with_two_corpora_of_the_user(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["qwen2", "gemma2"])
+def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) -> None:
     corpora = []
     for name, text in (("wiki", "the function returns a list"), ("github", "def f(x): return x")):
         Dataset.from_dict({"text": [f"{text} {i}" * 9 for i in range(300)]}).save_to_disk(
             tmp_path / name
         )
         corpora.append(str(tmp_path / name))
-    folder = tmp_path / "tiny qwen"
-    save_tiny(folder, "qwen2")
+    folder = tmp_path / f"tiny {family}"
+    save_tiny(folder, family)
     small = {"n_steps": 20, "ratios": [1.0], "heavy": [], "light": [], "theory_steps": 2}
     given = {"model_name": folder, "corpora": corpora, "layers": [0, 1], "init_seeds": [0, 1]}
     record = run("gba", tmp_path / "out.ipynb", **given, **small)
