@@ -8,7 +8,6 @@ written from what their code does, not taken from it.
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from align_contenders import Authors, Srclib, evaluate
-from measure import Contender, machine, peak_gib, table
+from measure import Contender, chosen_workloads, machine, peak_gib, table
 
 ROUNDS, CALLS = 2, 2
 AUTHORS, SAME = "authors' form", "srclib, the same loss"
@@ -86,11 +85,7 @@ WORKLOADS: dict[str, Callable[[], str]] = {"align": align}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
-    chosen = parser.parse_args().workloads or list(WORKLOADS)
-    if unknown := sorted(set(chosen) - set(WORKLOADS)):
-        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(WORKLOADS)}")
+    chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
     print(machine(("torch", "numpy", "sae-paper-suite")), flush=True)
     for name in chosen:
         print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)

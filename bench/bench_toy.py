@@ -9,11 +9,10 @@ Run it through `nox -s bench`, which makes the environment. Prints Markdown.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
-from measure import Contender, interleave, machine, table
+from measure import Contender, chosen_workloads, interleave, machine, table
 from torch import Tensor
 from toy_contenders import (
     N_BATCH,
@@ -87,11 +86,7 @@ def _generator(name: str, batches: Callable[[], Tensor]) -> Contender:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
-    chosen = parser.parse_args().workloads or list(WORKLOADS)
-    if unknown := sorted(set(chosen) - set(WORKLOADS)):
-        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(WORKLOADS)}")
+    chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
     torch.set_num_threads(1)
     torch.manual_seed(0)  # SAELens draws from the global generator
     print(machine(("torch", "numpy", "sae-lens", "sae-paper-suite")), flush=True)

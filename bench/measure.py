@@ -7,13 +7,14 @@ over rounds.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import math
 import platform
 import random
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -125,3 +126,14 @@ def peak_gib() -> float:
     """The largest resident memory this process has had, Python and torch in it."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def chosen_workloads(description: str, known: Iterable[str]) -> list[str]:
+    """The workloads named on the command line, all where none is; an unknown one ends the run."""
+    names = list(known)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(names))
+    chosen = parser.parse_args().workloads or names
+    if unknown := sorted(set(chosen) - set(names)):
+        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(names)}")
+    return list(chosen)
