@@ -7,7 +7,9 @@ it has the largest entropy, so members are as independent as the fixed size lets
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ParameterError, message
@@ -28,24 +30,25 @@ class Subsets:
 
     def __init__(self, odds: Tensor, size: int) -> None:
         odds = odds * (size / odds.sum())  # only ratios count; this keeps the polynomials near 1
-        rising = torch.ones(len(odds) + 1, dtype=torch.float64)  # e_0
-        self.tables: list[Tensor] = []  # in the order of drawing, each e_r(n), ..., e_r(0): rising
+        self.n = len(odds)
+        rising = torch.ones(self.n + 1, dtype=torch.float64)  # e_0
+        # in the order of drawing, each e_r(n), ..., e_r(0): place j holds e_r of the last j odds
+        self.tables: list[NDArray[np.float64]] = []
         for _ in range(size):  # e_r(k) = e_r(k + 1) + odds_k e_(r-1)(k + 1)
             terms = odds.flip(0) * rising[:-1]
             rising = torch.cat([terms.new_zeros(1), terms.cumsum(0)])
-            self.tables.insert(0, rising)
+            self.tables.insert(0, rising.numpy())
 
     def draw(self, n_rows: int, generator: torch.Generator) -> Tensor:
         """[n_rows, size], ascending in each row."""
-        u = torch.rand(len(self.tables), n_rows, generator=generator, dtype=torch.float64)
-        members, first = [], torch.zeros(n_rows, dtype=torch.long)
-        for rising, each in zip(self.tables, u, strict=True):
-            n = len(rising) - 1
-            level = each * rising[n - first]
-            member = n - torch.searchsorted(rising, level, right=True)  # last k: e_r(k) > level
-            members.append(member)
-            first = member + 1
-        return torch.stack(members, dim=1)
+        u = torch.rand(len(self.tables), n_rows, generator=generator, dtype=torch.float64).numpy()
+        members = np.empty((n_rows, len(self.tables)), dtype=np.int64)
+        left = np.full(n_rows, self.n)  # how many indices may still be members
+        for i, rising in enumerate(self.tables):  # numpy: a third of torch's cost per small call
+            found = np.searchsorted(rising, u[i] * rising[left], side="right")
+            members[:, i] = self.n - found  # last k: e_r(k) > level
+            left = found - 1
+        return torch.from_numpy(members)
 
 
 def inclusion(odds: Tensor, size: int) -> Tensor:
