@@ -6,8 +6,6 @@ in `align_terms`. Labels are [batch, 2], relation and answer, from `Rows(x, labe
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,20 +16,6 @@ from .errors import DataError, ParameterError, message
 from .sae import SAE
 
 LINEAR_LAYER_NORM = 3**-0.5  # norm of a row of torch's nn.Linear at its start, whatever d_in
-
-
-class Head(NamedTuple):
-    """1 -> d_head (ReLU) -> n_answers."""
-
-    w_in: Tensor  # [d_head]
-    b_in: Tensor  # [d_head]
-    w_out: Tensor  # [d_head, n_answers]
-    b_out: Tensor  # [n_answers]
-
-    def logits(self, value: Tensor) -> Tensor:
-        """[batch] -> [batch, n_answers]."""
-        hidden = F.relu(torch.addcmul(self.b_in, value[:, None], self.w_in))
-        return torch.addmm(self.b_out, hidden, self.w_out)
 
 
 class AlignSAE(SAE):
@@ -99,15 +83,11 @@ class AlignSAE(SAE):
         """[batch, d_sae] -> [batch, n_free]."""
         return latents[:, : self.n_free]
 
-    def heads(self) -> list[Head]:
-        """The head of each slot. Taken apart once: indexing would cost a gradient of all heads
-        for each of them."""
-        parts = (self.head_in, self.head_in_bias, self.head_out, self.head_out_bias)
-        return [Head(*each) for each in zip(*(part.unbind(0) for part in parts), strict=True)]
-
     def answer_logits(self, relation: int, value: Tensor) -> Tensor:
         """What the head of one slot says: values [batch] -> [batch, n_answers]."""
-        return self.heads()[relation].logits(value)
+        w_in, b_in = self.head_in[relation], self.head_in_bias[relation]  # [d_head]
+        hidden = F.relu(torch.addcmul(b_in, value[:, None], w_in))
+        return torch.addmm(self.head_out_bias[relation], hidden, self.head_out[relation])
 
 
 def labels(relation: Tensor, answer: Tensor, n_relations: int) -> Tensor:

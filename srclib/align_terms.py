@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -119,21 +120,21 @@ class Independence(_SlotTerm):
 class Value(_SlotTerm):
     """Cross entropy of the answer, from the value of the true relation's slot.
 
-    One matrix product per relation, over its own rows: what all heads on all rows would cost,
-    divided by their number.
+    All heads in one product: hidden rows stand in the block of their own head, the other blocks
+    are 0. K times the multiply-adds of a product per head, and a third of its time at toy sizes,
+    where a step is overhead; with a whole vocabulary a sixth slower.
     """
 
     name = "value"
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        own = sae.slots(out.acts).gather(1, labels[:, :1]).flatten()  # [batch]
-        order = labels[:, 0].argsort()
-        counts = labels[:, 0].bincount(minlength=sae.n_slots).tolist()
-        groups = zip(own[order].split(counts), labels[order, 1].split(counts), strict=True)
-        total = out.acts.new_zeros(())
-        for head, (value, answer) in zip(sae.heads(), groups, strict=True):
-            total = total + F.cross_entropy(head.logits(value), answer, reduction="sum")
-        return total / len(labels)
+        relation, answer = labels.unbind(dim=1)
+        own = sae.slots(out.acts).gather(1, labels[:, :1])  # [batch, 1]
+        mine = F.one_hot(relation, sae.n_slots).to(own.dtype)  # [batch, K]
+        hidden = F.relu(torch.addcmul(sae.head_in_bias, own[:, :, None], sae.head_in))
+        hidden = (hidden * mine[:, :, None]).flatten(1)  # [batch, K * d_head]
+        bias = mine @ sae.head_out_bias
+        return F.cross_entropy(torch.addmm(bias, hidden, sae.head_out.flatten(0, 1)), answer)
 
 
 def objective(
@@ -166,12 +167,11 @@ def _checked(sae: AlignSAE, labels: Tensor | None) -> Tensor:
         seen = None if labels is None else tuple(labels.shape)
         fix = "Give the source labels: Rows(x, labels=align.labels(...))."
         raise DataError(message("labels.shape", seen, "[batch, 2]: relation, answer", fix))
-    for column, (name, size) in enumerate(
-        (("relation", sae.n_slots), ("answer", sae.head_out.shape[2]))
-    ):
-        values = labels[:, column]
-        worst = values.min() if bool((values < 0).any()) else values.max()
-        if not 0 <= int(worst) < size:
+    sizes = ("relation", sae.n_slots), ("answer", sae.head_out.shape[2])
+    least, most = (each.tolist() for each in labels.aminmax(dim=0))
+    for (name, size), low, high in zip(sizes, least, most, strict=True):
+        if low < 0 or high >= size:
             fix = "Make the SAE with a slot for each relation and an output for each answer."
-            raise DataError(message(f"label {name}", int(worst), f"0 <= {name} < {size}", fix))
+            seen, allowed = (low if low < 0 else high), f"0 <= {name} < {size}"
+            raise DataError(message(f"label {name}", seen, allowed, fix))
     return labels
