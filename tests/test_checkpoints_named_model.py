@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from named_model import run
+from safetensors.torch import save_file
+from tiny import draw
 
 from srclib.lm.models import LMConfig, new_model
 from srclib.worlds.bilingual import BilingualWorld
@@ -12,7 +17,9 @@ from srclib.worlds.bilingual import BilingualWorld
 SMALL = {"n_texts_sae": 40, "n_texts": 30, "layer": 1, "n_steps": 10, "min_texts": 2}
 
 
-def test_the_notebook_runs_on_checkpoints_from_folders(tmp_path: Path) -> None:
+@pytest.fixture
+def series(tmp_path: Path) -> dict[str, Any]:
+    """Folders of three checkpoints and of a corpus, as parameters of the notebook."""
     world = BilingualWorld()
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -24,11 +31,36 @@ def test_the_notebook_runs_on_checkpoints_from_folders(tmp_path: Path) -> None:
         config = LMConfig("llama", vocab_size=len(world.words), seed=step, **sizes)
         new_model(config).save_pretrained(folder)
         world.tokenizer().save_pretrained(folder)
+    return {"model": tmp_path / "tiny llama" / "iter_{step:07d}", "corpus": corpus, **SMALL}
 
-    template = tmp_path / "tiny llama" / "iter_{step:07d}"
-    record = run("checkpoints", tmp_path / "out.ipynb", model=template, corpus=corpus, **SMALL)
+
+def test_the_notebook_runs_on_checkpoints_from_folders(
+    tmp_path: Path, series: dict[str, Any]
+) -> None:
+    record = run("checkpoints", tmp_path / "out.ipynb", **series)
     claims = {claim["id"]: claim for claim in record["claims"]}
     assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke
     assert claims["ckpt.recon.k"]["measured"]["largest K"] > 0  # ran on these models
     assert 0 <= claims["ckpt.lang.dip"]["measured"]["middle"] <= 1
     assert claims["ckpt.v2.order"]["measured"] is None  # needs the truth of our texts
+
+
+def test_the_notebook_reads_released_saes_instead_of_training(
+    tmp_path: Path, series: dict[str, Any]
+) -> None:
+    for step in (0, 20, 40):
+        folder = tmp_path / f"sae-c{step}"
+        folder.mkdir()
+        config = {"model_type": "topk_sae", "d_in": 16, "num_latents": 48, "k": 3}
+        (folder / "config.json").write_text(json.dumps(config))
+        shapes = {"encoder.weight": (48, 16), "encoder.bias": (48,)}
+        shapes |= {"decoder.weight": (16, 48), "b_dec": (16,)}
+        tensors = {name: draw(step + i, *shape) for i, (name, shape) in enumerate(shapes.items())}
+        save_file(tensors, folder / "model.safetensors")
+    template = tmp_path / "sae-c{step}"
+    options = series | {"released": template, "d_sae": 48, "k": 3}
+    record = run("checkpoints", tmp_path / "out.ipynb", **options)
+    claims = {claim["id"]: claim for claim in record["claims"]}
+    assert claims["ckpt.recon.k"]["measured"] is None  # one size only
+    assert "released must be empty" in claims["ckpt.prior.topk_over_relu"]["reason"]
+    assert 0 <= claims["ckpt.lang.dip"]["measured"]["middle"] <= 1

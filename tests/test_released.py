@@ -14,8 +14,8 @@ from tiny import draw
 from torch import Tensor
 from torch.nn import functional as F
 
-from srclib.errors import DataError
-from srclib.lm.released import load_released
+from srclib.errors import DataError, ParameterError
+from srclib.lm.released import load_released, load_series
 
 D_IN, D_SAE, K = 6, 20, 4
 SHAPES = {
@@ -113,3 +113,28 @@ def test_anything_else_is_refused_by_name(
     with pytest.raises(DataError, match=words) as error:
         load_released(folder)
     assert str(folder) in str(error.value)
+
+
+def test_a_series_is_read_by_step(tmp_path: Path) -> None:
+    for step in (1, 20):
+        write(tmp_path / f"c{step}", {k: step * v for k, v in weights().items()})
+    saes = load_series(str(tmp_path / "c{step}"), [1, 20], D_IN, D_SAE, K)
+    torch.testing.assert_close(saes[20].W_dec, 20 * saes[1].W_dec)
+    with pytest.raises(DataError, match=r"c3 missing.*c1, .*c20"):
+        load_series(str(tmp_path / "c{step}"), [1, 3], D_IN, D_SAE, K)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((D_IN + 1, D_SAE, K), "released=.*d_in=6 at step 1.*d_in=7, as the model has"),
+        ((D_IN, D_SAE + 1, K), "d_sae=21: allowed is 20, .* Set d_sae=20"),
+        ((D_IN, D_SAE, K + 1), "k=5: allowed is 4, .* Set k=4"),
+    ],
+)
+def test_a_series_of_other_sizes_names_the_parameter(
+    tmp_path: Path, sizes: tuple[int, int, int], words: str
+) -> None:
+    write(tmp_path / "c1", weights())
+    with pytest.raises(ParameterError, match=words):
+        load_series(str(tmp_path / "c1"), [1], *sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..activations import TopK
-from ..errors import DataError, message
+from ..errors import DataError, ParameterError, message
 from ..sae import SAE
+from .revisions import expand
 
 MODEL_TYPE = "topk_sae"
 
@@ -43,6 +45,27 @@ def load_released(folder: str | Path) -> SAE:
         sae.W_dec.copy_(tensors["decoder.weight"].T)
         sae.b_dec.copy_(tensors["b_dec"])
     return sae.eval()
+
+
+def load_series(
+    template: str, steps: Sequence[int], d_in: int, d_sae: int, k: int
+) -> dict[int, SAE]:
+    """The released SAE of each checkpoint; template and steps as for `revisions.expand`.
+
+    d_in, d_sae, k: what the reader has set up for. Raises ParameterError naming the parameter to
+    change where an SAE has other sizes, and what `expand` and `load_released` raise.
+    """
+    saes = {step: load_released(folder) for step, folder in expand(template, steps).items()}
+    for step, sae in saes.items():
+        assert isinstance(sae.activation, TopK)
+        if sae.d_in != d_in:
+            seen, allowed = f"d_in={sae.d_in} at step {step}", f"d_in={d_in}, as the model has"
+            raise ParameterError(message("released", seen, allowed, "Name SAEs of this model."))
+        for name, wanted, found in (("d_sae", d_sae, sae.d_sae), ("k", k, sae.activation.k)):
+            if wanted != found:
+                allowed = f"{found}, as the released SAE of step {step} has"
+                raise ParameterError(message(name, wanted, allowed, f"Set {name}={found}."))
+    return saes
 
 
 def _config(file: Path) -> dict[str, Any]:
