@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 
 MAX_LINES = 40  # a cell fits on a screen
 DRAWING = {"plt", "sns", "figures", "ax", "axes"}  # the names that figures are drawn with
+WORK = {"record", "train", "train_all", "train_arms"}
 QUIET = {"set_theme", "set_style", "set_context", "color_palette", "set_palette", "rc", "use"}
 ABSOLUTE = re.compile(r"^(?:/(?:home|Users|root|tmp|mnt|data|var|opt|usr|content)\b|~/|[A-Z]:\\)")
 
@@ -111,6 +112,8 @@ def _code_problems(cell: NotebookNode, tree: ast.Module) -> Iterator[str]:
             yield "a magic by another name"
     if _draws(tree):
         yield from _figure_problems(cell)
+        if not _works(tree) and "hide-input" not in cell.metadata.get("tags", []):
+            yield "only draws; tag it 'hide-input', so that the page shows the figure first"
 
 
 def _draws(tree: ast.Module) -> bool:
@@ -124,6 +127,13 @@ def _draws(tree: ast.Module) -> bool:
             if isinstance(root, ast.Name) and root.id in DRAWING and node.func.attr not in QUIET:
                 return True
     return False
+
+
+def _works(tree: ast.Module) -> bool:
+    """Whether the cell trains something or records a claim: that the page shows."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = [f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in calls]
+    return any(name in WORK for name in names)
 
 
 def _figure_problems(cell: NotebookNode) -> Iterator[str]:

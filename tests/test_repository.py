@@ -280,7 +280,15 @@ SOUND = [
     (
         "code",
         "fig, ax = plt.subplots()\nax.plot(values)",
-        {"mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-a"}}},
+        {
+            "tags": ["hide-input"],
+            "mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-a"}},
+        },
+    ),
+    (
+        "code",
+        "plt.plot(values)\nledger.record('a', values)",
+        {"mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-b"}}},
     ),
 ]
 
@@ -308,6 +316,7 @@ def test_the_lint_accepts_a_sound_notebook(tmp_path: Path) -> None:
         (("code", "open('/home/me/x.npy')", {}), "absolute path"),
         (("code", "plt.plot([1, 2])", {}), "mystnb.image.alt"),
         (("code", "figures.cosines(x)", {"mystnb": {"image": {"alt": "a"}}}), "figure.caption"),
+        (("code", "plt.plot([1, 2])", {"tags": ["x"]}), "only draws; tag it 'hide-input'"),
         (("code", "\n".join(["x = 1"] * 41), {}), "41 lines"),
         (("code", "k = 5", {"tags": ["injected-parameters"]}), "papermill"),
         (("code", "n: int = 1  # n", {"tags": ["parameters"]}), "exactly one cell"),
