@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srclib import align_terms, rng
-from srclib.align import AlignSAE
+from srclib import rng
+from srclib.align import AlignSAE, terms
 from srclib.config import TrainConfig
 from srclib.metrics import fvu
 from srclib.sources.tensor import Rows
@@ -64,7 +64,7 @@ class Srclib:
     ) -> None:
         form: Any = "mse" if linear else "ce_pre"
         self.source, self.cfg = batches(), TrainConfig(1000, N_BATCH, LR, clip=math.inf)
-        objective = align_terms.objective(0, form=form, independence=independence)
+        objective = terms.objective(0, form=form, independence=independence)
         self.sae = new_sae(linear, n_answers)
         self.state = start([self.sae], self.cfg, objective)
 

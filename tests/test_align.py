@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srclib import align, align_terms, binding, slot_losses
+from srclib import align
 from srclib.activations import ReLU
-from srclib.align import AlignSAE
-from srclib.align_terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
+from srclib.align import AlignSAE, binding, losses, terms
+from srclib.align.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.checkpoint import load_sae, save_sae
 from srclib.config import TrainConfig
 from srclib.errors import CheckpointError, DataError, ParameterError
@@ -89,7 +89,7 @@ def test_terms_against_float64() -> None:
         Binding(1.0, form="mse"): mse,
         Orthogonality(0.5): 0.5 * cov.square().sum(),
         Value(1.0): torch.stack(heads).mean(),
-        align_terms.Independence(1.0): slot_losses.independence(acts[:, :-K]),
+        terms.Independence(1.0): losses.independence(acts[:, :-K]),
     }
     for term, value in expected.items():
         found = term(sae, x, out, context)  # type: ignore[operator]
@@ -105,7 +105,7 @@ def test_sparsity_of_a_plain_sae_is_of_all_latents() -> None:
 
 def test_before_its_start_the_second_stage_is_reconstruction_alone() -> None:
     staged, alone = new(), new()
-    history = fit(staged, align_terms.objective(30), n_steps=30)
+    history = fit(staged, terms.objective(30), n_steps=30)
     fit(alone, Objective((Reconstruction(),)), n_steps=30)
     for p, q in zip(staged.parameters(), alone.parameters(), strict=True):
         assert torch.equal(p, q)
@@ -117,7 +117,7 @@ def test_before_its_start_the_second_stage_is_reconstruction_alone() -> None:
 
 def test_it_binds_and_permuted_labels_bind_elsewhere() -> None:
     sae, x = new(), world()
-    history = fit(sae, align_terms.objective(50))
+    history = fit(sae, terms.objective(50))
     assert history[49]["binding"] == 0 < history[50]["binding"]
     assert binding.slot_accuracy(sae.slots(sae(x).pre_acts), RELATION) > 0.95
     assert history[-1]["rec"] < 0.5 * history[0]["rec"]
@@ -125,15 +125,13 @@ def test_it_binds_and_permuted_labels_bind_elsewhere() -> None:
 
 
 def test_a_weight_of_zero_leaves_its_term_out() -> None:
-    names = [term.name for term in align_terms.objective(0, value=0.0, orthogonality=0.0).terms]
+    names = [term.name for term in terms.objective(0, value=0.0, orthogonality=0.0).terms]
     assert names == ["rec", "l1", "binding"]
 
 
 def test_runs_that_differ_in_linearity_have_other_keys() -> None:
     source, cfg = Rows(world(), labels=LABELS), TrainConfig(5, 20, 1e-3)
-    jobs = [
-        Job([new(linear=flag)], source, cfg, align_terms.objective(0)) for flag in (False, True)
-    ]
+    jobs = [Job([new(linear=flag)], source, cfg, terms.objective(0)) for flag in (False, True)]
     assert keys(jobs[0]) != keys(jobs[1])
 
 

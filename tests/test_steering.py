@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import binding, steering, swaps
-from srclib.align import AlignSAE
+from srclib.align import AlignSAE, binding, steering, swaps
 from srclib.errors import DataError, ParameterError
 from srclib.lm.models import LMConfig, new_model
 from srclib.rng import normals

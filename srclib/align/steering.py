@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .errors import DataError, ParameterError, message
-from .lm.sites import Site, edited, measuring, residual
+from ..errors import DataError, ParameterError, message
+from ..lm.sites import Site, edited, measuring, residual
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from .align import AlignSAE
-    from .sae import SAE
+    from ..sae import SAE
+    from . import AlignSAE
 
 Tokens = Sequence[Sequence[int]]
 Where = Literal["resid", "input_embedding"]

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import rng
-from .errors import DataError, message
+from .. import rng
+from ..errors import DataError, message
 
 
 class Swaps(NamedTuple):

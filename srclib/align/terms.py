@@ -17,11 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import slot_losses
-from .align import AlignSAE
-from .errors import DataError, ParameterError, message
-from .objectives import Context, Objective, _Addable
-from .sae import SAE, SAEOutput
+from ..errors import DataError, ParameterError, message
+from ..objectives import Context, Objective, _Addable
+from ..sae import SAE, SAEOutput
+from . import AlignSAE, losses
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Orthogonality(_SlotTerm):
     name = "ortho"
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        return slot_losses.cross_covariance(sae.slots(out.acts), sae.free(out.acts))
+        return losses.cross_covariance(sae.slots(out.acts), sae.free(out.acts))
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Independence(_SlotTerm):
     name = "indep"
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        return slot_losses.independence(sae.free(out.acts))
+        return losses.independence(sae.free(out.acts))
 
 
 @dataclass(frozen=True)

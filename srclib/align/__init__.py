@@ -1,7 +1,9 @@
 """AlignSAE (arXiv:2512.02004): some latents are reserved, one per concept of a given ontology.
 
-The last `n_slots` latents are the slots; the others are free. What it is trained to minimise stands
-in `align_terms`. Labels are [batch, 2], relation and answer, from `Rows(x, labels=...)`.
+The last `n_slots` latents are the slots; the others are free. Labels are [batch, 2], relation and
+answer, from `Rows(x, labels=...)`. What an AlignSAE is trained to minimise stands in `terms` (on
+plain tensors in `losses`), whether each relation drives its slot in `binding`, how slots are
+written back into a language model in `steering`, and what counts as a success there in `swaps`.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import rng
-from .activations import ReLU
-from .errors import DataError, ParameterError, message
-from .sae import SAE
+from .. import rng
+from ..activations import ReLU
+from ..errors import DataError, ParameterError, message
+from ..sae import SAE
 
 LINEAR_LAYER_NORM = 3**-0.5  # norm of a row of torch's nn.Linear at its start, whatever d_in
 

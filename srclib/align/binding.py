@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .errors import DataError, message
+from ..errors import DataError, message
 
 
 def slot_accuracy(slots: Tensor, relation: Tensor) -> float:

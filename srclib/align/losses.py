@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import DataError, message
+from ..errors import DataError, message
 
 
 def cross_covariance(slots: Tensor, free: Tensor) -> Tensor:
