@@ -8,7 +8,6 @@ bytes as one trained alone. Logging, evaluation and checkpoints never change a w
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
-from .activations import BatchTopK
 from .config import TrainConfig
 from .constraints import constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
 from .objectives import Context, Objective, Term
+from .preflight import check
 from .sae import SAE
 from .sources import Labelled, Source
 from .state import Adam, Flat, Member, TrainState, load_state, save_state
@@ -69,7 +68,7 @@ def train(
     source named), CheckpointError (a checkpoint of another run: the differing fields named).
     """
     saes = [sae] if isinstance(sae, SAE) else list(sae)
-    _check(saes, source, cfg)
+    check(saes, source, cfg)
     state = start(saes, cfg, objective, control)
     here = Path(cfg.checkpoint_dir).resolve() if cfg.checkpoint_dir else None
     there = Path(resume_from).resolve() if resume_from else None
@@ -180,47 +179,6 @@ def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[s
         return {"eval_mse": float(error), "eval_l0": float(l0)}
     finally:
         sae.train(was_training)
-
-
-def _check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
-    """Refuse before any compute what cannot work."""
-    if not saes:
-        raise ParameterError("sae=[]: allowed is one SAE or a list of at least one.")
-    if len(set(map(id, saes))) < len(saes):
-        raise ParameterError("sae: one SAE stands twice in the list. Pass each once, or copies.")
-    for sae in saes:
-        if sae.d_in != source.d_in:
-            raise DataError(
-                f"{type(source).__name__} has d_in={source.d_in}, {type(sae).__name__} has "
-                f"d_in={sae.d_in}: they must be equal. Make the SAE with d_in={source.d_in}."
-            )
-        if isinstance(sae.activation, BatchTopK):
-            sae.activation.n_kept(cfg.n_batch)
-    if cfg.eval_every:
-        source.batch(-1, cfg.n_batch)  # a source without held-out data says so now
-    wanted = cfg.n_steps * cfg.n_batch
-    if source.n_samples is not None and wanted > source.n_samples:
-        raise DataError(
-            f"n_steps * n_batch = {wanted} inputs are asked for, {type(source).__name__} has "
-            f"{source.n_samples}. Lower n_steps, or let the source repeat."
-        )
-    needed, there = memory_needed(saes, cfg), _physical_memory()
-    if needed > there:
-        raise SuiteError(
-            f"training needs about {needed / 2**30:.1f} GiB, this machine has "
-            f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
-            f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
-        )
-
-
-def memory_needed(saes: Sequence[SAE], cfg: TrainConfig) -> int:
-    """Bytes: weights, gradients and two moments of every SAE, activations of the widest."""
-    weights = 16 * sum(p.numel() for sae in saes for p in sae.parameters())
-    return weights + max(4 * cfg.n_batch * (5 * s.d_sae + 5 * s.d_in) for s in saes)
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _not_finite(x: Tensor, step: int, source: Source) -> SuiteError:

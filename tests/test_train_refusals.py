@@ -15,9 +15,10 @@ from torch import Tensor
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
 from srclib.control import AutoL0
 from srclib.errors import DataError, ParameterError, SuiteError
+from srclib.preflight import memory_needed
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
-from srclib.trainer import memory_needed, train
+from srclib.trainer import train
 
 
 class Spoiled(Watched):
@@ -121,7 +122,7 @@ def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused before the first batch, with an estimate and the parameters to lower."""
     saes, source = [make(TopK(2), d_sae=d) for d in (6, 9)], Watched(TOY)
     needed = memory_needed(saes, CFG)
-    module = sys.modules[train.__module__]
+    module = sys.modules[memory_needed.__module__]
     monkeypatch.setattr(module, "_physical_memory", lambda: needed - 1)
     words = r"needs about .* GiB, this machine has .* GiB\. Lower d_sae=9, n_batch=16.*SAEs \(2\)"
     with pytest.raises(SuiteError, match=words):
