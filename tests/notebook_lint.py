@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import symtable
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,40 @@ def problems(path: Path) -> list[str]:
         found += [f"{where}: {problem}" for problem in checks]
         if is_parameters:
             parameters |= set(_bound(tree))
+    return found + _hidden_work(code)
+
+
+def _hidden_work(code: list[NotebookNode]) -> list[str]:
+    """A cell whose code the page hides must not compute what a later cell records."""
+    found, hidden = [], dict[str, str]()
+    for cell in code:
+        try:
+            tree = ast.parse(cell.source)
+        except SyntaxError:
+            continue  # reported elsewhere
+        stored = set(_bound(tree))
+        if _works(tree):
+            found += [
+                f"cell `{hidden[name]}`: is hidden and assigns {name}, which a claim reads; "
+                "compute it in a cell of its own"
+                for name in sorted(_read_from_before(cell.source) & hidden.keys())
+            ]
+        draws = "hide-input" in cell.metadata.get("tags", []) and _draws(tree)
+        hidden = {name: where for name, where in hidden.items() if name not in stored}
+        hidden |= dict.fromkeys(stored, cell.source.splitlines()[0][:50]) if draws else {}
     return found
+
+
+def _read_from_before(source: str) -> set[str]:
+    """Names that a cell takes from earlier ones, in whatever function it reads them."""
+    top = symtable.symtable(source, "cell", "exec")
+    assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
+    found, scopes = set[str](), [top]
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        found |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
+    return found - assigned
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

@@ -330,6 +330,17 @@ def test_the_lint_finds_a_planted_fault(
     assert any(named in problem for problem in found), found
 
 
+def test_the_lint_finds_a_measurement_in_a_hidden_cell(tmp_path: Path) -> None:
+    words = {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-c"}}
+    drawn = ("code", "scores = [1]\nplt.plot(scores)", {"tags": ["hide-input"], "mystnb": words})
+    claim = ("code", "ledger.record('b', scores)", {})
+    found = notebook_lint.problems(write_notebook(tmp_path / "x.ipynb", [*SOUND, drawn, claim]))
+    assert len(found) == 1 and "assigns scores, which a claim reads" in found[0]
+    anew = ("code", "scores = [2]", {})
+    cells = [*SOUND, drawn, anew, claim]
+    assert notebook_lint.problems(write_notebook(tmp_path / "x.ipynb", cells)) == []
+
+
 def test_the_lint_finds_leftovers_of_a_run(tmp_path: Path) -> None:
     path = write_notebook(tmp_path / "x.ipynb", SOUND)
     notebook = nbformat.read(path, as_version=4)

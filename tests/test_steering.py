@@ -178,3 +178,55 @@ def test_the_interval_is_of_people_not_of_swaps() -> None:
     assert swaps.rate(mixed[:0], []).value != swaps.rate(mixed[:0], []).value
     with pytest.raises(DataError, match="person"):
         swaps.rate(mixed, people[:3])
+
+
+def test_the_interval_covers_with_a_dozen_people() -> None:
+    """Thirteen people with rates of their own, seven swaps each; a percentile bootstrap: 0.91."""
+    draw, covered = torch.Generator().manual_seed(0), 0
+    people = [p for p in range(13) for _ in range(7)]
+    for _ in range(1000):
+        rates = torch.rand(13, generator=draw)  # of mean one half
+        hits = torch.rand(13, 7, generator=draw) < rates[:, None]
+        found = swaps.rate(hits.flatten(), people)
+        covered += found.low <= 0.5 <= found.high
+    assert 930 <= covered <= 970
+
+
+def test_the_interval_against_the_closed_form_of_equal_clusters() -> None:
+    """With as many swaps per person it is the t interval of the people's own shares."""
+    hits = torch.tensor([[1, 1, 0], [0, 0, 0], [1, 1, 1], [1, 0, 0]]).double()
+    people = [p for p in range(4) for _ in range(3)]
+    found = swaps.rate(hits.flatten(), people)
+    own = hits.mean(dim=1)
+    half = 3.182446305284263 * own.std().item() / 2  # t with 3 degrees of freedom, 97.5 %
+    assert found.value == pytest.approx(own.mean().item())
+    assert found.high - found.value == pytest.approx(half)
+    assert found.low < 0 <= swaps.rate(hits.bool().flatten(), people).low  # a share is none
+
+
+def test_latents_of_a_plain_sae_are_swapped_as_the_definition_says() -> None:
+    """Planted: latent r fires for relation r, latents 3 and 4 for all."""
+    relation = torch.arange(12) % 3
+    acts = torch.zeros(12, 5)
+    acts[torch.arange(12), relation] = 2.0 + relation.float()
+    acts[:, 3:] = 1.0
+    sae = AlignSAE(4, 5, 1, 2, seed=0)
+    h = normals(1, "h", shape=(3, 4))
+    source, target = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0])
+    written = steering.swap_latents(sae, acts, relation, 1, h, source, target)(2.0)
+    value = 2 * (2.0 + target.float())[:, None]
+    expected = steering.rewrite(sae, h, source[:, None], target[:, None], value)
+    torch.testing.assert_close(written, expected)
+    both = steering.swap_latents(sae, acts, relation, 5, h, source, target)(1.0)
+    means = torch.stack([acts[relation == r].mean(dim=0) for r in range(3)])
+    torch.testing.assert_close(both, sae.decode(means[target]))  # all latents at the target's means
+
+
+def test_a_slot_at_zero_leaves_the_others() -> None:
+    sae, h = AlignSAE(4, 9, 3, 2, seed=0), normals(2, "h", shape=(3, 4))
+    relation = torch.arange(3)
+    acts = sae.encode(h)
+    acts[relation, sae.n_free + relation] = 0
+    torch.testing.assert_close(
+        steering.swap_slots(sae, h, relation, relation, 0.0), sae.decode(acts)
+    )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError, ParameterError, message
 from ..lm.sites import Site, edited, measuring, residual
+from .binding import class_scores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -121,6 +122,22 @@ def rewrite(sae: SAE, h: Tensor, off: Tensor, on: Tensor, values: Tensor) -> Ten
     acts = sae.eval().encode(h)
     acts = acts.scatter(1, off, 0.0).scatter(1, on, values.to(acts))
     return sae.decode(acts)
+
+
+def swap_latents(
+    sae: SAE, acts: Tensor, relation: Tensor, n: int, h: Tensor, source: Tensor, target: Tensor
+) -> Callable[[float], Tensor]:
+    """A plain SAE as a handle: vectors [swaps, d_in] as a function of the strength.
+
+    The `n` latents most selective of the source relation go to 0, then those of the target to
+    strength times their mean on it (a latent of both ends there). acts [rows, d_sae] and relation
+    [rows], every relation among them: what selectivity and means are read from. h [swaps, d_in];
+    source, target [swaps].
+    """
+    means, scores = class_scores(acts, relation, int(relation.max()) + 1)
+    best = scores.topk(n, dim=1).indices  # [relations, n]
+    value = means.to(h.dtype).gather(1, best)
+    return lambda strength: rewrite(sae, h, best[source], best[target], strength * value[target])
 
 
 def add(h: Tensor, directions: Tensor, alpha: Tensor | float) -> Tensor:

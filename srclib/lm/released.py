@@ -55,17 +55,18 @@ def load_series(
     d_in, d_sae, k: what the reader has set up for. Raises ParameterError naming the parameter to
     change where an SAE has other sizes, and what `expand` and `load_released` raise.
     """
-    saes = {step: load_released(folder) for step, folder in expand(template, steps).items()}
-    for step, sae in saes.items():
-        assert isinstance(sae.activation, TopK)
-        if sae.d_in != d_in:
-            seen, allowed = f"d_in={sae.d_in} at step {step}", f"d_in={d_in}, as the model has"
+    folders = expand(template, steps)
+    for step, folder in folders.items():  # before any weights are read
+        found = _config(folder / "config.json")
+        if found["d_in"] != d_in:
+            seen, allowed = f"d_in={found['d_in']} at step {step}", f"d_in={d_in}, as the model has"
             raise ParameterError(message("released", seen, allowed, "Name SAEs of this model."))
-        for name, wanted, found in (("d_sae", d_sae, sae.d_sae), ("k", k, sae.activation.k)):
-            if wanted != found:
-                allowed = f"{found}, as the released SAE of step {step} has"
-                raise ParameterError(message(name, wanted, allowed, f"Set {name}={found}."))
-    return saes
+        for name, wanted, there in (("d_sae", d_sae, "num_latents"), ("k", k, "k")):
+            if wanted != found[there]:
+                allowed = f"{found[there]}, as the released SAE of step {step} has"
+                fix = f"Set {name}={found[there]}."
+                raise ParameterError(message(name, wanted, allowed, fix))
+    return {step: load_released(folder) for step, folder in folders.items()}
 
 
 def _config(file: Path) -> dict[str, Any]:
