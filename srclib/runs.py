@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .control import Control
     from .objectives import Objective, Term
 
-WORTH_A_PROCESS = 20_000  # SAE-steps; a worker takes seconds to start
+WORTH_A_PROCESS = 4_000  # SAE-steps, some six seconds of work; a worker takes two to start
 WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
 
 

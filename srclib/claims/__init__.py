@@ -57,10 +57,8 @@ class Ledger:
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
         if values == {} and not self._must_deliver(claim):
-            return self.not_assessed(id, "the settings that it compares were not run")
-        scale = self._parameters.scale if scale is None else scale
-        if scale not in SCALES:
-            raise ClaimError(message(f"{id}: scale", scale, ", ".join(SCALES), "Choose one."))
+            return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
+        scale = self._scale(id, scale)
         measured, spread, n_values = measure(id, values)
         if interval is not None:
             spread = given_interval(id, interval, measured)
@@ -72,12 +70,12 @@ class Ledger:
         verdict, reason = judge(claim, measured, spread, n_seeds, self._parameters.profile)
         self._rows[id] = row_of(claim, measured, spread, n_seeds, scale, verdict, reason, note)
 
-    def not_assessed(self, id: str, reason: str) -> None:
-        """State why this run does not measure a claim."""
+    def not_assessed(self, id: str, reason: str, *, scale: str | None = None) -> None:
+        """State why this run does not measure a claim, and at which scale it would have."""
         claim = self._new(id)
         if not reason.strip():
             raise ClaimError(f"{id}: a reason is needed. Say what would assess the claim.")
-        self._rows[id] = unmeasured(claim, self._parameters.scale, reason)
+        self._rows[id] = unmeasured(claim, self._scale(id, scale), reason)
 
     def verdicts(self) -> Verdicts:
         """The record of this run, shown as a table and kept as the cell's JSON output."""
@@ -105,6 +103,12 @@ class Ledger:
         if id in self._rows:
             raise ClaimError(f"{id}: recorded twice. Keep the record beside the deciding figure.")
         return self._claims[id]
+
+    def _scale(self, id: str, scale: str | None) -> str:
+        scale = self._parameters.scale if scale is None else scale
+        if scale not in SCALES:
+            raise ClaimError(message(f"{id}: scale", scale, ", ".join(SCALES), "Choose one."))
+        return scale
 
     def _must_deliver(self, claim: Claim) -> bool:
         """A profile as written must deliver each label of the rule; other runs need not."""
