@@ -263,6 +263,16 @@ def test_a_label_of_the_rule_must_be_recorded_unless_the_run_is_a_custom_one():
         assert "label 'high' was not recorded" in row["reason"]
 
 
+def test_what_a_custom_run_leaves_out_keeps_the_scale_of_its_call():
+    ledger = fresh(n=4)
+    ledger.record("toy.order", {}, scale="stand-in")
+    ledger.not_assessed("toy.mse", "skipped here", scale="paper")
+    assert row_of(ledger, "toy.order")["scale"] == "stand-in"
+    assert row_of(ledger, "toy.mse")["scale"] == "paper"
+    with pytest.raises(ClaimError, match="scale='tiny'"):
+        fresh().not_assessed("toy.mse", "skipped here", scale="tiny")
+
+
 def test_every_claim_is_in_the_record_in_ledger_order():
     ledger = fresh()
     ledger.record("toy.order", GOOD)
