@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .activations import JumpReLU, ReLU
 from .bias_adaptation import adapt, check_gamma, check_targets, group_index
+from .control import refuse_notes
 from .errors import ParameterError, SuiteError, message
 from .sae import SAE
 
@@ -77,12 +78,7 @@ class GroupBiases:
 
     @torch.no_grad()
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        if step == 0 and (self.rows or self.n_batches):
-            seen = self.period * len(self.rows) + self.n_batches
-            raise ParameterError(
-                f"control: it holds the notes of {seen} batches of another run: allowed is a "
-                "control without notes at step 0. Make a new one."
-            )
+        refuse_notes(step, self.period * len(self.rows) + self.n_batches)
         self.fired, self.largest = self.fired.to(x.device), self.largest.to(x.device)
         if self.n_batches == self.period:
             self._event(step, sae)

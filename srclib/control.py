@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from . import store
 from .activations import BatchTopK
 from .errors import ParameterError, message
 from .metrics import (
@@ -34,6 +35,15 @@ class Control(Protocol):
     def state(self) -> dict[str, Any]: ...
 
     def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+def refuse_notes(step: int, n_notes: int) -> None:
+    """Raises ParameterError for a control that brings the notes of another run to step 0."""
+    if step == 0 and n_notes:
+        raise ParameterError(
+            f"control: it holds the notes of another run ({n_notes}): allowed is a control "
+            "without notes at step 0. Make a new one."
+        )
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,14 @@ class Trace:
     inner: Control | None = None
     features: Tensor | None = field(default=None, repr=False)
     rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    of_features: str = field(default="", init=False)  # in the repr, by which runs are told apart
+
+    def __post_init__(self) -> None:
+        if self.features is not None:
+            self.of_features = store.tensors_sha256([self.features])
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
+        refuse_notes(step, len(self.rows))
         if self.inner is not None:
             self.inner.before_step(step, sae, x)
         if step % self.every:
@@ -141,6 +157,7 @@ class AutoL0:
     moves: int = field(default=0, repr=False)
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
+        refuse_notes(step, self.moves + len(self.recent) + (self.before is not None))
         if step < self.begin:
             return
         position = (step - self.begin) % self.every
@@ -154,6 +171,7 @@ class AutoL0:
         self.before = now
         assert isinstance(sae.activation, BatchTopK)
         k = float(np.clip(sae.activation.k + self.delta, 1.0, sae.d_sae))
+        self.delta = k - sae.activation.k  # what was moved, not what was wished for
         sae.activation = BatchTopK(k)
 
     def _next_delta(self, now: float) -> float:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .activations import BatchTopK
 from .errors import DataError, ParameterError, message
 from .sae import SAE
 
@@ -72,6 +73,9 @@ def collect(
         raise ParameterError(message("rule", rule, '"threshold" or "top"', 'Use "threshold".'))
     if not 0 <= share < 1:
         raise ParameterError(message("share", share, "0 <= share < 1", "The paper's is 0.7."))
+    if sae.training and isinstance(sae.activation, BatchTopK):
+        fix = "Call sae.eval(): in training the batch decides which latents are active."
+        raise ParameterError(message("sae", "in training mode", "in eval mode", fix))
     peak, n_documents = torch.full((sae.d_sae,), -torch.inf), 0
     for x in _pieces(sae, batches):
         peak = torch.maximum(peak, sae.pre_acts(x.flatten(0, 1)).amax(0).cpu())

@@ -22,7 +22,7 @@ from typing import Any
 from . import store
 from .errors import DataError
 
-LIBRARIES = ("torch", "numpy", "scipy", "transformers")
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
 ABSENT = "absent"
 
 
@@ -59,7 +59,7 @@ def closure(*modules: str) -> tuple[str, ...]:
             continue
         path = module_path(name)
         if path is None:
-            raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.train'.")
+            raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.trainer'.")
         seen.add(name)
         waiting += _imports(name, path) - seen
     return tuple(sorted(seen))

@@ -15,6 +15,7 @@ counted in units of 1 / p, the size of a gradient from a share p of the inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -82,6 +83,6 @@ def width_needed(W: Tensor, features: Tensor, share: float, tau: float) -> float
     found = F.normalize(W, dim=1) @ F.normalize(features, dim=1).T >= tau  # [n_neurons, n_features]
     reached = found.any(dim=0)
     first = torch.where(reached, found.float().argmax(dim=0) + 1.0, torch.inf)
-    wanted = -int(-share * len(features) // 1)
+    wanted = math.ceil(share * len(features) - 1e-6)  # 1e-6: 0.55 of 100 is 55
     needed = float(first.sort().values[wanted - 1])
     return needed if needed < torch.inf else torch.nan

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import torch
+
 from .activations import BatchTopK
 from .config import TrainConfig
-from .errors import DataError, ParameterError, SuiteError
+from .errors import DataError, ParameterError, SuiteError, message
 from .sae import SAE
 from .sources import Source
 
@@ -26,6 +28,7 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             )
         if isinstance(sae.activation, BatchTopK):
             sae.activation.n_kept(cfg.n_batch)
+        _check_constraints(sae, cfg)
     if cfg.eval_every:
         source.batch(-1, cfg.n_batch)  # a source without held-out data says so now
     wanted = cfg.n_steps * cfg.n_batch
@@ -41,6 +44,20 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
             f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
         )
+
+
+@torch.no_grad()
+def _check_constraints(sae: SAE, cfg: TrainConfig) -> None:
+    """What training holds must hold before the first step, or that step follows another rule."""
+    norms = torch.linalg.vector_norm(sae.W_dec, dim=1, keepdim=True)
+    fix = "Make the SAE with decoder_norm=1.0."
+    if cfg.unit_decoder and not torch.allclose(norms, torch.ones_like(norms), atol=1e-4):
+        seen = f"{float(norms.min()):.3g} to {float(norms.max()):.3g}"
+        allowed = "1, where unit_decoder=True"
+        raise ParameterError(message("norms of W_dec's rows", seen, allowed, fix))
+    if cfg.tied and not torch.allclose(sae.W_enc, (sae.W_dec / norms).T, atol=1e-4):
+        allowed = "unit(W_dec)^T at the start, where tied=True"
+        raise ParameterError(message("W_enc", "another matrix", allowed, fix))
 
 
 def memory_needed(saes: Sequence[SAE], cfg: TrainConfig) -> int:

@@ -87,12 +87,13 @@ def keys(job: Job) -> list[str]:
         job.saes, one_each(job.objective, job.saes), one_each(job.control, job.saes), strict=True
     )
     for sae, objective, control in each:
-        parts = [*_layers(job.source), *getattr(objective, "terms", [objective]), control]
+        parts = [sae, *_layers(job.source, "source"), *_layers(control, "inner")]
+        parts += getattr(objective, "terms", [objective])
         code = _code(frozenset(type(part) for part in parts if part is not None))
         own: list[Any] = [
             checkpoint.describe(sae),
             frozen(sae),
-            _weights(sae),
+            store.tensors_sha256(sae.state_dict().values()),
             repr(objective),
             repr(control),
             code,
@@ -101,11 +102,11 @@ def keys(job: Job) -> list[str]:
     return [store.sha256(store.canonical(each)) for each in described]
 
 
-def _layers(source: Any) -> Iterator[Any]:
-    """A source and the sources that it wraps."""
-    while source is not None:
-        yield source
-        source = getattr(source, "source", None)
+def _layers(outer: Any, name: str) -> Iterator[Any]:
+    """A source or a control, and those that it wraps under this name."""
+    while outer is not None:
+        yield outer
+        outer = getattr(outer, name, None)
 
 
 @functools.cache
@@ -205,11 +206,6 @@ def _load(job: Job, names: list[str]) -> TrainResult:
             control.load(meta["control"])
         history += [{**record, "sae": index} for record in meta["history"]]
     return TrainResult(job.saes, sorted(history, key=lambda r: (r["step"], r["sae"])))
-
-
-def _weights(sae: SAE) -> str:
-    parts = (t.detach().cpu().contiguous().numpy().tobytes() for t in sae.state_dict().values())
-    return store.sha256(b"".join(parts))
 
 
 def _place(name: str) -> Path:

@@ -116,7 +116,8 @@ def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dic
     for index, member in enumerate(members):
         sae = member.sae
         kind = type(sae.activation).__name__ if member.control else repr(sae.activation)
-        identity[f"sae {index}"] = f"{sae.d_in}x{sae.d_sae} {kind} {sae.select_by}"
+        form = f"{type(sae).__name__} {sae.d_in}x{sae.d_sae} {kind} {sae.select_by}"
+        identity[f"sae {index}"] = form + ("" if sae.subtract_b_dec else " without b_dec")
         identity[f"frozen {index}"] = frozen(sae)
         identity[f"objective {index}"] = repr(member.objective)
         identity[f"control {index}"] = repr(member.control)

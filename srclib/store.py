@@ -14,11 +14,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import SuiteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def root() -> Path:
@@ -79,7 +82,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
         temporary.chmod(0o777 & ~_umask())
-        if path.exists():  # two renames: at every moment one complete folder exists on disk
+        if path.exists():  # two renames: one complete folder exists on disk, for a moment hidden
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             os.replace(path, old)
             os.replace(temporary, path)
@@ -103,6 +106,17 @@ def lock(path: Path, what: str) -> Iterator[None]:
                 "Wait for it to end, or stop it, and run the command again."
             ) from None
         yield
+
+
+def tensors_sha256(tensors: Iterable[Tensor]) -> str:
+    """Hash of the bytes of tensors of any dtype, one after the other, without a joined copy."""
+    import torch  # here alone: this module is on the way of commands that need no torch
+
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _umask() -> int:

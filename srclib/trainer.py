@@ -202,6 +202,10 @@ def one_each(value: Any, saes: list[SAE]) -> list[Any]:
         fix = "Give one for all SAEs, or one per SAE."
         seen = len(value)
         raise ParameterError(message("objectives or controls", seen, f"{len(saes)} values", fix))
+    noting = [id(each) for each in value if hasattr(each, "state") and each.state()]
+    if len(set(noting)) < len(noting):
+        fix = "Make one control per SAE."
+        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
     return list(value)
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,6 +262,12 @@ def test_a_label_of_the_rule_must_be_recorded_unless_the_run_is_a_custom_one():
         row = row_of(ledger, "toy.order")
         assert row["verdict"] == "not assessed"
         assert "label 'high' was not recorded" in row["reason"]
+
+
+def test_an_array_is_taken_as_a_list():
+    ledger = fresh()
+    ledger.record("toy.mse", np.array([2.5, 2.6, 2.7]))
+    assert row_of(ledger, "toy.mse")["n_seeds"] == 3
 
 
 def test_what_a_custom_run_leaves_out_keeps_the_scale_of_its_call():

@@ -145,6 +145,16 @@ def test_a_saved_search_goes_on_as_if_nothing_had_happened(monkeypatch: pytest.M
         assert head + search(monkeypatch, second, sae, range(cut, 100)) == whole
 
 
+def test_what_is_noted_at_a_bound_is_the_move_that_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auto, sae = AutoL0(n=3, every=5, window=2), make(1.25)
+    search(monkeypatch, auto, sae, range(5))
+    assert k_of(sae) == 1.0 and auto.delta == -0.25  # wished for: -1
+    search(monkeypatch, auto, sae, range(5, 10))
+    assert 1 <= k_of(sae) == 1 + auto.delta
+
+
 def test_the_name_in_cache_keys_says_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = AutoL0(n=3, every=5, window=2, lr=0.7)
     before = repr(auto)

@@ -52,6 +52,8 @@ def test_the_largest_scores_are_chosen_first_and_the_dead_left_out() -> None:
     alive = torch.tensor([True, True, True, False, True])
     assert metrics.most_prominent(score, 0.5, alive).tolist() == [1, 2, 4]
     assert metrics.most_prominent(score, 1.0, alive).tolist() == [1, 2, 4, 0]
+    for share in range(1, 101):  # in floating point 0.07 * 100 is above 7
+        assert len(metrics.most_prominent(torch.arange(100.0), share / 100)) == share
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, 1.5, float("nan")])

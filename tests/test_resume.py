@@ -113,7 +113,7 @@ OTHER_RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "n_steps": ({"n_steps": 40}, {}, "n_steps: 30 then, 40 now"),
     "dead_window": ({"dead_window": 6}, {}, "dead_window: 5 then, 6 now"),
     "source": ({}, {"source": ToyFeatures(6, 8, 0.4)}, "source: {.*} then, {.*} now"),
-    "activation": ({}, {"sae": TopK(3)}, r"sae 0: 8x6 TopK\(k=2\).*now"),
+    "activation": ({}, {"sae": TopK(3)}, r"sae 0: SAE 8x6 TopK\(k=2\).*now"),
     "objective": ({}, {"objective": SquaredError()}, "objective 0: .*AuxK.* now"),
     "control": ({}, {"control": KSchedule(((0, 2.0),))}, "control 0: None then.*KSchedule"),
 }

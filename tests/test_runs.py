@@ -81,6 +81,13 @@ def start(**keywords: Any) -> SAE:
     return SAE(8, 6, keywords.pop("activation", BatchTopK(2)), **keywords)
 
 
+class Shifted(SAE):
+    """The weights of an SAE, and another encoder."""
+
+    def centred(self, x: Tensor) -> Tensor:
+        return super().centred(x) + 1
+
+
 OTHER: dict[str, Callable[[], Job]] = {
     "a weight": lambda: Job([moved(start())], TOY, CFG),
     "what is trained": lambda: Job([held()], TOY, CFG),
@@ -95,6 +102,10 @@ OTHER: dict[str, Callable[[], Job]] = {
     "the objective": lambda: Job([start()], TOY, CFG, SquaredError()),
     "a coefficient": lambda: Job([start()], TOY, CFG, SquaredError() + L1(0.1)),
     "the control": lambda: Job([start()], TOY, CFG, None, KSchedule(((0, 2.0),))),
+    "a trace": lambda: Job([start()], TOY, CFG, None, Trace(4)),
+    "a trace of features": lambda: Job([start()], TOY, CFG, None, Trace(4, features=torch.eye(8))),
+    "of others": lambda: Job([start()], TOY, CFG, None, Trace(4, features=2 * torch.eye(8))),
+    "another class": lambda: Job([Shifted(8, 6, BatchTopK(2))], TOY, CFG),
     **{
         f"{name}={value}": lambda name=name, value=value: Job(  # type: ignore[misc]
             [start()], TOY, replace(CFG, **{name: value})

@@ -75,6 +75,20 @@ def test_an_sae_trains_on_it_and_its_identity_names_the_model() -> None:
     assert made.identity != other.identity
 
 
+def test_identity_covers_held_out_rows_their_shape_and_the_config() -> None:
+    model, rows = tiny_lm("gemma2"), ROWS.clone()
+    first = Streamed(model, rows, 0, block_rows=4, held_out=3).identity
+    rows[-1] = rows[-1].flip(0)
+    assert not torch.equal(rows, ROWS)
+    assert Streamed(model, rows, 0, block_rows=4, held_out=3).identity != first
+    folded = Streamed(model, ROWS.reshape(2 * len(ROWS), -1), 0, block_rows=4, held_out=3)
+    assert folded.identity["rows"] != first["rows"]
+    again = Streamed(model, ROWS, 0, block_rows=4, held_out=3)
+    assert again.identity == first
+    model.config.rms_norm_eps *= 2
+    assert again.identity != first
+
+
 def test_sizes_that_do_not_fit_are_named() -> None:
     with pytest.raises(DataError, match=r"block_rows 13.*block_rows <= n_rows - held_out"):
         Streamed(tiny_lm("gemma2"), ROWS, 0, block_rows=13)

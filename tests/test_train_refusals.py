@@ -13,12 +13,37 @@ from tiny import ACTIVATIONS, CFG, TOY, Watched, make, same
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
-from srclib.control import AutoL0
+from srclib.config import TrainConfig
+from srclib.control import AutoL0, Trace
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.preflight import memory_needed
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
 from srclib.trainer import train
+
+
+def test_a_control_with_notes_of_another_run_or_of_another_sae_is_refused() -> None:
+    toy = {"n_steps": 12, "n_batch": 16, "lr": 1e-2}
+    for control in (AutoL0(n=3, every=3, window=1), Trace(every=2)):
+        train(make(BatchTopK(2)), TOY, TrainConfig(**toy), control=control)  # type: ignore[arg-type]
+        with pytest.raises(ParameterError, match="notes of another run"):
+            train(make(BatchTopK(2)), TOY, TrainConfig(**toy), control=control)  # type: ignore[arg-type]
+    auto = AutoL0(n=3, every=3, window=1)
+    with pytest.raises(ParameterError, match="one object twice"):
+        two = [make(BatchTopK(2)), make(BatchTopK(3))]
+        train(two, TOY, CFG, control=[auto, auto])
+
+
+def test_weights_that_training_would_hold_otherwise_are_refused() -> None:
+    loose, tied = SAE(8, 6, ReLU()), SAE(8, 6, ReLU(), decoder_norm=1.0)
+    for name in ("unit_decoder", "tied"):
+        cfg = replace(CFG, **{name: True})
+        train(SAE(8, 6, ReLU(), decoder_norm=1.0), TOY, cfg)
+        broken = loose if name == "unit_decoder" else tied
+        with torch.no_grad():
+            tied.W_enc[0, 0] += 0.5
+        with pytest.raises(ParameterError, match=f"{name}=True.*decoder_norm=1.0"):
+            train(broken, TOY, cfg)
 
 
 class Spoiled(Watched):

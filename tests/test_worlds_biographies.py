@@ -99,6 +99,20 @@ def test_every_word_is_one_token_and_comes_back() -> None:
     assert len({prompt[-1] for prompt in prompts}) == 1
 
 
+def test_an_initial_that_is_the_letter_of_a_place_is_a_word() -> None:
+    people = [Person(f"John {letter} Smith", ("x",) * 6, "he") for letter in "NPV"]
+    world = BiographyWorld(tuple(people), 3)
+    tokenizer = world.tokenizer()
+    ids = [tuple(tokenizer(prompt)["input_ids"]) for prompt in world.questions()["prompt"]]
+    assert len(set(ids)) == len(ids)
+    assert not any(tokenizer.unk_token_id in each for each in ids)
+
+
+def test_lists_longer_than_there_are_words_are_refused() -> None:
+    with pytest.raises(ParameterError, match=r"university=5000: .*2000"):
+        ListSizes(university=5000)
+
+
 def test_an_answer_outside_the_vocabulary_is_refused() -> None:
     other = draw_world(8, 4, seed=2)
     with pytest.raises(DataError, match=r"answer of question \d+.*in the vocabulary"):

@@ -7,6 +7,8 @@ ledger.verdicts()                  # last line of a cell: the table and the reco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import ClaimError, message
 from ..params import SCALES, Parameters
 from ..params.fields import nearest
@@ -56,7 +58,8 @@ class Ledger:
         claim = self._new(id)
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
-        if values == {} and not self._must_deliver(claim):
+        nothing = isinstance(values, Mapping) and not values
+        if nothing and not self._must_deliver(claim):
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
         scale = self._scale(id, scale)
         measured, spread, n_values = measure(id, values)

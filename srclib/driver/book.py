@@ -77,8 +77,7 @@ def _generated() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     shown: list[tuple[Spec, list[Record]]] = []
     for spec in specs:
-        larger = list(_published(spec, ("full", "paper")))
-        name, page, record = _study(spec, larger)
+        name, page, record, larger = _study(spec)
         files[name] = page.encode()
         shown.append((spec, [record, *larger]))
         for each in (record, *larger):
@@ -91,17 +90,18 @@ def _generated() -> dict[str, bytes]:
     return files
 
 
-def _study(spec: Spec, larger: list[Record]) -> tuple[str, str, Record]:
-    """File name, content and record of a study's page."""
+def _study(spec: Spec) -> tuple[str, str, Record, list[Record]]:
+    """A study's page: file name, content, its record, published records of other sizes."""
+    larger = list(_published(spec, ("full", "paper")))
     executed = store.root() / verify.EXECUTED / f"{spec.study}.ipynb"
     if not executed.is_file():
         record = records.find(spec.study, "laptop")
-        return f"{spec.study}.md", book_pages.missing_page(spec, record, larger), record
+        return f"{spec.study}.md", book_pages.missing_page(spec, record, larger), record, larger
     notebook = nbformat.read(executed, as_version=4)
     record = gate.gate(notebook, store.root())
     larger = [each for each in larger if each["profile"] != record["profile"]]
     page = book_pages.study_page(notebook, record, larger)
-    return f"{spec.study}.ipynb", nbformat.writes(page), record
+    return f"{spec.study}.ipynb", nbformat.writes(page), record, larger
 
 
 def _published(spec: Spec, profiles: tuple[str, ...]) -> Iterator[Record]:

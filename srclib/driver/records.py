@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import claims, params, store
+from ..claims import VERDICTS
 from ..errors import DataError
+from ..params import SCALES
 
-VERDICTS = ("replicated", "partly", "not replicated", "not assessed")
-SCALES = ("paper", "reduced", "stand-in")
 SEAL = "record_sha256"
 
 Record = dict[str, Any]

@@ -202,8 +202,7 @@ def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path
 @functools.cache
 def _weights(start: str | Path) -> str:
     """Hash of the weights that training starts from."""
-    parts = (p.detach().contiguous().numpy().tobytes() for p in load_model(start).parameters())
-    return store.sha256("".join(map(store.sha256, parts)))
+    return store.tensors_sha256(load_model(start).parameters())
 
 
 @functools.cache

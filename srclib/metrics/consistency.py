@@ -50,6 +50,6 @@ def most_prominent(score: Tensor, alpha: float, alive: Tensor | None = None) -> 
     if bool(score.isnan().any()):
         fix = "Score latents on inputs without NaN."
         raise DataError(message("score", "NaN", "numbers", fix))
-    wanted = math.ceil(alpha * len(score))
+    wanted = math.ceil(alpha * len(score) - 1e-6)  # 1e-6: 0.07 of 100 is 7, not 7.000...1
     order = score.argsort(descending=True, stable=True)
     return order[alive[order]][:wanted] if alive is not None else order[:wanted]

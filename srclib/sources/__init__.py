@@ -48,6 +48,6 @@ class Labelled(Protocol):
 
 def __getattr__(name: str) -> ModuleType:
     """`srclib.sources.toy` and its like load when they are first used."""
-    if name in ("toy", "tensor", "sparse_codes", "streamed"):
+    if name in ("toy", "tensor", "unit", "sparse_codes", "streamed", "subsets"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

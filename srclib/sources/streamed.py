@@ -5,6 +5,7 @@ For runs whose activations fit neither memory nor disk: 500 million tokens of Ge
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,15 +60,17 @@ class Streamed:
         self.d_in = int(model.config.get_text_config().hidden_size)
         self.n_samples = None
         self._block: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._shape = [*rows.shape, str(rows.dtype)]
+        self._content = store.tensors_sha256([rows])
 
     @property
     def identity(self) -> dict[str, Any]:
-        weights = [t.detach().cpu().contiguous() for t in self.model.state_dict().values()]
-        content = b"".join(t.view(torch.uint8).numpy().tobytes() for t in weights)
+        config = self.model.config.to_diff_dict()  # what weights do not tell: heads, rope, norms
         return {
             "source": "Streamed",
-            "model": store.sha256(content),
-            "rows": store.sha256(self.rows.numpy().tobytes()),
+            "config": store.sha256(repr(sorted(config.items(), key=str))),
+            "model": store.tensors_sha256(self.model.state_dict().values()),
+            "rows": [*self._shape, self._content],
             "held_out": len(self.held_out),
             "site": [self.layer, self.site],
             "skip": self.skip,
@@ -111,4 +114,5 @@ class Streamed:
     def _activations(self, rows: Tensor) -> Tensor:
         from ..lm.harvesting import harvest  # transformers, only where a model is at hand
 
-        return harvest(self.model, rows, self.layer, self.site)[0][:, self.skip :]
+        acts, _ = harvest(self.model, rows, self.layer, self.site, max_bytes=sys.maxsize)
+        return acts[:, self.skip :]

@@ -34,6 +34,7 @@ _ENDINGS = {
     "employer": ("corp", "tech"),
 }
 _SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+MOST_WORDS = 2000  # per ending; there are 4,970 stems, and a draw must find a new one soon
 
 
 class Person(NamedTuple):
@@ -60,8 +61,10 @@ class ListSizes:
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
             size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-                raise ParameterError(message(name, size, "an integer >= 2", "Raise it."))
+            most = MOST_WORDS * len(_ENDINGS[name])
+            if isinstance(size, bool) or not isinstance(size, int) or not 2 <= size <= most:
+                allowed = f"an integer from 2 to {most}"
+                raise ParameterError(message(name, size, allowed, "The paper's largest is 1,002."))
 
 
 def word_lists(sizes: ListSizes, seed: int) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from .biography_people import RELATIONS, Person
 
 Grammar = Literal["plain", "paired"]
 N_WORDINGS = 4
-TRAIN_WORDINGS, HELD_OUT_WORDINGS = (0, 1), (2, 3)
+TRAIN_WORDINGS = (0, 1)
 
 _PLAIN = {
     "birth_date": (
@@ -98,14 +98,15 @@ def biography(person: Person, seed: int, variant: int) -> str:
 
 def words(people: tuple[Person, ...], grammar: Grammar) -> list[str]:
     """Every word that questions, answers and biographies of these people can use, sorted."""
-    texts = [person.pronoun for person in people] + ["Q:", "A:", "."]
-    texts += [text for person in people for text in (person.name, *person.values)]
+    said = [text for person in people for text in (person.pronoun, person.name, *person.values)]
+    texts = ["Q:", "A:", "."]
     questions = [text for texts in _PLAIN.values() for text in texts]
     paired = [_PAIRED, *_COLOURS, *_NUMBERS]
     texts += questions if grammar == "plain" else paired
     texts += [text for sentences in _SENTENCES.values() for text in sentences]
-    places = {"N", "P", "V", "COLOUR", "NUMBER"}
-    return sorted({word for text in texts for word in text.split()} - places)
+    places = {"N", "P", "V", "COLOUR", "NUMBER"}  # a person's initial may be one of these letters
+    written = {word for text in texts for word in text.split()} - places
+    return sorted(written | {word for text in said for word in text.split()})
 
 
 def _filled(text: str, **values: str) -> str:
