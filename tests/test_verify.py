@@ -110,6 +110,23 @@ def test_a_changed_rule_is_found_in_the_published_record(checkout: Path) -> None
     assert "toy.mean" in failed()[RECORD]
 
 
+def test_rejudging_changes_verdicts_alone(checkout: Path) -> None:
+    before = records.load(checkout / RECORD)
+    assert records.rejudge_published() == []
+    edit(checkout / "data" / "claims" / "toy.toml", "high = 3.5", "high = 0.6")
+    assert "should be" in failed()[RECORD]
+    assert records.rejudge_published() == [checkout / RECORD]
+    after = records.load(checkout / RECORD)
+    assert records.is_sealed(after) and RECORD not in failed()
+    assert [row["measured"] for row in after["claims"]] == [
+        row["measured"] for row in before["claims"]
+    ]
+    assert after["provenance"]["commit"] == before["provenance"]["commit"]
+    edit_record(checkout / RECORD, seal=False, params={})
+    edit(checkout / "data" / "claims" / "toy.toml", "high = 0.6", "high = 3.5")
+    assert records.rejudge_published() == []  # edited by hand: left for verify to name
+
+
 def test_another_profile_keeps_its_commit(checkout: Path) -> None:
     path = records.published_path("toy", "full")
     (checkout / RECORD).rename(path)

@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--json", action="store_true", help="print the records as JSON")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check.add_argument("--strict", action="store_true", help="stale full and paper results fail")
+    text = "first judge published measurements by the present ledger"
+    check.add_argument("--rejudge", action="store_true", help=text)
     clean = add("clean", _clean, "delete stored intermediate results")
     clean.add_argument("--all", action="store_true", help="delete all of build/, results too")
     add("book", _book, "build the book from the executed notebooks")
@@ -151,6 +153,8 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    for path in records.rejudge_published() if options.rejudge else ():
+        print(f"{short(path)}: judged anew")
     findings = verify.verify(strict=options.strict)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,6 +57,23 @@ def load(path: Path) -> Record:
         ) from None
     check_record(record, where)
     return dict(record)
+
+
+def rejudge_published() -> list[Path]:
+    """Write into published records what the present ledger makes of their measurements.
+
+    For records of long runs whose rule or wording has changed: measurements, commit and date stay,
+    the provenance gains the day. Records that were edited by hand are left for `verify` to name.
+    """
+    changed = []
+    for path in sorted((store.root() / "data" / "results").glob("*.json")):
+        record = load(path)
+        if is_sealed(record) and claims.rejudge(record):
+            provenance = {**record["provenance"], "rejudged": date.today().isoformat()}
+            fresh = seal({**claims.rederive(record), "provenance": provenance})
+            store.write_atomic(path, store.pretty(fresh))
+            changed.append(path)
+    return changed
 
 
 def seal(record: Record) -> Record:
