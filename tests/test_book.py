@@ -108,6 +108,23 @@ def test_downloads_are_the_sources(built: Path, checkout: Path) -> None:
     assert record["claims"] == local["claims"]
 
 
+def test_an_edited_stylesheet_arrives(
+    built: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sphinx leaves static files that stand in its folder already."""
+    monkeypatch.setattr(store, "root", lambda: checkout)
+    style = checkout / "book" / "_static" / "custom.css"
+    style.write_text(style.read_text("utf-8") + "\n/* new */\n", "utf-8")
+    book.build()
+    assert (built / "_static" / "custom.css").read_text("utf-8") == style.read_text("utf-8")
+
+
+def test_wide_figures_keep_their_proportions() -> None:
+    """Pages give figures a width and a height inline, which only !important overrides."""
+    style = (ROOT / "book" / "_static" / "custom.css").read_text("utf-8")
+    assert re.search(r"figure img \{\s*height: auto !important;\s*max-width: 100%;", style)
+
+
 def test_a_warning_fails_the_build_each_time_and_keeps_the_last_book(
     built: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,9 @@ def _render(source: Path, folder: Path) -> None:
     work = folder / "_build"
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build"]
     command += ["-W", "-n", "--keep-going", "--path-output", str(folder), str(source)]
+    for own in (source / "_static").rglob("*"):  # Sphinx overwrites no static file, however edited
+        if own.is_file():
+            (work / "html" / own.relative_to(source)).unlink(missing_ok=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         # Sphinx reports a page's warning only when it reads the page: a second, incremental
