@@ -146,9 +146,6 @@ def _render(source: Path, folder: Path) -> None:
     work = folder / "_build"
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build"]
     command += ["-W", "-n", "--keep-going", "--path-output", str(folder), str(source)]
-    for own in (source / "_static").rglob("*"):  # Sphinx overwrites no static file, however edited
-        if own.is_file():
-            (work / "html" / own.relative_to(source)).unlink(missing_ok=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         # Sphinx reports a page's warning only when it reads the page: a second, incremental
@@ -157,6 +154,8 @@ def _render(source: Path, folder: Path) -> None:
         raise NotebookError(f"the book did not build. {_warnings(done.stderr + done.stdout)}")
     with store.folder_atomic(folder / "html") as fresh:
         shutil.copytree(work / "html", fresh, dirs_exist_ok=True)
+        # Sphinx copies no static file while all pages are up to date, however it was edited.
+        shutil.copytree(source / "_static", fresh / "_static", dirs_exist_ok=True)
 
 
 def _warnings(output: str) -> str:
