@@ -78,7 +78,7 @@ class GroupBiases:
 
     @torch.no_grad()
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        refuse_notes(step, self.period * len(self.rows) + self.n_batches)
+        refuse_notes(step, bool(self.rows or self.n_batches))
         self.fired, self.largest = self.fired.to(x.device), self.largest.to(x.device)
         if self.n_batches == self.period:
             self._event(step, sae)

@@ -37,12 +37,12 @@ class Control(Protocol):
     def load(self, state: Mapping[str, Any]) -> None: ...
 
 
-def refuse_notes(step: int, n_notes: int) -> None:
+def refuse_notes(step: int, has_notes: bool) -> None:
     """Raises ParameterError for a control that brings the notes of another run to step 0."""
-    if step == 0 and n_notes:
+    if step == 0 and has_notes:
         raise ParameterError(
-            f"control: it holds the notes of another run ({n_notes}): allowed is a control "
-            "without notes at step 0. Make a new one."
+            "control: it holds the notes of another run: allowed is a control without notes "
+            "at step 0. Make a new one."
         )
 
 
@@ -103,7 +103,7 @@ class Trace:
             self.of_features = store.tensors_sha256([self.features])
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        refuse_notes(step, len(self.rows))
+        refuse_notes(step, bool(self.rows))
         if self.inner is not None:
             self.inner.before_step(step, sae, x)
         if step % self.every:
@@ -157,7 +157,7 @@ class AutoL0:
     moves: int = field(default=0, repr=False)
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
-        refuse_notes(step, self.moves + len(self.recent) + (self.before is not None))
+        refuse_notes(step, bool(self.moves or self.recent or self.before is not None))
         if step < self.begin:
             return
         position = (step - self.begin) % self.every

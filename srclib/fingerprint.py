@@ -24,6 +24,7 @@ from .errors import DataError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
 ABSENT = "absent"
+READS_PYTHON = "srclib.worlds.python_docs"  # its text is that of the Python which runs
 
 
 def source_hash(source: Path | str) -> str:
@@ -104,12 +105,14 @@ def inputs(
     notebook: Path, modules: Iterable[str], study: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything a result depends on, part by part, so that `verify` can name what changed."""
+    hashes = module_hashes(modules)
+    text = {"python": platform.python_version()} if READS_PYTHON in hashes else {}
     return {
         "notebook": notebook_hash(notebook),
-        "modules": module_hashes(modules),
+        "modules": hashes,
         "data": data_hash(study),
         "params": dict(values),
-        "versions": versions(),
+        "versions": versions() | text,
     }
 
 
@@ -119,8 +122,8 @@ def compute_key(
     """The key under which a result is stored and reused.
 
     It covers the notebook's code cells, the srclib modules that the run imported, the
-    study's data files, the parameter values and the library versions; not the claims
-    file, help texts, thread count or platform.
+    study's data files, the parameter values and the library versions (where a corpus is this
+    Python's own text, its version, too); not the claims file, help texts, thread count or platform.
     """
     return key_of(inputs(notebook, modules, study, values))
 

@@ -69,7 +69,8 @@ def train_all(jobs: Sequence[Job], workers: int | None = None) -> list[TrainResu
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
         for name in [name for _, names in named for name in names]:
             shutil.rmtree(_place(name), ignore_errors=True)
-    todo = [chunk for job, names in named for chunk in _chunks(job, names, workers)]
+    planned = set[str]()  # equal runs in one list are trained once
+    todo = [chunk for job, names in named for chunk in _chunks(job, names, workers, planned)]
     work = sum(len(job.saes) * job.cfg.n_steps for job, _ in todo)
     alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
     finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
@@ -135,8 +136,8 @@ def _source(kind: type) -> str:
 Chunk = tuple[Job, list[str]]  # some SAEs of a job with the keys of their runs
 
 
-def _chunks(job: Job, names: list[str], workers: int) -> Iterator[Chunk]:
-    """What is not stored yet, cut so that every worker gets a share.
+def _chunks(job: Job, names: list[str], workers: int, planned: set[str]) -> Iterator[Chunk]:
+    """What is neither stored nor planned yet, cut so that every worker gets a share.
 
     The cut is made before the stored ones are left out: a repeated call finds the same chunks,
     and with them the checkpoints that an interrupted one has left.
@@ -144,7 +145,11 @@ def _chunks(job: Job, names: list[str], workers: int) -> Iterator[Chunk]:
     n = len(job.saes)
     cuts = min(workers, max(1, n // 2))
     for first in range(cuts):
-        missing = [i for i in range(first, n, cuts) if not _stored(names[i])]
+        missing = []
+        for i in range(first, n, cuts):
+            if names[i] not in planned and not _stored(names[i]):
+                planned.add(names[i])
+                missing.append(i)
         if missing:
             yield job.part(missing), [names[i] for i in missing]
 

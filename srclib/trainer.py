@@ -156,7 +156,7 @@ def _record(
         record: dict[str, Any] = {"step": state.step, "sae": index}
         record |= {name: float(loss) for name, loss in member.newest.losses.items()}
         acts = member.newest.acts
-        record["l0"] = float((acts > 0).sum() / len(acts))
+        record["l0"] = float((acts != 0).sum() / len(acts))
         record["dead"] = int((member.silent > cfg.dead_window).sum())
         record["k"] = getattr(member.sae.activation, "k", None)
         if evaluate:
@@ -175,7 +175,7 @@ def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[s
         x = torch.cat([source.batch(-1 - i, n_batch) for i in range(n_batches)])
         out = sae(x.to(sae.W_dec.device))
         error = (out.x_hat - x.to(out.x_hat.device)).double().square().sum(dim=1).mean()
-        l0 = (out.acts > 0).sum(dim=1).double().mean()
+        l0 = (out.acts != 0).sum(dim=1).double().mean()
         return {"eval_mse": float(error), "eval_l0": float(l0)}
     finally:
         sae.train(was_training)

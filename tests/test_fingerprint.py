@@ -181,6 +181,20 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
     assert key() == keys[-1]
 
 
+def test_this_pythons_own_text_depends_on_its_version(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkout / "n.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
+    found = []
+    for version in ("3.11.2", "3.11.9"):
+        monkeypatch.setattr(fingerprint.platform, "python_version", lambda v=version: v)
+        for modules in ([], [fingerprint.READS_PYTHON]):
+            found.append(fingerprint.compute_key(path, modules, "toy", {}))
+    assert found[0] == found[2]  # whoever reads other text does not mind
+    assert len(set(found)) == 3
+
+
 def test_versions_have_no_local_suffix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
     assert fingerprint.versions() == dict.fromkeys(fingerprint.LIBRARIES, "2.13.0")

@@ -58,6 +58,7 @@ def test_terms_see_the_labels_of_the_batch() -> None:
         (Rows(X, labels=LABELS), True),
         (Rows(X), False),
         (Scaled(Rows(X), 2.0), False),
+        (Scaled(Rows(X, labels=LABELS), 2.0), True),
     ):
         seen = Seen()
         cfg = TrainConfig(4, 6, 1e-3)
@@ -66,7 +67,8 @@ def test_terms_see_the_labels_of_the_batch() -> None:
         for x, labels in seen.shown:
             assert (labels is not None) == there
             if labels is not None:
-                torch.testing.assert_close(x[:, 0], labels[:, 0] * 3.0)
+                unit = source.factor if isinstance(source, Scaled) else 1.0
+                torch.testing.assert_close(x[:, 0], labels[:, 0] * 3.0 * unit)
 
 
 def test_the_first_step_of_adam_shows_eps() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.tensor import Centred, Rows, Scaled
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:
@@ -170,6 +171,23 @@ def test_scaled_is_the_same_stream_in_other_units() -> None:
     for step in (-1, 0, 3):
         assert torch.equal(scaled.batch(step, 4), rows.batch(step, 4) / 2)
     assert (scaled.d_in, scaled.n_samples) == (rows.d_in, rows.n_samples)
+
+
+def test_centred_is_the_same_stream_from_another_origin() -> None:
+    rows = Rows(numbered(10), held_out=2, repeat=False)
+    mean = rows.batch(-1, 2).mean(dim=0)
+    centred = Centred(rows, mean)
+    assert torch.equal(centred.batch(3, 2) + mean, rows.batch(3, 2))
+    torch.testing.assert_close(centred.batch(-1, 2).mean(dim=0), torch.zeros_like(mean))
+    assert (centred.d_in, centred.n_samples) == (rows.d_in, rows.n_samples)
+    assert centred.identity != Centred(rows, 2 * mean).identity
+
+
+def test_a_mean_of_another_width_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"mean\.shape=.*d_in="):
+        Centred(Rows(numbered(10)), torch.zeros(99))
+    with pytest.raises(ParameterError, match="finite"):
+        Centred(Rows(numbered(10)), torch.full_like(numbered(10)[0], math.nan))
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), float("inf")])

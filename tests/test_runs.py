@@ -233,6 +233,14 @@ def test_one_more_sae_in_a_list_trains_only_that_one(trained: list[str]) -> None
     assert trained == [f"BatchTopK(k={k})" for k in (1, 2, 3)]
 
 
+def test_equal_runs_in_one_call_are_trained_once(trained: list[str]) -> None:
+    """Twice in a list and once more in another job."""
+    twins, third = train_all([job(2, 2), job(2)], workers=1)
+    assert trained == ["BatchTopK(k=2)"]
+    assert same(twins.sae[0], twins.sae[1]) and same(twins.sae[0], third.sae[0])  # type: ignore[index]
+    assert not same(third.sae[0], start())  # type: ignore[index]
+
+
 def test_a_run_without_clipping_is_stored(trained: list[str]) -> None:
     """Infinity is no JSON."""
     for _ in range(2):

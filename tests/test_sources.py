@@ -13,7 +13,7 @@ from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
 from srclib.sources import Source
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.tensor import Centred, Rows, Scaled
 from srclib.sources.toy import ToyFeatures, random_correlation
 
 
@@ -34,6 +34,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
     "superposed toy": lambda: ToyFeatures(5, 3, 0.3, overlap_steps=2),
     "rows": lambda: Rows(numbered(30, 8), held_out=7),
     "scaled": lambda: Scaled(Rows(numbered(30, 8), held_out=7), 3.0),
+    "centred": lambda: Centred(Rows(numbered(30, 8), held_out=7), torch.arange(8.0)),
 }
 each_source = pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
 

@@ -72,13 +72,14 @@ def _row(claim: Record, lang: str) -> str:
         measured_html(claim) + note,
         str(claim["n_seeds"] or "–"),
         scale,
-        _verdict(claim["verdict"], lang),
+        verdict_html(claim["verdict"], lang),
         f'<span lang="en">{_text(claim["reason"])}</span>',
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _verdict(verdict: str, lang: str) -> str:
+def verdict_html(verdict: str, lang: str = "en") -> str:
+    """A verdict as a coloured word with its symbol."""
     word = f"{verdict}（{_JAPANESE[verdict]}）" if lang == "ja" else verdict
     name = verdict.replace(" ", "-")
     return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'

@@ -196,7 +196,11 @@ def _outcome(row: Record | None) -> str:
 
 
 def _chip(row: Record | None) -> str:
-    return "" if row is None else f"{_symbol(row['verdict'])}<br><small>{row['scale']}</small>"
+    return (
+        ""
+        if row is None
+        else f"{claims.verdict_html(row['verdict'])}<br><small>{row['scale']}</small>"
+    )
 
 
 def _symbol(verdict: str) -> str:

@@ -113,12 +113,12 @@ def _adam(model: PreTrainedModel, cfg: LMConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=(0.9, 0.95))
 
 
-def lr_factor(step: int, cfg: LMConfig) -> float:
-    """What the peak rate is multiplied by: up linearly, at once above 0, then a cosine to 0."""
+def lr_factor(step: int, cfg: LMConfig, floor: float = 0.0) -> float:
+    """What the peak rate is multiplied by: up linearly, at once above 0, then a cosine to floor."""
     if step < cfg.warmup:
         return (step + 1) / cfg.warmup
     progress = (step - cfg.warmup) / max(1, cfg.n_steps - cfg.warmup)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _rows(cfg: LMConfig, step: int, n_rows: int) -> Tensor:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from .. import fingerprint, rng, store
 from ..errors import DataError, ParameterError, message
 from .models import LMConfig, load_model, new_model, save_model
-from .pretraining import kept
+from .pretraining import kept, lr_factor
 
 PAD = 0  # never read: nothing attends to what comes later, and the mask leaves it out
 
@@ -165,14 +165,6 @@ def batch(cfg: LMConfig, part: Part, index: int, step: int) -> tuple[Tensor, Ten
     learnt = part.learnt[rows]
     length = int(learnt.any(dim=0).nonzero()[-1]) + 1
     return part.ids[rows, :length], learnt[:, :length]
-
-
-def lr_factor(step: int, cfg: LMConfig, floor: float) -> float:
-    """What the peak rate is multiplied by: up linearly, at once above 0, then a cosine to floor."""
-    if step < cfg.warmup:
-        return (step + 1) / cfg.warmup
-    progress = (step - cfg.warmup) / max(1, cfg.n_steps - cfg.warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _check(cfg: LMConfig, parts: Sequence[Part]) -> None:

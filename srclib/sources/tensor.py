@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import rng, store
 from ..errors import DataError, ParameterError, message
-from . import Source
+from . import Labelled, Source
 
 
 class Rows:
@@ -127,6 +127,11 @@ class Wrapped:
     def n_samples(self) -> int | None:
         return self.source.n_samples
 
+    def labels(self, step: int, n_batch: int) -> Tensor | None:
+        """Those of the source: other units leave each row what it is."""
+        labelled = isinstance(self.source, Labelled)
+        return self.source.labels(step, n_batch) if labelled else None
+
 
 @dataclass(frozen=True)
 class Scaled(Wrapped):
@@ -145,6 +150,27 @@ class Scaled(Wrapped):
 
     def batch(self, step: int, n_batch: int) -> Tensor:
         return self.source.batch(step, n_batch) * self.factor
+
+
+@dataclass(frozen=True)
+class Centred(Wrapped):
+    """Another source minus a fixed `mean` [d_in], such as that of its held-out rows."""
+
+    mean: Tensor = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != (self.d_in,) or not bool(torch.isfinite(self.mean).all()):
+            allowed = f"[d_in={self.d_in}], finite"
+            fix = "Take the mean over the rows of a batch: batch(-1, n).mean(dim=0)."
+            raise ParameterError(message("mean.shape", tuple(self.mean.shape), allowed, fix))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        mean = store.tensors_sha256([self.mean])
+        return {"source": "Centred", "of": self.source.identity, "mean": mean}
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        return self.source.batch(step, n_batch) - self.mean
 
 
 def _read(path: Path) -> Tensor:
