@@ -17,10 +17,17 @@ from .ledgerfile import Claim, load_claims
 from .measurement import Measured, as_table, given_interval, measure
 from .rederiving import never_run, rederive, rejudge
 from .rules import Unmeasured, Unrecorded
-from .verdicts import VERDICTS, Verdicts, measured_html, summary, verdict_table
+from .verdicts import (
+    VERDICTS,
+    Verdicts,
+    measured_html,
+    summary,
+    verdict_html,
+    verdict_table,
+)
 
 __all__ = ["VERDICTS", "Claim", "Ledger", "judge", "ledger", "load_claims", "measured_html"]
-__all__ += ["never_run", "rederive", "rejudge", "summary", "verdict_table"]
+__all__ += ["never_run", "rederive", "rejudge", "summary", "verdict_html", "verdict_table"]
 
 
 class Ledger:

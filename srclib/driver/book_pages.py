@@ -19,8 +19,6 @@ from ..params import Spec
 
 Record = dict[str, Any]
 
-_SYMBOLS = dict(zip(claims.VERDICTS, "✓◐✗–", strict=True))
-
 
 def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record]) -> NotebookNode:
     """The executed notebook with its origin below the title and larger runs after its verdicts.
@@ -59,7 +57,7 @@ def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
     counts = "\n".join(
         row for spec, records in studies for record in records for row in _counts(spec, record)
     )
-    names = ("Study", "Profile", "Scale", *map(_symbol, claims.VERDICTS))
+    names = ("Study", "Profile", "Scale", *map(claims.verdict_html, claims.VERDICTS))
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     table = (
         f'<table class="overview">\n<thead><tr>{heads}</tr></thead>\n'
@@ -100,7 +98,7 @@ def _tally(record: Record) -> str:
     """Verdicts of the page in one line per scale."""
     return "<br>".join(
         f"Verdicts at scale <code>{scale}</code>: "
-        + " ".join(f"{_symbol(verdict)} {n}" for verdict, n in counts.items() if n)
+        + " ".join(f"{claims.verdict_html(verdict)} {n}" for verdict, n in counts.items() if n)
         for scale, counts in claims.summary([record]).items()
     )
 
@@ -201,11 +199,6 @@ def _chip(row: Record | None) -> str:
         if row is None
         else f"{claims.verdict_html(row['verdict'])}<br><small>{row['scale']}</small>"
     )
-
-
-def _symbol(verdict: str) -> str:
-    name = verdict.replace(" ", "-")
-    return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {verdict}</span>'
 
 
 def _verdict_cell(notebook: NotebookNode) -> int:

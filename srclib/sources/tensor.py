@@ -129,8 +129,8 @@ class Wrapped:
 
     def labels(self, step: int, n_batch: int) -> Tensor | None:
         """Those of the source: other units leave each row what it is."""
-        labelled = isinstance(self.source, Labelled)
-        return self.source.labels(step, n_batch) if labelled else None
+        source: object = self.source
+        return source.labels(step, n_batch) if isinstance(source, Labelled) else None
 
 
 @dataclass(frozen=True)
