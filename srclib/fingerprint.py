@@ -96,9 +96,13 @@ def data_hash(study: str) -> str:
     return store.sha256(store.canonical(visible))
 
 
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide numbers, without local suffix ("2.13.0")."""
-    return {name: _version(name) for name in LIBRARIES}
+def versions(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of the libraries that decide numbers, without local suffix ("2.13.0").
+
+    And that of Python, where one of `modules` reads this Python's own text.
+    """
+    python = {"python": platform.python_version()} if READS_PYTHON in modules else {}
+    return {name: _version(name) for name in LIBRARIES} | python
 
 
 def inputs(
@@ -106,13 +110,12 @@ def inputs(
 ) -> dict[str, Any]:
     """Everything a result depends on, part by part, so that `verify` can name what changed."""
     hashes = module_hashes(modules)
-    text = {"python": platform.python_version()} if READS_PYTHON in hashes else {}
     return {
         "notebook": notebook_hash(notebook),
         "modules": hashes,
         "data": data_hash(study),
         "params": dict(values),
-        "versions": versions() | text,
+        "versions": versions(hashes),
     }
 
 

@@ -133,7 +133,7 @@ def _complete(record: Record, inputs: Mapping[str, Any], seconds: float) -> Reco
     """Add to the provenance what only the driver knows, and seal the record."""
     source = record["provenance"]
     used = {name: inputs["modules"].get(name, fingerprint.ABSENT) for name in source["modules"]}
-    inputs = {**inputs, "modules": used}
+    inputs = {**inputs, "modules": used, "versions": fingerprint.versions(used)}
     extra = {"key": fingerprint.key_of(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
     return records.seal({**record, "provenance": {**source, **extra}})
 
