@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srclib import rng
-from srclib.align import AlignSAE, terms
 from srclib.config import TrainConfig
+from srclib.methods.alignsae import AlignSAE, terms
 from srclib.metrics import fvu
 from srclib.sources.tensor import Rows
 from srclib.trainer import start, update

@@ -25,20 +25,17 @@ _HOME = {
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
     "harvest": "lm.harvesting",
-    "parameters": "params",
-    "ledger": "claims",
+    "parameters": "suite.params",
+    "ledger": "suite.claims",
     "SuiteError": "errors",
 }
 _MODULES = (
     "activations",
-    "bias_adaptation",
-    "bias_control",
+    "engine",
+    "files",
+    "fingerprint",
     "control",
-    "figures",
-    "granularity",
-    "init",
     "metrics",
-    "modified_ba",
     "objectives",
     "rng",
     "sources",
@@ -51,14 +48,8 @@ __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
     from . import activations as activations
-    from . import bias_adaptation as bias_adaptation
-    from . import bias_control as bias_control
     from . import control as control
-    from . import figures as figures
-    from . import granularity as granularity
-    from . import init as init
     from . import metrics as metrics
-    from . import modified_ba as modified_ba
     from . import objectives as objectives
     from . import rng as rng
     from . import sources as sources
@@ -68,15 +59,16 @@ if TYPE_CHECKING:
     from .activations import TopK as TopK
     from .checkpoint import load_sae as load_sae
     from .checkpoint import save_sae as save_sae
-    from .claims import ledger as ledger
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
     from .lm.harvesting import harvest as harvest
-    from .params import parameters as parameters
     from .runs import Job as Job
     from .runs import train_all as train_all
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
+    from .suite import figures as figures
+    from .suite.claims import ledger as ledger
+    from .suite.params import parameters as parameters
     from .trainer import TrainResult as TrainResult
     from .trainer import train as train
 

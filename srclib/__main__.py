@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .driver.cli import main
+from .suite.cli import main
 
 if __name__ == "__main__":  # worker processes import this module without running it
     sys.exit(main())

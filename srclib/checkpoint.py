@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from . import store
+from . import files
 from .activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from .errors import CheckpointError, ParameterError
 from .sae import SAE
@@ -39,7 +39,7 @@ def save_sae(sae: SAE, folder: str | Path, overwrite: bool = False) -> Path:
             f"folder={folder}: holds other things than a saved SAE, and they would be lost. "
             "Allowed are a new folder, or one that save_sae wrote. Name another folder."
         )
-    with store.folder_atomic(folder) as temporary:
+    with files.folder_atomic(folder) as temporary:
         write_tensors(temporary, "sae", dict(sae.state_dict()), describe(sae))
     return folder
 
@@ -93,9 +93,9 @@ def write_tensors(
     """NAME.safetensors and NAME.json inside a folder that the caller makes atomic."""
     data = save_tensors({key: value.contiguous() for key, value in tensors.items()})
     (folder / f"{name}.safetensors").write_bytes(data)
-    body = {"format": FORMAT, "tensors_sha256": store.sha256(data), **meta}
-    body["sha256"] = store.sha256(store.canonical(body))
-    (folder / f"{name}.json").write_text(store.pretty(body), encoding="utf-8")
+    body = {"format": FORMAT, "tensors_sha256": files.sha256(data), **meta}
+    body["sha256"] = files.sha256(files.canonical(body))
+    (folder / f"{name}.json").write_text(files.pretty(body), encoding="utf-8")
 
 
 def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -109,7 +109,7 @@ def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
             )
     try:
         meta: dict[str, Any] = json.loads(json_file.read_text(encoding="utf-8"))
-        claimed, found = meta.pop("sha256"), store.sha256(store.canonical(meta))
+        claimed, found = meta.pop("sha256"), files.sha256(files.canonical(meta))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{json_file}: not a checkpoint description ({error}).") from None
     if claimed != found:
@@ -117,7 +117,7 @@ def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
     if meta.get("format") != FORMAT:
         raise CheckpointError(f"{json_file}: format={meta.get('format')!r}, allowed is {FORMAT}.")
     data = data_file.read_bytes()
-    if meta["tensors_sha256"] != store.sha256(data):
+    if meta["tensors_sha256"] != files.sha256(data):
         raise CheckpointError(f"{data_file}: altered since it was written. Restore or remake it.")
     return load_tensors(data), meta
 

@@ -13,15 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from . import store
+from . import files
 from .activations import BatchTopK
 from .errors import ParameterError, message
-from .metrics import (
-    RECOVERED,
-    decoder_pairwise_cosine,
-    match_to_features,
-    nth_decoder_projection,
-)
+from .metrics import RECOVERED, decoder_pairwise_cosine, match_to_features, nth_decoder_projection
 from .sae import SAE
 
 
@@ -100,7 +95,7 @@ class Trace:
 
     def __post_init__(self) -> None:
         if self.features is not None:
-            self.of_features = store.tensors_sha256([self.features])
+            self.of_features = files.tensors_sha256([self.features])
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None:
         refuse_notes(step, bool(self.rows))

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import store
+from . import files
 from .errors import DataError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
@@ -36,8 +36,8 @@ def source_hash(source: Path | str) -> str:
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        return store.sha256(text)
-    return store.sha256(_outline(tree))
+        return files.sha256(text)
+    return files.sha256(_outline(tree))
 
 
 def imported() -> tuple[str, ...]:
@@ -58,11 +58,8 @@ def closure(*modules: str) -> tuple[str, ...]:
         name = waiting.pop()
         if name in seen or name == "srclib":
             continue
-        path = module_path(name)
-        if path is None:
-            raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.trainer'.")
         seen.add(name)
-        waiting += _imports(name, path) - seen
+        waiting += imports(name) - seen
     return tuple(sorted(seen))
 
 
@@ -74,26 +71,26 @@ def module_hashes(names: Iterable[str]) -> dict[str, str]:
 
 def modules_hash(names: Iterable[str]) -> str:
     """One hash over the sources of several modules of srclib; their order does not count."""
-    return store.sha256(store.canonical(module_hashes(names)))
+    return files.sha256(files.canonical(module_hashes(names)))
 
 
 def notebook_hash(path: Path) -> str:
     """Hash of a notebook's code cells; Markdown, outputs and metadata do not count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return store.sha256(store.canonical([source_hash(text) for text in code if text.strip()]))
+    return files.sha256(files.canonical([source_hash(text) for text in code if text.strip()]))
 
 
 def data_hash(study: str) -> str:
     """Hash of the names and contents of all files below `data/<study>/`, hidden ones aside."""
-    folder = store.root() / "data" / study
-    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    folder = files.root() / "data" / study
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     visible = {
-        name.as_posix(): store.file_sha256(path)
-        for name, path in files.items()
+        name.as_posix(): files.file_sha256(path)
+        for name, path in found.items()
         if not any(part.startswith(".") for part in name.parts)
     }
-    return store.sha256(store.canonical(visible))
+    return files.sha256(files.canonical(visible))
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
@@ -133,7 +130,7 @@ def compute_key(
 
 def key_of(parts: Mapping[str, Any]) -> str:
     """The key that belongs to the parts listed by `inputs`."""
-    return store.sha256(store.canonical(parts))
+    return files.sha256(files.canonical(parts))
 
 
 def provenance() -> dict[str, Any]:
@@ -159,15 +156,15 @@ def provenance() -> dict[str, Any]:
 
 def all_modules() -> tuple[str, ...]:
     """Every module of srclib that has a file, sorted."""
-    files = (path.relative_to(store.root()) for path in (store.root() / "srclib").rglob("*.py"))
-    parts = (file.with_suffix("").parts for file in files)
+    found = (path.relative_to(files.root()) for path in (files.root() / "srclib").rglob("*.py"))
+    parts = (file.with_suffix("").parts for file in found)
     names = (each[:-1] if each[-1] == "__init__" else each for each in parts)
     return tuple(sorted(".".join(each) for each in names))
 
 
 def module_path(name: str) -> Path | None:
     """The source file of a module of srclib in this checkout, or None."""
-    base = store.root().joinpath(*name.split("."))
+    base = files.root().joinpath(*name.split("."))
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -194,8 +191,14 @@ def _has_docstring(node: ast.AST) -> bool:
     return isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
 
 
-def _imports(name: str, path: Path) -> set[str]:
-    """The srclib modules that the source of module `name` mentions in import statements."""
+def imports(name: str) -> set[str]:
+    """The srclib modules that the source of module `name` mentions in import statements.
+
+    Raises DataError for a module that has no file.
+    """
+    path = module_path(name)
+    if path is None:
+        raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.trainer'.")
     parts = name.split(".")
     package = parts if path.name == "__init__.py" else parts[:-1]
     found: set[str] = set()
@@ -235,9 +238,9 @@ def _threads() -> int | None:
 
 def _git(*arguments: str) -> str | None:
     """Output of git in this checkout; None when it is no checkout or git is missing."""
-    if not (store.root() / ".git").exists():
+    if not (files.root() / ".git").exists():
         return None
-    command = ["git", "-C", str(store.root()), *arguments]
+    command = ["git", "-C", str(files.root()), *arguments]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, fingerprint, store
+from . import checkpoint, files, fingerprint
 from .config import TrainConfig
+from .engine import in_processes
 from .errors import SuiteError
-from .processes import in_processes
 from .sae import SAE
 from .sources import Source
 from .state import frozen
@@ -94,13 +94,13 @@ def keys(job: Job) -> list[str]:
         own: list[Any] = [
             checkpoint.describe(sae),
             frozen(sae),
-            store.tensors_sha256(sae.state_dict().values()),
+            files.tensors_sha256(sae.state_dict().values()),
             repr(objective),
             repr(control),
             code,
         ]
         described.append([*own, *shared])
-    return [store.sha256(store.canonical(each)) for each in described]
+    return [files.sha256(files.canonical(each)) for each in described]
 
 
 def _layers(outer: Any, name: str) -> Iterator[Any]:
@@ -120,7 +120,7 @@ def _code(kinds: frozenset[type]) -> str:
     theirs = {kind for kind in kinds if kind.__module__ not in ours}
     texts = sorted(fingerprint.source_hash(_source(kind)) for kind in theirs)
     modules = fingerprint.closure("srclib.trainer", *ours)
-    return store.sha256(store.canonical([fingerprint.modules_hash(modules), texts]))
+    return files.sha256(files.canonical([fingerprint.modules_hash(modules), texts]))
 
 
 def _source(kind: type) -> str:
@@ -157,11 +157,11 @@ def _chunks(job: Job, names: list[str], workers: int, planned: set[str]) -> Iter
 def _run(chunk: Chunk) -> None:
     """Train the SAEs of one chunk and store them; resume what an earlier process left."""
     job, names = chunk
-    partial = _place(store.sha256("".join(names))).with_suffix(".partial")
+    partial = _place(files.sha256("".join(names))).with_suffix(".partial")
     job = copy.deepcopy(job)  # the caller's SAEs are filled from the store, like everyone's
     every = max(1000, job.cfg.n_steps // 20)
     cfg = replace(job.cfg, checkpoint_every=every, checkpoint_dir=partial)
-    with store.lock(partial.with_suffix(".lock"), "this training run"):
+    with files.lock(partial.with_suffix(".lock"), "this training run"):
         if all(map(_stored, names)):
             return
         if os.environ.get("SRCLIB_RECOMPUTE"):
@@ -180,7 +180,7 @@ def _run(chunk: Chunk) -> None:
             meta = checkpoint.describe(sae)
             meta["control"] = control.state() if control is not None else None
             meta["history"] = [r for r in result.history if r["sae"] == index]
-            with store.folder_atomic(_place(name)) as folder:
+            with files.folder_atomic(_place(name)) as folder:
                 checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
         shutil.rmtree(partial, ignore_errors=True)
     partial.with_suffix(".lock").unlink(missing_ok=True)
@@ -214,7 +214,7 @@ def _load(job: Job, names: list[str]) -> TrainResult:
 
 
 def _place(name: str) -> Path:
-    return store.build() / "cache" / name[:2] / name
+    return files.build() / "cache" / name[:2] / name
 
 
 def _stored(name: str) -> bool:

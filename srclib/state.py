@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, store
+from . import checkpoint, files
 from .config import TrainConfig
 from .errors import CheckpointError
 from .gradients import Pass
@@ -154,7 +154,7 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
         "members": members,
         "history": state.history,
     }
-    with store.folder_atomic(folder / f"step-{state.step:09d}") as temporary:
+    with files.folder_atomic(folder / f"step-{state.step:09d}") as temporary:
         checkpoint.write_tensors(temporary, "state", tensors, meta)
     checkpoint.keep_newest(folder, 2)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from srclib import store
+from srclib import files
 from srclib.lm.models import LMConfig, new_model
 from srclib.worlds import python_docs
 
@@ -28,7 +28,7 @@ def run(study: str, out: Path, **parameters: Any) -> dict[str, Any]:
     command = [sys.executable, "-m", "papermill", f"notebooks/{study}.ipynb", str(out)]
     for name, value in {"profile": "smoke", **parameters}.items():
         command += ["-p", name, str(value)]
-    done = subprocess.run(command, cwd=store.root(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=files.root(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
     data = [o.get("data", {}) for cell in cells for o in cell.get("outputs", [])]

@@ -1,7 +1,7 @@
 """What a source notebook must look like; one sentence per problem.
 
 `problems(path)` needs the notebook only; agreement with its profile file is the business of
-`srclib.params`.
+`srclib.suite.params`.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from srclib import align
 from srclib.activations import ReLU
-from srclib.align import AlignSAE, binding, losses, terms
-from srclib.align.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.checkpoint import load_sae, save_sae
 from srclib.config import TrainConfig
 from srclib.errors import CheckpointError, DataError, ParameterError
+from srclib.methods import alignsae
+from srclib.methods.alignsae import AlignSAE, binding, losses, terms
+from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
 from srclib.runs import Job, keys
@@ -26,7 +26,7 @@ from srclib.trainer import train
 K, D, ANSWERS = 3, 8, 5
 RELATION = torch.arange(60) % K
 ANSWER = torch.arange(60) % ANSWERS
-LABELS = align.labels(RELATION, ANSWER, K)
+LABELS = alignsae.labels(RELATION, ANSWER, K)
 
 
 def world(seed: int = 0) -> Tensor:
@@ -149,11 +149,11 @@ def test_more_slots_than_latents_are_refused(n_slots: int, d_sae: int) -> None:
 
 def test_labels_outside_the_ontology_are_refused() -> None:
     with pytest.raises(DataError, match=r"relation of row 2=3.*ontology"):
-        align.labels(torch.tensor([0, 1, 3]), torch.zeros(3), 3)
+        alignsae.labels(torch.tensor([0, 1, 3]), torch.zeros(3), 3)
     with pytest.raises(DataError, match=r"relations without a row=\[2\]"):
-        align.labels(torch.tensor([0, 1, 1]), torch.zeros(3), 3)
+        alignsae.labels(torch.tensor([0, 1, 1]), torch.zeros(3), 3)
     with pytest.raises(DataError, match="answers"):
-        align.labels(torch.tensor([0, 1]), torch.tensor([0, -1]), 2)
+        alignsae.labels(torch.tensor([0, 1]), torch.tensor([0, -1]), 2)
     sae, x = new(), world()
     for bad, name in (((K, 0), "relation"), ((0, ANSWERS), "answer"), ((-1, 0), "relation")):
         labels = LABELS.clone()

@@ -10,8 +10,8 @@ import torch
 from tiny import draw
 from torch import Tensor
 
-from srclib.align.losses import cross_correlation, cross_covariance, independence
 from srclib.errors import DataError
+from srclib.methods.alignsae.losses import cross_correlation, cross_covariance, independence
 
 B, K, F = 24, 3, 40
 SLOTS = draw(1, B, K).double()

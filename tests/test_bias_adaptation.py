@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from srclib.activations import Activation, JumpReLU, ReLU, TopK
-from srclib.bias_adaptation import adapt, ceiling_l0, geometric_targets, group_index
-from srclib.bias_control import GroupBiases, biases, hand_over_bias
 from srclib.config import TrainConfig
 from srclib.errors import DataError, ParameterError, SuiteError
+from srclib.methods.gba.control import GroupBiases, biases, hand_over_bias
+from srclib.methods.gba.update import adapt, ceiling_l0, geometric_targets, group_index
 from srclib.sae import SAE
 from srclib.sources.sparse_codes import SparseCodes
 from srclib.trainer import train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from srclib import granularity
+from srclib.methods import latents
 from srclib.worlds.bilingual import BilingualWorld
 from srclib.worlds.bilingual_evidence import MEANINGS, Evidence, _following
 
@@ -36,7 +36,7 @@ def test_the_oracle_reads_it() -> None:
     def judged(table: torch.Tensor, value: int) -> str:
         documents, positions = (table == value).nonzero(as_tuple=True)
         shown = EVIDENCE.at(documents, positions)
-        return granularity.oracle(
+        return latents.oracle(
             shown.tokens, shown.concepts, shown.meanings, shown.neighbours, min_texts=5
         )
 

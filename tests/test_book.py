@@ -12,9 +12,9 @@ import nbformat
 import pytest
 from conftest import ROOT, Run
 
-from srclib import claims, store
-from srclib.driver import book, records
+from srclib import files
 from srclib.errors import NotebookError
+from srclib.suite import book, claims, records
 
 TOC = """
 format: jb-book
@@ -45,7 +45,7 @@ def checkout(toy_ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     local = json.loads((root / "build/toy/laptop/result.json").read_text("utf-8"))
     full = records.seal({**local, "profile": "full"})
     (root / "data" / "results").mkdir()
-    (root / "data" / "results" / "toy.full.json").write_text(store.pretty(full), "utf-8")
+    (root / "data" / "results" / "toy.full.json").write_text(files.pretty(full), "utf-8")
     return root
 
 
@@ -53,7 +53,7 @@ def checkout(toy_ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(checkout: Path) -> Path:
     """The HTML folder of the toy checkout's book."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "root", lambda: checkout)
+        patch.setattr(files, "root", lambda: checkout)
         index = book.build()
     assert index == checkout / "book" / "_build" / "html" / "index.html"
     return index.parent
@@ -63,7 +63,7 @@ def built(checkout: Path) -> Path:
 def staged(toy_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A toy checkout with a book, in place of this checkout; nothing is rendered."""
     add_book(toy_checkout)
-    monkeypatch.setattr(store, "root", lambda: toy_checkout)
+    monkeypatch.setattr(files, "root", lambda: toy_checkout)
     monkeypatch.setattr(book, "_render", lambda source, folder: None)
     return toy_checkout
 
@@ -112,7 +112,7 @@ def test_an_edited_stylesheet_arrives(
     built: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sphinx leaves static files that stand in its folder already."""
-    monkeypatch.setattr(store, "root", lambda: checkout)
+    monkeypatch.setattr(files, "root", lambda: checkout)
     style = checkout / "book" / "_static" / "custom.css"
     style.write_text(style.read_text("utf-8") + "\n/* new */\n", "utf-8")
     book.build()
@@ -128,7 +128,7 @@ def test_wide_figures_keep_their_proportions() -> None:
 def test_a_warning_fails_the_build_each_time_and_keeps_the_last_book(
     built: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "root", lambda: checkout)
+    monkeypatch.setattr(files, "root", lambda: checkout)
     before = (built / "how-to-read.html").read_bytes()
     page = checkout / "book" / "how-to-read.md"
     text = page.read_text("utf-8")

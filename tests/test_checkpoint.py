@@ -13,7 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from srclib import checkpoint, store
+from srclib import checkpoint, files
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.checkpoint import build_activation, describe, load_sae, save_sae
 from srclib.errors import CheckpointError, ParameterError
@@ -114,7 +114,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
     def full_disk(value: Any) -> str:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(store, "pretty", full_disk)  # the tensors are written by then
+    monkeypatch.setattr(files, "pretty", full_disk)  # the tensors are written by then
     with pytest.raises(OSError, match="no space left"):
         save_sae(trained(TopK(3)), tmp_path / "sae", overwrite=True)
     assert load_sae(tmp_path / "sae").activation == TopK(2)
@@ -205,8 +205,8 @@ def reseal(saved: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
     """Change fields of the JSON and put a right checksum on it."""
     meta = {**json.loads(saved["sae.json"]), **changes}
     meta.pop("sha256")
-    meta["sha256"] = store.sha256(store.canonical(meta))
-    return {**saved, "sae.json": store.pretty(meta).encode()}
+    meta["sha256"] = files.sha256(files.canonical(meta))
+    return {**saved, "sae.json": files.pretty(meta).encode()}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import claims, params, store
-from srclib.claims import VERDICTS
-from srclib.claims.measurement import measure
+from srclib import files
 from srclib.errors import ClaimError, ParameterError
+from srclib.suite import claims, params
+from srclib.suite.claims import VERDICTS
+from srclib.suite.claims.measurement import measure
 
 PROFILES = """
 study = "toy"
@@ -103,7 +104,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory):
     root = tmp_path_factory.mktemp("checkout")
     write(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "root", lambda: root)
+        patch.setattr(files, "root", lambda: root)
         yield root
 
 
@@ -433,13 +434,13 @@ MUTATIONS = [
 def test_a_fault_in_the_ledger_is_named(tmp_path, monkeypatch, old, new, message):
     assert old in LEDGER
     write(tmp_path, LEDGER.replace(old, new, 1))
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     with pytest.raises(ClaimError, match=f"^data/claims/toy.toml.*{message}"):
         claims.load_claims("toy")
 
 
 def test_a_ledger_holds_claims_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     for text in ("", "[claim]\nid = 'x'\n", LEDGER + "\n[other]\n"):
         write(tmp_path, text)
         with pytest.raises(ClaimError, match="rows only"):
@@ -457,7 +458,7 @@ def test_an_unknown_study_is_named():
 
 def test_the_ledgers_of_the_suite_can_be_read_and_decided(monkeypatch):
     checkout = Path(claims.__file__).parent.parent
-    monkeypatch.setattr(store, "root", lambda: checkout)
+    monkeypatch.setattr(files, "root", lambda: checkout)
     ids: set[str] = set()
     for path in sorted((checkout / "data" / "claims").glob("*.toml")):
         rows = claims.load_claims(path.stem)

@@ -152,7 +152,7 @@ def test_list_and_claims_are_quick_and_load_nothing_heavy(
     done = subprocess.run(**started, capture_output=True)
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     heavy = {"torch", "numpy", "papermill", "nbformat", "matplotlib", "transformers", "datasets"}
-    assert "srclib.driver.cli" in loaded and not heavy & loaded
+    assert "srclib.suite.cli" in loaded and not heavy & loaded
     times = []
     for _ in range(3):
         begin = time.perf_counter()

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from srclib.errors import DataError
 from srclib.evals import core
+from srclib.evals.k_sparse import k_sparse_f1, most_telling
 from srclib.evals.probes import equal_cells, fit_probe, mean_pool, one_vs_rest
 from srclib.evals.sparse_probing import sparse_probing
-from srclib.probing import k_sparse_f1, most_telling
 
 few = settings(deadline=None, max_examples=20)
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import SAE, TopK, examples, rng
+from srclib import SAE, TopK, rng
 from srclib.errors import DataError, ParameterError
-from srclib.examples import Collector, collect, heat
+from srclib.methods import examples
+from srclib.methods.examples import Collector, collect, heat
 
 N_DOCS, SEQ, D_IN, D_SAE, K = 40, 6, 5, 12, 3
 

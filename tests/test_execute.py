@@ -15,8 +15,8 @@ import nbformat
 import pytest
 from conftest import Run, command, write_study
 
-from srclib import store
-from srclib.driver import verify
+from srclib import files
+from srclib.suite import verify
 
 
 def record_of(root: Path, folder: str = "laptop") -> dict:
@@ -74,8 +74,8 @@ def test_a_run_keeps_notebook_result_and_manifest(toy_ran: Path) -> None:
 
 def test_the_modules_of_a_record_are_those_the_kernel_imported(toy_ran: Path) -> None:
     source = record_of(toy_ran)["provenance"]
-    assert {"srclib.params", "srclib.claims"} <= set(source["modules"])
-    assert not {"srclib.sae", "srclib.driver.execute"} & set(source["modules"])
+    assert {"srclib.suite.params", "srclib.suite.claims"} <= set(source["modules"])
+    assert not {"srclib.sae", "srclib.suite.execute"} & set(source["modules"])
     assert set(source["inputs"]["modules"]) == set(source["modules"])
 
 
@@ -198,7 +198,7 @@ def test_several_studies_at_once(toy_checkout: Path, srclib: Run) -> None:
 
 def test_two_runs_of_one_study_at_once_are_refused(toy_checkout: Path, srclib: Run) -> None:
     lock = toy_checkout / "build" / "locks" / "toy.laptop.lock"
-    with store.lock(lock, "this test"):
+    with files.lock(lock, "this test"):
         done = srclib(toy_checkout, "run", "toy")
     assert done.returncode == 1 and "in use by another process" in done.stderr
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import fingerprint, store
+from srclib import files, fingerprint
 from srclib.errors import DataError
 
 SOURCE = '''"""Module."""
@@ -31,15 +31,15 @@ class Shape:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty checkout that `store.root()` points to."""
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    """An empty checkout that `files.root()` points to."""
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     (tmp_path / "srclib").mkdir()
     return tmp_path
 
 
 def write(root: Path, modules: dict[str, str]) -> None:
     for name, text in modules.items():
-        store.write_atomic(root / "srclib" / f"{name}.py", text)
+        files.write_atomic(root / "srclib" / f"{name}.py", text)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_only_code_cells_of_a_notebook_count(tmp_path: Path) -> None:
 def test_data_files_count_by_name_and_content(checkout: Path) -> None:
     folder = checkout / "data" / "toy"
     empty = fingerprint.data_hash("toy")
-    store.write_atomic(folder / "deep" / "words.txt", "a b")
+    files.write_atomic(folder / "deep" / "words.txt", "a b")
     filled = fingerprint.data_hash("toy")
     (folder / ".DS_Store").write_text("noise")
     assert fingerprint.data_hash("toy") == filled != empty
@@ -168,7 +168,7 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
         return fingerprint.compute_key(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
 
     keys = [key(), key({"k": [1, 3]})]
-    store.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
+    files.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
     keys.append(key())
     write(checkout, {"a": "x = 2"})
     keys.append(key())
@@ -177,7 +177,7 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fingerprint, "versions", lambda *_: {"torch": "0"})
     keys.append(key())
     assert len(set(keys)) == len(keys)
-    store.write_atomic(checkout / "data" / "claims" / "toy.toml", "words")
+    files.write_atomic(checkout / "data" / "claims" / "toy.toml", "words")
     assert key() == keys[-1]
 
 
@@ -210,12 +210,12 @@ def test_provenance_names_commit_and_changes_but_nobody(checkout: Path) -> None:
         subprocess.run(["git", "-C", str(checkout), *step], check=True)
     clean = fingerprint.provenance()
     assert len(clean["commit"]) == 40 and clean["dirty"] is False
-    store.write_atomic(checkout / "data" / "results" / "toy.laptop.json", "{}")
+    files.write_atomic(checkout / "data" / "results" / "toy.laptop.json", "{}")
     assert fingerprint.provenance()["dirty"] is False
     write(checkout, {"a": "x = 1"})
     changed = fingerprint.provenance()
     assert changed["dirty"] is True
-    text = store.canonical(changed)
+    text = files.canonical(changed)
     assert "Nemo" not in text and str(checkout) not in text and str(Path.home()) not in text
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 
-from srclib import fonts
+from srclib.suite import fonts
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from srclib.driver.gate import gate
 from srclib.errors import DataError, NotebookError
+from srclib.suite.gate import gate
 
 ROOT = Path("/srv/some checkout")
 RECORD = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from srclib import metrics
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.gradients import auxk_support, closed_form_gradients
-from srclib.init import start_from
+from srclib.methods.mirror import start_from
 from srclib.objectives import L1, AuxK, Context, L0Target, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from srclib import granularity as g
 from srclib.errors import DataError, ParameterError
+from srclib.methods import latents as g
 
 few = settings(deadline=None, max_examples=60)
 words = st.sampled_from(["cat", "Cat", " dog", "猫", "ネコ", "ねこ ", "42", "、", "", "bird", "鳥"])

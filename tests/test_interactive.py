@@ -14,7 +14,7 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from srclib.errors import DataError, ParameterError
-from srclib.interactive import (
+from srclib.suite.interactive import (
     Example,
     Latent,
     Neighbour,

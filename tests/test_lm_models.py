@@ -16,7 +16,7 @@ from tiny import draw
 from tiny_lm import ids, tiny_lm
 from torch import Tensor
 
-from srclib import store
+from srclib import files
 from srclib.errors import DataError, ParameterError
 from srclib.lm import pretraining
 from srclib.lm.losses import token_losses
@@ -48,7 +48,7 @@ def same(a: Any, b: Any) -> bool:
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of its own, as in a fresh process."""
-    monkeypatch.setattr(store, "build", lambda: tmp_path)
+    monkeypatch.setattr(files, "build", lambda: tmp_path)
     pretraining._forget_once.cache_clear()
     return tmp_path
 
@@ -298,7 +298,7 @@ def test_the_callers_threads_neither_count_nor_change(
     weights, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2):
-            monkeypatch.setattr(store, "build", lambda n=threads: tmp_path / str(n))
+            monkeypatch.setattr(files, "build", lambda n=threads: tmp_path / str(n))
             torch.set_num_threads(threads)
             model = train_lm(SMALL, COUNTING)
             assert torch.get_num_threads() == threads

@@ -14,7 +14,7 @@ from torch import Tensor
 from srclib import metrics
 from srclib.activations import BatchTopK
 from srclib.errors import DataError, ParameterError
-from srclib.init import start_from
+from srclib.methods.mirror import start_from
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import params, store
+from srclib import files
 from srclib.errors import NotebookError, ParameterError
+from srclib.suite import params
 
 SPEC = """
 study = "toy"
@@ -79,7 +80,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory):
     (root / "data" / "profiles").mkdir(parents=True)
     (root / "data" / "profiles" / "toy.toml").write_text(SPEC, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "root", lambda: root)
+        patch.setattr(files, "root", lambda: root)
         yield root
 
 
@@ -388,6 +389,6 @@ def test_a_fault_in_the_profile_file_is_named(tmp_path, monkeypatch, old, new, m
     (folder / "toy.toml").write_text(
         SPEC.replace(old, new, 1) if old else f"{new}\n{SPEC}", "utf-8"
     )
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     with pytest.raises(ParameterError, match=f"^data/profiles/toy.toml: .*{message}"):
         params.load_spec("toy")

@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_study
 
-from srclib import store
-from srclib.driver.plan import check_folders, duration, plan
+from srclib import files
 from srclib.errors import NotebookError, ParameterError, SuiteError
+from srclib.suite.plan import check_folders, duration, plan
 
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout that holds the toy study; `store.root()` points to it."""
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    """A checkout that holds the toy study; `files.root()` points to it."""
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     write_study(tmp_path)
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_a_missing_notebook_is_named(checkout: Path) -> None:
 
 @pytest.mark.parametrize("name", ["build", "build/toy", "book/_executed", "data/results"])
 def test_every_folder_that_cannot_be_written_is_named(checkout: Path, name: str) -> None:
-    store.write_atomic(checkout / name, "a file where the folder should be")
+    files.write_atomic(checkout / name, "a file where the folder should be")
     with pytest.raises(SuiteError, match=f"{name}.* cannot be written"):
         check_folders(plan("toy", "laptop", {}, publish=True), publish=True)
 

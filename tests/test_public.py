@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import srclib
-from srclib import fingerprint, store
+from srclib import files, fingerprint
 
 
 @pytest.mark.parametrize("name", srclib.__all__)
@@ -58,8 +58,8 @@ def test_type_checkers_see_the_same_names() -> None:
     assert seen == homes
 
 
-CHEAP = ["srclib", "srclib.errors", "srclib.store", "srclib.fingerprint", "srclib.params"]
-CHEAP += ["srclib.claims", "srclib.driver.cli"]
+CHEAP = ["srclib", "srclib.errors", "srclib.files", "srclib.fingerprint", "srclib.suite.params"]
+CHEAP += ["srclib.suite.claims", "srclib.suite.cli"]
 HEAVY = {
     "torch",
     "numpy",
@@ -92,4 +92,4 @@ def test_training_needs_no_notebook_and_no_language_model() -> None:
 
 
 def test_this_is_the_checkout_under_test() -> None:
-    assert Path(srclib.__file__).parent.parent == store.root()
+    assert Path(srclib.__file__).parent.parent == files.root()

@@ -11,15 +11,15 @@ import pytest
 from conftest import write_study
 from test_gate import RECORD
 
-from srclib import store
-from srclib.driver import records
+from srclib import files
 from srclib.errors import DataError, ParameterError
+from srclib.suite import records
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout that holds the toy study and no result; `store.root()` points to it."""
-    monkeypatch.setattr(store, "root", lambda: tmp_path)
+    """A checkout that holds the toy study and no result; `files.root()` points to it."""
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     write_study(tmp_path)
     return tmp_path
 
@@ -86,7 +86,7 @@ def test_not_assessed_needs_a_reason_and_ids_are_unique() -> None:
 def test_the_seal_covers_everything_and_survives_a_file() -> None:
     sealed = records.seal(RECORD)
     assert records.is_sealed(sealed) and records.seal(sealed) == sealed
-    assert records.is_sealed(json.loads(store.pretty(sealed)))
+    assert records.is_sealed(json.loads(files.pretty(sealed)))
     assert not records.is_sealed(RECORD)
     for field, value in (("reason", "Fails."), ("profile", "full"), ("measured", {"k=1": 1.01})):
         edited = changed(field, value)
@@ -100,11 +100,11 @@ def test_published_before_local_before_never_run(checkout: Path) -> None:
     assert {row["verdict"] for row in never["claims"]} == {"not assessed"}
     records.check_record(never, "never run")
 
-    store.write_atomic(records.local_path("toy", "laptop"), store.pretty(RECORD))
+    files.write_atomic(records.local_path("toy", "laptop"), files.pretty(RECORD))
     assert records.find("toy", "laptop") == {**RECORD, "published": False}
     assert records.find("toy", "full")["claims"] != RECORD["claims"]
 
-    store.write_atomic(records.published_path("toy", "laptop"), store.pretty(changed("n_seeds", 5)))
+    files.write_atomic(records.published_path("toy", "laptop"), files.pretty(changed("n_seeds", 5)))
     assert records.find("toy", "laptop") == changed("n_seeds", 5)
 
 
@@ -116,6 +116,6 @@ def test_an_unknown_study_is_refused(checkout: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"study": NaN}', '{"study": "toy"}'])
 def test_a_file_that_is_no_record_is_named(checkout: Path, text: str) -> None:
     path = records.published_path("toy", "laptop")
-    store.write_atomic(path, text)
+    files.write_atomic(path, text)
     with pytest.raises(DataError, match=r"data/results/toy\.laptop\.json"):
         records.load(path)

@@ -17,7 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from srclib import fingerprint, params
+from srclib import fingerprint
+from srclib.suite import params
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -202,43 +203,27 @@ def layers() -> dict[str, int]:
     return {name: int(layer) for layer, names in rows for name in re.findall(r"`([a-z_]+)`", names)}
 
 
-def imports(path: Path) -> set[str]:
-    """The modules of srclib that a file imports anywhere, by their top-level name."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            inside = path.parent.name != "srclib" and node.level == 1
-            found |= {path.parent.name} if inside else _names(node)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "srclib":
-            found |= (
-                {(node.module or "").split(".")[1]} if "." in str(node.module) else _names(node)
-            )
-    return found
-
-
-def _names(node: ast.ImportFrom) -> set[str]:
-    return {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-
-
-def test_the_walk_sees_imports_of_every_form() -> None:
-    """The ladder's test is worth as much as this list is long."""
-    trainer, cli = imports(ROOT / "srclib/trainer.py"), imports(ROOT / "srclib/driver/cli.py")
-    assert {"objectives", "sae"} <= trainer  # from . import objectives, from .sae import SAE
-    assert "control" in trainer  # for the type checker only
-    assert {"errors", "driver"} <= cli  # from ..errors import, from . import, inside a function
-
-
 def test_imports_point_down_the_ladder() -> None:
+    """One floor may use those below it, and its own; what runs counts, not what types name."""
     ladder = layers()
-    modules = {name.partition(".")[2].split(".")[0] for name in fingerprint.all_modules()}
-    assert set(ladder) == modules - {"", "__main__"}
-    for path in (ROOT / "srclib").rglob("*.py"):
-        name = path.relative_to(ROOT / "srclib").with_suffix("").parts[0]
-        if name.startswith("__"):
-            continue
-        assert name in ladder, f"{name}: give it a layer in the table of CONTRIBUTING.md"
-        for other in imports(path):
-            assert ladder[other] <= ladder[name], f"{name} imports {other} from a layer above"
+    assert set(ladder) == {room(name) for name in fingerprint.all_modules()} - {"", "__main__"}
+    for name in fingerprint.all_modules():
+        if name.startswith("srclib.") and room(name) != "__main__":
+            for other in fingerprint.imports(name) - {"srclib"}:
+                assert ladder[room(other)] <= ladder[room(name)], f"{name} imports {other}"
+
+
+def room(name: str) -> str:
+    return name.partition(".")[2].split(".")[0]
+
+
+def test_methods_never_import_each_other() -> None:
+    for name in fingerprint.all_modules():
+        if name.startswith("srclib.methods."):
+            method = name.split(".")[2]
+            others = fingerprint.imports(name) - {"srclib.methods"}
+            inside = {each.split(".")[2] for each in others if each.startswith("srclib.methods.")}
+            assert inside <= {method}, f"{name} imports another paper's method"
 
 
 def test_studies_are_discovered_whole() -> None:

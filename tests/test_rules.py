@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib.claims.measurement import Point, number
-from srclib.claims.rules import Unmeasured, Unrecorded, parse
 from srclib.errors import ClaimError
+from srclib.suite.claims.measurement import Point, number
+from srclib.suite.claims.rules import Unmeasured, Unrecorded, parse
 
 LEVELS = {"fails": 0, "centre": 1, "holds": 2}
 ROWS = [

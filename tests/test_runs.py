@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import fingerprint, processes, runs, store
+from srclib import engine, files, fingerprint, runs
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.control import AutoL0, KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
@@ -38,7 +38,7 @@ CFG = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of the test's own."""
-    monkeypatch.setattr(store, "build", lambda: tmp_path)
+    monkeypatch.setattr(files, "build", lambda: tmp_path)
     return tmp_path / "cache"
 
 
@@ -161,7 +161,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     computing = ("sae", "activations", "kernels", "gradients", "objectives", "state", "trainer")
     expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
-    assert not {"srclib.figures", "srclib.claims", "srclib.driver.cli"} & set(seen)
+    assert not {"srclib.suite.figures", "srclib.suite.claims", "srclib.suite.cli"} & set(seen)
 
 
 TERM = """
@@ -317,9 +317,9 @@ def test_a_killed_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, cach
 
 def test_one_run_is_not_trained_twice_at_a_time(cache: Path) -> None:
     new = job(2)
-    name = store.sha256("".join(keys(new)))
+    name = files.sha256("".join(keys(new)))
     with (
-        store.lock(cache / name[:2] / f"{name}.lock", "it"),
+        files.lock(cache / name[:2] / f"{name}.lock", "it"),
         pytest.raises(SuiteError, match="this training run is in use by another process"),
     ):
         train_all([new], workers=1)
@@ -346,7 +346,7 @@ def test_a_forced_run_trusts_nothing_stored(
 
 def test_a_forced_run_trusts_no_checkpoint(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     new, steps = job(2, n_steps=1010), []
-    name = store.sha256("".join(keys(new)))
+    name = files.sha256("".join(keys(new)))
     left = cache / name[:2] / f"{name}.partial"
     cfg = replace(new.cfg, checkpoint_every=1000, checkpoint_dir=left)
     train(job(2).saes, TOY, cfg)
@@ -379,7 +379,7 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
         return started[-1]
 
     monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(processes, "_pool", functools.cache(start_pool))
+    monkeypatch.setattr(engine, "_pool", functools.cache(start_pool))
     for n in (1, 2):
         with pytest.raises(SuiteError, match=r"a training process died.*workers=1 where memory"):
             train_all([job(1, 2, 3, 4)], workers=2)
@@ -396,12 +396,12 @@ from srclib.sources.toy import ToyFeatures
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":
-    assert store.root() == Path(sys.argv[1]), "the copy is used, not the checkout"
+    assert files.root() == Path(sys.argv[1]), "the copy is used, not the checkout"
     runs.WORTH_A_PROCESS = 0
     saes = [SAE(8, 6, BatchTopK(k)) for k in (1, 1.5, 2, 3)]
     cfg = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
     runs.train_all([runs.Job(saes, ToyFeatures(6, 8, 0.3), cfg)], workers=2)
-    assert processes._pool.cache_info().currsize == 1, "processes were used"
+    assert engine._pool.cache_info().currsize == 1, "processes were used"
 """
 
 
@@ -442,7 +442,7 @@ def test_a_pool_that_broke_while_it_was_idle(monkeypatch: pytest.MonkeyPatch) ->
         return Broken()
 
     monkeypatch.setattr(runs, "WORTH_A_PROCESS", 0)
-    monkeypatch.setattr(processes, "_pool", functools.cache(pool))
+    monkeypatch.setattr(engine, "_pool", functools.cache(pool))
     for attempt in (1, 2):
         with pytest.raises(SuiteError, match="a training process died"):
             train_all([Job([SAE(8, 6, BatchTopK(k)) for k in (1, 2, 3, 4)], TOY, CFG)], workers=2)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.errors import DataError, ParameterError
-from srclib.init import start_from
+from srclib.methods.mirror import start_from
 from srclib.sae import SAE
 
 ACTIVATIONS = [

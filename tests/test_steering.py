@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib.align import AlignSAE, binding, steering, swaps
 from srclib.errors import DataError, ParameterError
 from srclib.lm.models import LMConfig, new_model
+from srclib.methods.alignsae import AlignSAE, binding, steering, swaps
 from srclib.rng import normals
 
 MODEL = new_model(

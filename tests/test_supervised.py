@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srclib import store
+from srclib import files
 from srclib.errors import DataError, ParameterError
 from srclib.lm import pretraining, supervised
 from srclib.lm.models import LMConfig, new_model
@@ -23,7 +23,7 @@ def config(**changes: object) -> LMConfig:
 
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "build", lambda: tmp_path)
+    monkeypatch.setattr(files, "build", lambda: tmp_path)
 
 
 def test_only_answers_are_learnt() -> None:
@@ -63,12 +63,12 @@ def test_it_learns_the_answers_and_keeps_what_it_trained() -> None:
     model = train_supervised(cfg, parts)
     with torch.no_grad():
         assert float(part_loss(model, parts[0].ids, parts[0].learnt)) < 0.1
-    (folder,) = {path.parent for path in store.build().rglob("model.safetensors")}
+    (folder,) = {path.parent for path in files.build().rglob("model.safetensors")}
     before = (folder / "model.safetensors").stat().st_mtime_ns
     train_supervised(cfg, parts)
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     train_supervised(config(n_steps=60, lr=1e-2, seed=1), parts)
-    assert len(list(store.build().rglob("model.safetensors"))) == 2
+    assert len(list(files.build().rglob("model.safetensors"))) == 2
 
 
 def test_training_is_the_same_bits_and_goes_on_from_a_model(

@@ -14,7 +14,7 @@ from tiny import ACTIVATIONS, CFG, TOY, Watched, a_list, make, same
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
 from srclib.control import KSchedule
 from srclib.errors import ParameterError
-from srclib.init import start_from
+from srclib.methods.mirror import start_from
 from srclib.objectives import L1, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from srclib import processes, rng, store
+from srclib import engine, files, rng
 from srclib.errors import DataError, SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model
-from srclib.lm.pretraining import checkpoints
-from srclib.trajectories import train_lms
+from srclib.lm.pretraining import checkpoints, train_lms
 
 CONFIG = LMConfig(
     "llama", 16, 1, 2, 24, 8, 20, n_steps=3, n_batch=4, warmup=1, checkpoint_steps=(0, 3), tied=True
@@ -32,8 +31,8 @@ def pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(workers)
         return ThreadPoolExecutor(1)
 
-    monkeypatch.setattr(store, "build", lambda: tmp_path)
-    monkeypatch.setattr(processes, "_pool", functools.cache(one_thread))
+    monkeypatch.setattr(files, "build", lambda: tmp_path)
+    monkeypatch.setattr(engine, "_pool", functools.cache(one_thread))
     return asked
 
 
@@ -54,7 +53,7 @@ def test_a_broken_pool_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadPoolExecutor, "map", broken)
     with pytest.raises(SuiteError, match="workers=1"):
         train_lms([CONFIG, replace(CONFIG, seed=1)], TOKENS, workers=2)
-    assert processes._pool.cache_info().currsize == 0
+    assert engine._pool.cache_info().currsize == 0
 
 
 def test_a_tied_model_has_one_matrix() -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from srclib import fingerprint, store
-from srclib.driver import records, verify
-from srclib.driver.verify import Finding
+from srclib import files, fingerprint
+from srclib.suite import records, verify
+from srclib.suite.verify import Finding
 
 
 @pytest.fixture
 def checkout(toy_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The toy checkout after a run, its laptop result published; `store.root()` points to it."""
-    monkeypatch.setattr(store, "root", lambda: toy_checkout)
+    """The toy checkout after a run, its laptop result published; `files.root()` points to it."""
+    monkeypatch.setattr(files, "root", lambda: toy_checkout)
     path = records.published_path("toy", "laptop")
     path.parent.mkdir(parents=True)
     shutil.copy(records.local_path("toy", "laptop"), path)
@@ -32,7 +32,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def edit_record(path: Path, seal: bool, **changes: Any) -> None:
     record = {**json.loads(path.read_text("utf-8")), **changes}
-    store.write_atomic(path, store.pretty(records.seal(record) if seal else record))
+    files.write_atomic(path, files.pretty(records.seal(record) if seal else record))
 
 
 def failed(strict: bool = False) -> dict[str, str]:
@@ -54,7 +54,7 @@ def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> Non
     edit(module, "\ndef ", "\nUNUSED = 1\ndef ")
     found = failed()
     assert set(found) == {RECORD, PAGE}
-    assert all("srclib.claims changed" in what for what in found.values())
+    assert all("srclib.suite.claims changed" in what for what in found.values())
 
 
 def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
@@ -75,7 +75,7 @@ def test_each_input_is_named(checkout: Path, file: str, old: str, new: str, why:
 
 
 def test_data_and_versions_are_inputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
+    files.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
     monkeypatch.setattr(fingerprint, "versions", lambda *_: {"torch": "99"})
     assert "data files changed" in failed()[RECORD]
     assert "version of torch changed from" in failed()[RECORD]
@@ -140,7 +140,7 @@ def test_another_profile_keeps_its_commit(checkout: Path) -> None:
     edit(checkout / "srclib" / "claims" / "__init__.py", "\ndef ", "\nUNUSED = 1\ndef ")
     (checkout / PAGE).unlink()
     (note,) = verify.verify()
-    assert note.what == "computed at c0ffee; since then: srclib.claims changed"
+    assert note.what == "computed at c0ffee; since then: srclib.suite.claims changed"
     assert not note.failed
     assert where in failed(strict=True)
 

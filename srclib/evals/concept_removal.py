@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..probing import class_gap
+from .k_sparse import class_gap
 from .probes import Probe, Samples
 
 N_LATENTS = (2, 5, 10, 20, 50, 100, 500)  # SAEBench's grid

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..probing import most_telling
+from .k_sparse import most_telling
 from .probes import fit_probe, one_vs_rest
 
 

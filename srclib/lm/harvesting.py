@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import store
+from .. import files
 from ..errors import DataError, ParameterError, message
 from .sites import Site, hook_point, measuring, residual
 
@@ -198,8 +198,8 @@ def _result(
     folder = Path(folder)
     if folder.exists():
         raise ParameterError(f"folder={folder}: exists. Name a new folder for the activations.")
-    with store.folder_atomic(folder) as temporary:
-        (temporary / "harvest.json").write_text(store.pretty(asked), encoding="utf-8")
+    with files.folder_atomic(folder) as temporary:
+        (temporary / "harvest.json").write_text(files.pretty(asked), encoding="utf-8")
         made = np.lib.format.open_memmap
         acts = made(temporary / "acts.npy", mode="w+", dtype=np.float32, shape=shape)
         mask = made(temporary / "mask.npy", mode="w+", dtype=np.bool_, shape=shape[:2])

@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import fingerprint, rng, store
+from .. import files, fingerprint, rng
+from ..engine import in_processes
 from ..errors import DataError, message
 from .models import LMConfig, load_model, new_model, save_model
 
@@ -55,7 +56,7 @@ def _trained(cfg: LMConfig, tokens: Tensor) -> Path:
 
 def kept(key: str, train: Callable[[Path], None]) -> Path:
     """The folder that `train` filled once, on one thread, for the content `key`."""
-    place = store.build() / "cache" / key[:2] / key
+    place = files.build() / "cache" / key[:2] / key
     _forget_once(place)
     if place.is_dir():
         return place
@@ -63,7 +64,7 @@ def kept(key: str, train: Callable[[Path], None]) -> Path:
     with open(place.with_suffix(".lock"), "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
         if not place.is_dir():
-            with store.folder_atomic(place) as folder, _one_thread():
+            with files.folder_atomic(place) as folder, _one_thread():
                 train(folder)
     return place
 
@@ -148,9 +149,9 @@ def _check(cfg: LMConfig, tokens: Tensor) -> None:
 
 
 def _key(cfg: LMConfig, tokens: Tensor) -> str:
-    content = store.sha256(tokens.cpu().long().contiguous().numpy().tobytes())
+    content = files.sha256(tokens.cpu().long().contiguous().numpy().tobytes())
     parts = [asdict(cfg), content, _code(), fingerprint.versions()]
-    return store.sha256(store.canonical(parts))
+    return files.sha256(files.canonical(parts))
 
 
 @functools.cache
@@ -168,3 +169,25 @@ def _forget_once(place: Path) -> None:
 
 def _name(step: int) -> str:
     return f"step_{step:06d}"
+
+
+Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
+
+
+def train_lms(
+    configs: Sequence[LMConfig], tokens: Tensor | Sequence[Tensor], workers: int | None = None
+) -> list[Trajectory]:
+    """The checkpoints of every configuration, trained where an equal call has not stored them.
+
+    tokens: [n_rows, context] for all, or one corpus per configuration. workers: processes of one
+    thread; by default one per core. The bits are those of `checkpoints`, one after
+    another. Raises what that raises, DataError when corpora and configurations do not pair up.
+    """
+    corpora = [tokens] * len(configs) if isinstance(tokens, Tensor) else list(tokens)
+    if len(corpora) != len(configs):
+        fix = "Give one corpus for all, or one each."
+        raise DataError(message("len(tokens)", len(corpora), f"{len(configs)}", fix))
+    workers = min(workers or os.cpu_count() or 1, len(configs))
+    if workers < 2:
+        return list(map(checkpoints, configs, corpora))
+    return list(in_processes(workers, checkpoints, configs, corpora))

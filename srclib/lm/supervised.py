@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import fingerprint, rng, store
+from .. import files, fingerprint, rng
 from ..errors import DataError, ParameterError, message
 from .models import LMConfig, load_model, new_model, save_model
 from .pretraining import kept, lr_factor
@@ -184,17 +184,17 @@ def _check(cfg: LMConfig, parts: Sequence[Part]) -> None:
 
 def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None) -> str:
     tensors = [t.contiguous().numpy().tobytes() for p in parts for t in (p.ids, p.learnt)]
-    content = [store.sha256(each) for each in tensors]
+    content = [files.sha256(each) for each in tensors]
     sizes = [[*part.ids.shape, part.n_batch] for part in parts]
     from_what = None if start is None else _weights(start)
     settings = [asdict(cfg), asdict(recipe), sizes, from_what, content]
-    return store.sha256(store.canonical([settings, _code(), fingerprint.versions()]))
+    return files.sha256(files.canonical([settings, _code(), fingerprint.versions()]))
 
 
 @functools.cache
 def _weights(start: str | Path) -> str:
     """Hash of the weights that training starts from."""
-    return store.tensors_sha256(load_model(start).parameters())
+    return files.tensors_sha256(load_model(start).parameters())
 
 
 @functools.cache

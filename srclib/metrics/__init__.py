@@ -14,13 +14,7 @@ from .dictionary import (
     nth_decoder_projection,
     unit_rows,
 )
-from .matching import (
-    RECOVERED,
-    Match,
-    cosine_matrix,
-    feature_recovery_rate,
-    match_to_features,
-)
+from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
 from .reconstruction import fvu, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
 from .statistics import EffectiveFeatures, effective_features, geometric_median

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import rng, store
+from .. import files, rng
 from ..errors import DataError, ParameterError, message
 from .subsets import Subsets, odds_for
 
@@ -86,9 +86,9 @@ class SparseCodes:
     def identity(self) -> dict[str, Any]:
         return {
             "source": "SparseCodes",
-            "features": store.sha256(self.features.numpy().tobytes()),
-            "frequencies": store.sha256(self.frequencies.numpy().tobytes()),
-            "sizes": "one" if self.sizes is None else store.sha256(self.sizes.numpy().tobytes()),
+            "features": files.sha256(self.features.numpy().tobytes()),
+            "frequencies": files.sha256(self.frequencies.numpy().tobytes()),
+            "sizes": "one" if self.sizes is None else files.sha256(self.sizes.numpy().tobytes()),
             "s": list(self.s),
             "law": self.law,
             "pair_rho": self.pair_rho,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import rng, store
+from .. import files, rng
 from ..errors import DataError, message
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class Streamed:
         self.n_samples = None
         self._block: tuple[int, Tensor] = (-1, torch.empty(0))
         self._shape = [*rows.shape, str(rows.dtype)]
-        self._content = store.tensors_sha256([rows])
+        self._content = files.tensors_sha256([rows])
 
     @property
     def identity(self) -> dict[str, Any]:
         config = self.model.config.to_diff_dict()  # what weights do not tell: heads, rope, norms
         return {
             "source": "Streamed",
-            "config": store.sha256(repr(sorted(config.items(), key=str))),
-            "model": store.tensors_sha256(self.model.state_dict().values()),
+            "config": files.sha256(repr(sorted(config.items(), key=str))),
+            "model": files.tensors_sha256(self.model.state_dict().values()),
             "rows": [*self._shape, self._content],
             "held_out": len(self.held_out),
             "site": [self.layer, self.site],

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .. import rng, store
+from .. import files, rng
 from ..errors import DataError, ParameterError, message
 from . import Labelled, Source
 
@@ -65,7 +65,7 @@ class Rows:
         self.d_in, self.repeat, self.seed = rows.shape[1], repeat, seed
         self.n_samples = None if repeat else len(self._training)
         self._content = [
-            store.sha256(t.numpy().tobytes()) for t in (self._x, self._labels) if t is not None
+            files.sha256(t.numpy().tobytes()) for t in (self._x, self._labels) if t is not None
         ]
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
@@ -166,7 +166,7 @@ class Centred(Wrapped):
 
     @property
     def identity(self) -> dict[str, Any]:
-        mean = store.tensors_sha256([self.mean])
+        mean = files.tensors_sha256([self.mean])
         return {"source": "Centred", "of": self.source.identity, "mean": mean}
 
     def batch(self, step: int, n_batch: int) -> Tensor:

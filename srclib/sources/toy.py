@@ -17,7 +17,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from .. import rng, store
+from .. import files, rng
 from ..errors import DataError, ParameterError, message
 from ..kernels import adam_moments, adam_step
 
@@ -65,11 +65,11 @@ class ToyFeatures:
 
     @property
     def identity(self) -> dict[str, Any]:
-        corr = "none" if self.corr is None else store.sha256(self.corr.numpy().tobytes())
+        corr = "none" if self.corr is None else files.sha256(self.corr.numpy().tobytes())
         return {
             "source": "ToyFeatures",
-            "features": store.sha256(self.features.numpy().tobytes()),
-            "p": store.sha256(self.p.numpy().tobytes()),
+            "features": files.sha256(self.features.numpy().tobytes()),
+            "p": files.sha256(self.p.numpy().tobytes()),
             "corr": corr,
             "magnitude_std": self.magnitude_std,
             "seed": self.seed,

@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Value
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .. import store
+from .. import files
 from ..errors import DataError, ParameterError, message
 from .lexicon import EOS, SPECIALS
 from .tokenizing import with_bos
@@ -65,7 +65,7 @@ def clean(raw: bytes) -> str | None:
 def content_hash(dataset: Dataset) -> str:
     """SHA-256 over all names and texts in order: two corpora with one hash are the same."""
     pairs = zip(dataset["name"], dataset["text"], strict=True)
-    return store.sha256(store.canonical([list(pair) for pair in pairs]))
+    return files.sha256(files.canonical([list(pair) for pair in pairs]))
 
 
 def tokenizer(corpus: Dataset | Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -153,9 +153,9 @@ def _sources(folder: Path | None) -> Iterator[tuple[str, str | None]]:
 
 def _names(root: Path) -> Iterator[str]:
     """Python sources below `root`; skipped folders, which may be huge, are not entered."""
-    for folder, inside, files in os.walk(root):
+    for folder, inside, names in os.walk(root):
         inside[:] = [name for name in inside if name not in SKIPPED]
-        for name in files:
+        for name in names:
             if name.endswith(".py") and not name.startswith("_sysconfigdata"):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 

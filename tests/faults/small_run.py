@@ -16,7 +16,7 @@ from srclib.sources.toy import ToyFeatures
 from srclib.trainer import TrainConfig, TrainResult, train
 
 N_STEPS = 40
-DISK = ("replace", "fsync", "unlink", "rmdir", "chmod")  # what `srclib.store` changes it with
+DISK = ("replace", "fsync", "unlink", "rmdir", "chmod")  # what `srclib.files` changes it with
 
 
 def run(folder: Path, resume: bool) -> TrainResult:

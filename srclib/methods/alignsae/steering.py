@@ -1,0 +1,218 @@
+"""Reading and rewriting the last token of a prompt at one site of the residual stream.
+
+Site l is the residual that enters block l, site n_layers what the last block returns (before the
+final norm): 0 is token plus position embedding. Vectors are read and written at the same site.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import DataError, ParameterError, message
+from ...lm.sites import Site, edited, measuring, residual
+from .binding import class_scores
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ...sae import SAE
+    from . import AlignSAE
+
+Tokens = Sequence[Sequence[int]]
+Where = Literal["resid", "input_embedding"]
+
+
+def hook(model: PreTrainedModel, site: int) -> tuple[int, Site]:
+    """Block and side of a site. Raises ParameterError for a site outside the model."""
+    n_layers = model.config.get_text_config().num_hidden_layers
+    if isinstance(site, bool) or not isinstance(site, int) or not 0 <= site <= n_layers:
+        fix = "0 is the embedding, n_layers the last block's output."
+        raise ParameterError(message("site", site, f"0 <= site <= {n_layers} (n_layers)", fix))
+    return (site, "in") if site < n_layers else (n_layers - 1, "out")
+
+
+def read(model: PreTrainedModel, prompts: Tokens, site: int) -> Tensor:
+    """The residual at the last token of each prompt, [n, d_model] float32 on the CPU."""
+    layer, side = hook(model, site)
+    width = model.config.get_text_config().hidden_size
+    vectors = torch.zeros(len(prompts), width)
+    with measuring(model):
+        for rows in _by_length(prompts):
+            ids = torch.tensor([list(prompts[i]) for i in rows], device=model.device)
+            vectors[rows] = residual(model, ids, None, layer, side)[:, -1].float().cpu()
+    return vectors
+
+
+def answer(model: PreTrainedModel, prompts: Tokens, n_new: int, eos: int) -> list[list[int]]:
+    """Greedy continuations of at most `n_new` tokens, cut before `eos`, nothing rewritten."""
+    return write(model, prompts, range(len(prompts)), None, 0, n_new, eos)
+
+
+def write(
+    model: PreTrainedModel,
+    prompts: Tokens,
+    which: Sequence[int],
+    vectors: Tensor | None,
+    site: int,
+    n_new: int,
+    eos: int,
+    where: Where = "resid",
+) -> list[list[int]]:
+    """Greedy continuations after the last prompt token has been replaced at a site, once.
+
+    which: [n] the prompt of each row; a prompt may occur many times and its beginning is computed
+        once. vectors: [n, d_model], what stands at the site instead; None changes nothing.
+    where: "resid" writes at the site that was read; "input_embedding" feeds the vector in below
+        block 0 at any site, a position embedding added, as the script behind the paper's numbers.
+
+    Returns at most `n_new` tokens for each row, cut before `eos`. Raises ParameterError for a
+    site outside the model, DataError for vectors of another shape or that are not finite.
+    """
+    layer, side = hook(model, site)
+    if where not in ("resid", "input_embedding"):
+        allowed = "'resid' or 'input_embedding'"
+        raise ParameterError(message("where", where, allowed, "'resid' writes where one reads."))
+    if vectors is not None:
+        _check(vectors, len(which), model)
+    if where == "input_embedding":
+        layer, side = 0, "in"
+    found: list[list[int]] = [[] for _ in which]
+    with measuring(model):
+        for rows in _by_length([prompts[i] for i in which]):
+            ids = [list(prompts[which[i]]) for i in rows]
+            new = None if vectors is None else vectors[rows].to(model.device)
+            if new is not None and where == "input_embedding":
+                new = new + _position(model, len(ids[0]) - 1)
+            place = (layer, side)
+            for row, tokens in zip(rows, _decode(model, ids, new, place, n_new), strict=True):
+                found[row] = tokens[: tokens.index(eos)] if eos in tokens else tokens
+    return found
+
+
+def swap_slots(
+    sae: AlignSAE, h: Tensor, source: Tensor, target: Tensor, alpha: Tensor | float
+) -> Tensor:
+    """AlignSAE's swap: z[source slot] = 0, z[target slot] = alpha, h' = decode(z).
+
+    h: [n, d_in]; source, target: [n] relations; alpha: the raw value, one or one per row. h is
+    replaced, so the reconstruction error is written too. Raises ParameterError for an alpha that
+    is not finite, DataError for a relation without a slot.
+    """
+    for name, relation in (("source", source), ("target", target)):
+        if bool(((relation < 0) | (relation >= sae.n_slots)).any()):
+            seen = relation.unique().tolist()
+            fix = "Swap relations of the ontology."
+            raise DataError(message(name, seen, f"0 <= relation < {sae.n_slots}", fix))
+    return rewrite(
+        sae, h, sae.n_free + source[:, None], sae.n_free + target[:, None], _each(alpha, source)
+    )
+
+
+@torch.no_grad()
+def rewrite(sae: SAE, h: Tensor, off: Tensor, on: Tensor, values: Tensor) -> Tensor:
+    """decode(z) after the latents `off` [n, k] of each row are set to 0, then `on` to `values`.
+
+    h: [n, d_in]; on and values: [n, k]. The general form of a swap, for any latents.
+    """
+    acts = sae.eval().encode(h)
+    acts = acts.scatter(1, off, 0.0).scatter(1, on, values.to(acts))
+    return sae.decode(acts)
+
+
+def swap_latents(
+    sae: SAE, acts: Tensor, relation: Tensor, n: int, h: Tensor, source: Tensor, target: Tensor
+) -> Callable[[float], Tensor]:
+    """A plain SAE as a handle: vectors [swaps, d_in] as a function of the strength.
+
+    The `n` latents most selective of the source relation go to 0, then those of the target to
+    strength times their mean on it (a latent of both ends there). acts [rows, d_sae] and relation
+    [rows], every relation among them: what selectivity and means are read from. h [swaps, d_in];
+    source, target [swaps].
+    """
+    means, scores = class_scores(acts, relation, int(relation.max()) + 1)
+    best = scores.topk(n, dim=1).indices  # [relations, n]
+    value = means.to(h.dtype).gather(1, best)
+    return lambda strength: rewrite(sae, h, best[source], best[target], strength * value[target])
+
+
+def add(h: Tensor, directions: Tensor, alpha: Tensor | float) -> Tensor:
+    """h + alpha * direction, row by row [n, d_in]. Raises ParameterError for alpha not finite."""
+    return h + _each(alpha, h[:, 0]) * directions
+
+
+def _each(alpha: Tensor | float, rows: Tensor) -> Tensor:
+    """[n, 1] one finite alpha per row."""
+    values = torch.as_tensor(alpha, dtype=torch.float32)
+    if not bool(torch.isfinite(values).all()):
+        fix = "It is the value the slot is set to."
+        raise ParameterError(message("alpha", alpha, "finite numbers", fix))
+    return values.expand(len(rows))[:, None]
+
+
+def _decode(
+    model: PreTrainedModel,
+    ids: list[list[int]],
+    vectors: Tensor | None,
+    place: tuple[int, Site],
+    n_new: int,
+) -> list[list[int]]:
+    """Greedy tokens after prompts of one length; `vectors` [n, d_model] at their last token."""
+    unique = {tuple(row): None for row in ids}
+    number = {row: i for i, row in enumerate(unique)}
+    index = torch.tensor([number[tuple(row)] for row in ids], device=model.device)
+    begin = torch.tensor(list(unique), device=model.device)
+    cache: Any = None
+    if begin.shape[1] > 1:  # what precedes the last token is the same for every vector
+        cache = model(input_ids=begin[:, :-1], use_cache=True).past_key_values
+        cache.batch_select_indices(index)
+    token = begin[index, -1:]
+    edit = _replacing(vectors)
+    with edited(model, *place, edit):
+        out = model(input_ids=token, past_key_values=cache, use_cache=True)
+    tokens = [out.logits[:, -1].argmax(dim=-1)]
+    while len(tokens) < n_new:
+        out = model(input_ids=tokens[-1][:, None], past_key_values=out.past_key_values)
+        tokens.append(out.logits[:, -1].argmax(dim=-1))
+    found: list[list[int]] = torch.stack(tokens, dim=1).tolist()
+    return found
+
+
+def _replacing(vectors: Tensor | None) -> Callable[[Tensor], Tensor]:
+    return (lambda value: value) if vectors is None else (lambda value: vectors[:, None, :])
+
+
+def _by_length(prompts: Tokens) -> Iterator[list[int]]:
+    """Rows whose prompts have the same length: no padding, so positions are those of training."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    for i, prompt in enumerate(prompts):
+        rows[len(prompt)].append(i)
+    if 0 in rows:
+        fix = "Give at least one token."
+        raise DataError(message(f"prompt {rows[0][0]}", [], "at least one token", fix))
+    yield from rows.values()
+
+
+def _position(model: PreTrainedModel, position: int) -> Tensor:
+    """The learned embedding of a position, [d_model]: GPT-2 alone has one."""
+    table = getattr(model.get_decoder(), "wpe", None)
+    if table is None:
+        allowed = "'resid' for a model without position embeddings"
+        fix = "Write at the residual."
+        raise ParameterError(message("where", "input_embedding", allowed, fix))
+    weight: Tensor = table.weight[position]
+    return weight
+
+
+def _check(vectors: Tensor, n: int, model: PreTrainedModel) -> None:
+    shape = (n, model.config.get_text_config().hidden_size)
+    if vectors.shape != shape:
+        fix = "Give one vector per row, as wide as the model."
+        raise DataError(message("vectors.shape", tuple(vectors.shape), str(shape), fix))
+    if not bool(torch.isfinite(vectors).all()):
+        fix = "Check alpha and the SAE."
+        raise DataError(message("vectors", "NaN or infinity", "finite numbers", fix))
