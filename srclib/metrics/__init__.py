@@ -14,6 +14,7 @@ from .dictionary import (
     nth_decoder_projection,
     unit_rows,
 )
+from .intervals import clustered_t, value_range, wilson
 from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
 from .reconstruction import fvu, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
@@ -24,6 +25,7 @@ __all__ = [
     "EffectiveFeatures",
     "Match",
     "Stability",
+    "clustered_t",
     "consistency",
     "cosine_matrix",
     "decoder_pairwise_cosine",
@@ -41,5 +43,7 @@ __all__ = [
     "stability",
     "uncentred_variance_explained",
     "unit_rows",
+    "value_range",
+    "wilson",
     "z_score",
 ]
