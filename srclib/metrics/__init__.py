@@ -16,7 +16,7 @@ from .dictionary import (
 )
 from .intervals import clustered_t, value_range, wilson
 from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
-from .reconstruction import fvu, mse, uncentred_variance_explained
+from .reconstruction import fvu, l0, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
 from .statistics import EffectiveFeatures, effective_features, geometric_median
 
@@ -33,6 +33,7 @@ __all__ = [
     "effective_features",
     "feature_recovery_rate",
     "fvu",
+    "l0",
     "geometric_median",
     "match_to_features",
     "max_cosine_similarity",
