@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from srclib.runs import Job, keys
 from torch import Tensor
 
 from srclib.activations import ReLU
@@ -18,7 +19,6 @@ from srclib.methods.alignsae import AlignSAE, binding, losses, terms
 from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
-from srclib.runs import Job, keys
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows
 from srclib.trainer import train
