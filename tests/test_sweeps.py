@@ -39,7 +39,7 @@ def runs() -> Sweep:
 
 
 def norm(run: Run) -> float:
-    return float(run.sae.W_dec.norm())
+    return float(run.sae.W_dec.detach().norm())
 
 
 def test_a_table_has_a_row_per_run_and_a_column_per_number(runs: Sweep) -> None:
