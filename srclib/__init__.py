@@ -26,7 +26,7 @@ _HOME = {
     "load_sae": "checkpoint",
     "harvest": "lm.harvesting",
     "parameters": "suite.params",
-    "ledger": "suite.claims",
+    "ledger": "suite.ledger",
     "SuiteError": "errors",
 }
 _MODULES = (
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
     from .suite import figures as figures
-    from .suite.claims import ledger as ledger
+    from .suite.ledger import ledger as ledger
     from .suite.params import parameters as parameters
     from .trainer import TrainResult as TrainResult
     from .trainer import train as train

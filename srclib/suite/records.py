@@ -8,21 +8,54 @@ runs stand in `build/<study>/<profile>/result.json`.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, TypedDict, get_type_hints
 
 from .. import files
 from ..errors import DataError
-from . import claims, params
-from .claims import VERDICTS
-from .params import SCALES
+from . import judging, params, schema
+from .params import Scale
+from .verdicts import Record, Verdict
 
 SEAL = "record_sha256"
 
-Record = dict[str, Any]
+_Pair = tuple[float, float]
+
+
+class _Required(TypedDict):
+    id: str
+    says: str
+    where: str
+    paper_value: str | None
+    measured: float | dict[str, float | None] | None
+    interval: _Pair | dict[str, _Pair | None] | None
+    n_seeds: int
+    scale: Scale
+    verdict: Verdict
+    reason: str
+
+
+class _Row(_Required, total=False):
+    says_ja: str
+    note: str
+    values: dict[str, list[float | None]] | None  # absent or null where a record is older
+    interval_kind: str  # of an interval that is not the range of the values
+    basis: Literal["measured", "by construction"]
+    could_be_us: bool
+    history: list[Any]
+
+
+class _Run(TypedDict):
+    study: str
+    profile: str
+    params: dict[str, Any]
+    claims: list[Any]
+    provenance: dict[str, Any]
+
+
+class _Form(_Run, total=False):
+    schema: Literal[1, 2]  # 2 holds the values of every unit; absent is 1
 
 
 def published_path(study: str, profile: str) -> Path:
@@ -44,7 +77,7 @@ def find(study: str, profile: str) -> Record:
         return load(published_path(study, profile))
     if local_path(study, profile).exists():
         return {**load(local_path(study, profile)), "published": False}
-    return {**claims.never_run(study, profile), "published": False}
+    return {**judging.never_run(study, profile), "published": False}
 
 
 def load(path: Path) -> Record:
@@ -69,9 +102,9 @@ def rejudge_published() -> list[Path]:
     changed = []
     for path in sorted((files.root() / "data" / "results").glob("*.json")):
         record = load(path)
-        if is_sealed(record) and claims.rejudge(record):
+        if is_sealed(record) and judging.rejudge(record):
             provenance = {**record["provenance"], "rejudged": date.today().isoformat()}
-            fresh = seal({**claims.rederive(record), "provenance": provenance})
+            fresh = seal({**judging.rederive(record), "provenance": provenance})
             files.write_atomic(path, files.pretty(fresh))
             changed.append(path)
     return changed
@@ -91,61 +124,41 @@ def is_sealed(record: Record) -> bool:
 
 def check_record(record: object, where: str) -> None:
     """Raise DataError, naming `where` and the field, unless `record` is well formed."""
-    fields = {"study": str, "profile": str, "params": dict, "claims": list, "provenance": dict}
-    record = _check_fields(record, fields, where, "record")
+    record = _check_fields(record, _Form, where, "record")
     for index, row in enumerate(record["claims"]):
-        name = f"claims[{index}]"
-        _check_fields(row, {"id": str, "says": str, "where": str, "verdict": str}, where, name)
-        _check_row(row, where, f"claim {row['id']}")
+        row = _check_fields(row, _Row, where, f"claims[{index}]")
+        name = f"claim {row['id']}"
+        measured, interval = row["measured"], row["interval"]
+        pairs = interval.values() if isinstance(interval, dict) else [interval]
+        if any(pair is not None and pair[0] > pair[1] for pair in pairs):
+            _refuse(where, f"{name}, interval", interval, "[low, high] with low <= high")
+        if isinstance(interval, dict) and not _labels(interval) <= _labels(measured):
+            _refuse(where, f"{name}, interval", sorted(interval), "the labels of measured")
+        if row.get("values") is not None and _labels(row["values"]) != _labels(measured):
+            _refuse(where, f"{name}, values", sorted(row["values"]), "the labels of measured")
+        if row["n_seeds"] < 0:
+            _refuse(where, f"{name}, n_seeds", row["n_seeds"], "a whole number >= 0")
+        if row["verdict"] == "not assessed" and not row["reason"]:
+            _refuse(where, f"{name}, reason", row["reason"], "a reason for 'not assessed'")
     ids = [row["id"] for row in record["claims"]]
     if len(set(ids)) != len(ids):
         _refuse(where, "claims", ids, "each id once")
 
 
-def _check_row(row: Mapping[str, Any], where: str, name: str) -> None:
-    for field in ("paper_value", "measured", "interval", "n_seeds", "scale", "reason"):
-        if field not in row:
-            _refuse(where, name, sorted(row), f"a row with {field}")
-    measured, interval = row["measured"], row["interval"]
-    values = measured.values() if isinstance(measured, dict) else [measured]
-    if not all(value is None or _is_number(value) for value in values):
-        _refuse(where, f"{name}, measured", measured, "a finite number, a table of them, or null")
-    intervals = interval.values() if isinstance(interval, dict) else [interval]
-    if not all(value is None or _is_interval(value) for value in intervals):
-        _refuse(where, f"{name}, interval", interval, "[low, high], a table of them, or null")
-    if isinstance(interval, dict) and not (
-        isinstance(measured, dict) and set(interval) <= set(measured)
-    ):
-        _refuse(where, f"{name}, interval", sorted(interval), "the labels of measured")
-    n_seeds = row["n_seeds"]
-    if n_seeds is not None and (type(n_seeds) is not int or n_seeds < 0):
-        _refuse(where, f"{name}, n_seeds", n_seeds, "a whole number >= 0, or null")
-    if row["scale"] not in (*SCALES, None):
-        _refuse(where, f"{name}, scale", row["scale"], ", ".join(SCALES))
-    if row["verdict"] not in VERDICTS:
-        _refuse(where, f"{name}, verdict", row["verdict"], ", ".join(VERDICTS))
-    if row["verdict"] == "not assessed" and not row["reason"]:
-        _refuse(where, f"{name}, reason", row["reason"], "a reason for 'not assessed'")
+def _labels(table: object) -> set[str]:
+    return set(table) if isinstance(table, dict) else {"value"}
 
 
-def _check_fields(
-    value: object, fields: Mapping[str, type], where: str, name: str
-) -> Mapping[str, Any]:
+def _check_fields(value: object, form: Any, where: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         _refuse(where, name, value, "a JSON object")
-    for field, kind in fields.items():
-        if not isinstance(value.get(field), kind):
-            _refuse(where, f"{name}, {field}", value.get(field), f"a {kind.__name__}")
+    for field, hint in get_type_hints(form).items():
+        present = field in value
+        if present != (field in form.__required_keys__) and not present:
+            _refuse(where, name, sorted(value), f"one with {field}")
+        if present and not schema.fits(value[field], hint):
+            _refuse(where, f"{name}, {field}", value[field], schema.words(hint))
     return value
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _is_interval(value: object) -> bool:
-    pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
-    return pair and value[0] <= value[1]  # type: ignore[index]
 
 
 def _refuse(where: str, name: str, seen: object, allowed: str) -> NoReturn:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from .. import files, fingerprint
 from ..errors import SuiteError
-from . import claims, params, records
-from .records import Record
+from . import judging, params, records
+from .verdicts import Record
 
 EXECUTED = Path("book") / "_executed"
 STAMP = "suite"  # the metadata of an executed notebook that the driver writes
@@ -80,7 +80,7 @@ def _published(path: Path, strict: bool) -> Iterator[Finding]:
         what = "was edited by hand; restore it, or run the study again with --publish"
         yield Finding(_name(path), what, True)
         return
-    for difference in claims.rejudge(record):
+    for difference in judging.rejudge(record):
         what = f"{difference}; run the study again with --publish"
         yield Finding(_name(path), what, True)
     yield from _age(_name(path), study, profile, source["inputs"], source["commit"], strict)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
-from .measurement import Point, number
+from .rules import Point, number
 
 Record = dict[str, Any]
 
-VERDICTS = ("replicated", "partly", "not replicated", "not assessed")
+Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)
 _SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
 _JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
 _SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}

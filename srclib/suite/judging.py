@@ -1,0 +1,168 @@
+"""What follows from stored values, derived anew whenever it is asked for.
+
+Medians and ranges follow from the value of every unit, verdicts from these and the rule.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import ClaimError, message
+from .claims import Claim, load_claims
+from .params import PROFILES, load_spec
+from .rules import Unmeasured, as_table
+from .verdicts import Record
+
+SCHEMA = 2  # version of a record's form; a record without one is of the first
+PAPER_SIDE = ("id", "says", "says_ja", "where", "paper_value")
+
+Values = Mapping[str, Sequence[float | None]]  # per label, one number for each outermost unit
+
+
+def summarise(values: Values) -> tuple[Any, Any]:
+    """Median and [min, max] over units of each label; no interval where there is one unit.
+
+    A label with a value that is not finite has None: JSON has no NaN, and no verdict needs one.
+    The label "value" alone is a bare number.
+    """
+    medians: dict[str, float | None] = {}
+    ranges: dict[str, list[float] | None] = {}
+    for label, row in values.items():
+        numbers = [v for v in row if v is not None and math.isfinite(v)]
+        finite = len(numbers) == len(row)
+        medians[label] = statistics.median(numbers) if finite else None
+        ranges[label] = [min(numbers), max(numbers)] if finite else None
+    several = any(len(row) > 1 for row in values.values())
+    return bare(medians), bare(ranges) if several else None
+
+
+def judge(
+    claim: Claim, measured: Any, interval: Any, n_seeds: int, profile: str
+) -> tuple[str, str]:
+    """The verdict (one of VERDICTS) on a measurement and the reason in words.
+
+    All conditions hold: replicated. All fail: not replicated. Otherwise: partly. Smoke
+    runs, smaller profiles, too few seeds and missing numbers are not assessed.
+    """
+    table = as_table(measured, interval)
+    outcomes, doubts = [], []
+    if below(profile, claim.decides):
+        doubts.append(f"profile {profile} decides nothing here; {claim.decides} or larger does")
+    if n_seeds < claim.seeds:
+        doubts.append(f"{n_seeds} seed(s) measured, {claim.seeds} needed")
+    for condition in claim.rule:
+        try:
+            outcomes.append(condition.judge(table))
+        except Unmeasured as lack:
+            doubts.append(str(lack))
+    if not claim.rule:
+        doubts.append(claim.unless_run)
+    if doubts:
+        return "not assessed", "; ".join(doubts)
+    levels = {outcome.level for outcome in outcomes}
+    words = {"holds": "Holds", "centre": "Holds at the median only", "fails": "Fails"}
+    texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
+    reason = " ".join(f"{words[level]}: {text}." for level, text in texts.items() if text)
+    if levels == {"holds"}:
+        return "replicated", reason
+    return "not replicated" if levels == {"fails"} else "partly", reason
+
+
+def never_run(study: str, profile: str) -> Record:
+    """The record of a profile that was never run: every claim is not assessed."""
+    if profile not in PROFILES:
+        raise ClaimError(message("profile", profile, ", ".join(PROFILES), "Choose one."))
+    spec = load_spec(study)
+    if profile in spec.profiles:
+        P = spec.resolve({"profile": profile})
+        values, scale, reason = P.values, P.scale, "never run at this profile"
+    else:
+        scale = "paper" if profile == "paper" else "reduced"
+        values, reason = {"profile": profile}, f"the study has no profile {profile}"
+    rows = [
+        unmeasured(claim, scale, claim.unless_run if claim.test == "c" else reason)
+        for claim in load_claims(study)
+    ]
+    return new_record(study, profile, values, rows, {})
+
+
+def rederive(record: Record) -> Record:
+    """The record with the ledger's present wording and what follows from its stored values;
+    rows that the ledger does not know are left out."""
+    stored = {row["id"]: row for row in record["claims"]}
+    scale = load_spec(record["study"]).profiles[record["profile"]].scale
+    rows = []
+    for claim in load_claims(record["study"]):
+        row = stored.get(claim.id)
+        if row is None:
+            rows.append(unmeasured(claim, scale, "the claim is newer than this record"))
+        elif row["n_seeds"] == 0:  # never measured: what was said about it then still stands
+            again = unmeasured(claim, row["scale"], row["reason"], row.get("note", ""))
+            rows.append({**row, **again})
+        else:
+            row = {**row, **_paper_side(claim)}
+            if row.get("values"):  # full and paper records may be older than these
+                row["measured"], spread = summarise(row["values"])
+                row["interval"] = row["interval"] if "interval_kind" in row else spread
+            numbers = (row["measured"], row["interval"], row["n_seeds"])
+            verdict, reason = judge(claim, *numbers, record["profile"])
+            rows.append({**row, "verdict": verdict, "reason": reason})
+    return {**record, "claims": rows}
+
+
+def rejudge(record: Record) -> list[str]:
+    """How a stored record differs from what its values and the present ledger say."""
+    if record["profile"] not in load_spec(record["study"]).profiles:
+        return [f"profile {record['profile']!r} is not one of {record['study']}"]
+    expected = {row["id"]: row for row in rederive(record)["claims"]}
+    stored = {row["id"]: row for row in record["claims"]}
+    found = [f"{id}: not in data/claims/{record['study']}.toml" for id in stored.keys() - expected]
+    found += [f"{id}: missing in the record" for id in expected if id not in stored]
+    if len(stored) != len(record["claims"]):
+        found.append("a claim id occurs twice in the record")
+    for id, row in ((id, row) for id, row in stored.items() if id in expected):
+        for key in ("verdict", "measured", "interval", *PAPER_SIDE):
+            if row.get(key) != expected[id][key]:
+                found.append(f"{id}: {key} is {row.get(key)!r}, should be {expected[id][key]!r}")
+        if row["verdict"] == "not assessed" and not row["reason"]:
+            found.append(f"{id}: not assessed without a reason")
+    return found
+
+
+def new_record(study: str, profile: str, values: Any, rows: list[Record], source: Any) -> Record:
+    """A record in the present form."""
+    run = {"schema": SCHEMA, "study": study, "profile": profile, "params": values}
+    return {**run, "claims": rows, "provenance": source}
+
+
+def new_row(
+    claim: Claim, scale: str, verdict: str, reason: str, note: str, **numbers: Any
+) -> Record:
+    """One claim of a record; `numbers` hold what was measured, if anything was."""
+    nothing = {"measured": None, "interval": None, "values": None, "n_seeds": 0}
+    words = {"scale": scale, "verdict": verdict, "reason": reason, "note": note}
+    return {**_paper_side(claim), **nothing, **numbers, **words}
+
+
+def unmeasured(claim: Claim, scale: str, reason: str, note: str = "") -> Record:
+    """The row of a claim that was not measured."""
+    # A claim about a named model stays visible at the paper's scale until that model is run.
+    scale = "paper" if claim.test == "c" else scale
+    return new_row(claim, scale, "not assessed", reason, note)
+
+
+def below(profile: str, other: str) -> bool:
+    """Whether a profile takes less compute than another."""
+    return PROFILES.index(profile) < PROFILES.index(other)
+
+
+def bare(table: dict[str, Any]) -> Any:
+    """A table whose only label is "value" is that value."""
+    return table["value"] if table.keys() == {"value"} else table
+
+
+def _paper_side(claim: Claim) -> Record:
+    return {key: getattr(claim, key) for key in PAPER_SIDE}
