@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,27 +27,18 @@ class Declared(NamedTuple):
 
 def read_cell(source: str, where: str = "parameters cell") -> dict[str, Declared]:
     """The parameters that a cell declares; it may hold annotated literals and comments only."""
+    form = "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
     declared: dict[str, Declared] = {}
-    for node in ast.parse(source).body:
-        try:
-            match node:
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    line = Declared(ast.unparse(node.annotation), _literal(value))
-                case _:
-                    raise ValueError
-        except ValueError:
-            raise ParameterError(
-                f"{where}, line {node.lineno}: {ast.unparse(node)!r} is not allowed; allowed is "
-                "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
-            ) from None
+    for name, line in _lines(source, ast.AnnAssign, where, form):
         if name in declared:
             raise ParameterError(f"{where}: {name} is declared twice. Keep one line for it.")
         declared[name] = line
     return declared
 
 
-def read_notebook(path: Path) -> dict[str, Declared]:
+def read_notebook(path: Path | str) -> dict[str, Declared]:
     """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
+    path = Path(path)
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         tagged = [
@@ -83,8 +75,10 @@ def executed(inputs: Sequence[str]) -> tuple[dict[str, Declared], dict[str, obje
     injected: dict[str, object] = {}
     for source in inputs[:-1]:
         if source.lstrip().startswith("# Parameters"):
-            injected |= _injected(source)
-        elif _declares_profile(source):
+            form = "`name = literal`. Pass parameters with -p NAME VALUE."
+            lines = _lines(source, ast.Assign, "injected cell", form)
+            injected |= {name: line.default for name, line in lines}
+        elif re.search(r"^profile *:", source, re.MULTILINE):
             declared, injected = read_cell(source), {}
     if not declared:
         raise ParameterError(
@@ -94,43 +88,26 @@ def executed(inputs: Sequence[str]) -> tuple[dict[str, Declared], dict[str, obje
     return declared, injected
 
 
-def differences(declared: Mapping[str, Declared], types: Mapping[str, str]) -> str:
-    """How a parameters cell and {name: type} of a profile file differ; "" when they agree."""
-    faults = [f"{name} is only in the cell" for name in declared if name not in types]
-    faults += [f"{name} is missing in the cell" for name in types if name not in declared]
-    for name, cell in declared.items():
-        wanted = types.get(name, cell.annotation).split("[")[0]  # papermill shows `list`, no more
-        if cell.annotation.split("[")[0] != wanted:
-            faults.append(f"{name} is annotated {cell.annotation}, the file says {wanted}")
-    return "; ".join(faults)
-
-
-def _injected(source: str) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _lines(
+    source: str, kind: type[ast.stmt], where: str, form: str
+) -> Iterator[tuple[str, Declared]]:
+    """Name and literal of each line; all must be of one kind of assignment."""
     for node in ast.parse(source).body:
         try:
             match node:
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    annotation = ast.unparse(node.annotation)
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    values[name] = _literal(value)
+                    annotation = ""
                 case _:
                     raise ValueError
+            text = ast.unparse(value)
+            literal = float(text[7:-2]) if text in _NOT_FINITE else ast.literal_eval(value)
+            if not isinstance(node, kind):
+                raise ValueError
         except ValueError:
             raise ParameterError(
-                f"injected cell, line {node.lineno}: {ast.unparse(node)!r} is no assignment of "
-                "a literal. Pass parameters with -p NAME VALUE."
+                f"{where}, line {node.lineno}: {ast.unparse(node)!r} is not allowed; "
+                f"allowed is {form}"
             ) from None
-    return values
-
-
-def _literal(node: ast.expr) -> object:
-    text = ast.unparse(node)
-    return float(text.split("'")[1]) if text in _NOT_FINITE else ast.literal_eval(node)
-
-
-def _declares_profile(source: str) -> bool:
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:  # a magic or a cell that failed: not the parameters cell
-        return False
-    targets = [node.target for node in body if isinstance(node, ast.AnnAssign)]
-    return any(isinstance(target, ast.Name) and target.id == "profile" for target in targets)
+        yield name, Declared(annotation, literal)

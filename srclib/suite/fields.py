@@ -11,7 +11,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,12 +24,11 @@ Type = Literal["int", "float", "bool", "str", "list[int]", "list[float]", "list[
 _EXAMPLES = {"int": "3", "float": "1e-3", "bool": "true", "str": "abc"}
 _EXAMPLES |= {"list[int]": "[5, 11]", "list[float]": "[1.8, 2.0]", "list[str]": "['a', 'b']"}
 _BOOL = {"true": True, "True": True, "false": False, "False": False}
-_LOW = ("min", "above")
-_HOLDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "min": ("<=", operator.le),
-    "above": ("<", operator.lt),
-    "max": ("<=", operator.le),
-    "below": ("<", operator.lt),
+_HOLDS: dict[str, Any] = {
+    "min": operator.ge,
+    "above": operator.gt,
+    "max": operator.le,
+    "below": operator.lt,
 }
 
 
@@ -69,36 +68,37 @@ class Field:
 
     def value_at(self, profile: str) -> object:
         """What the profile file sets for a profile; raises ParameterError when it sets nothing."""
-        value = getattr(self, profile)
-        value = self.default if value is None else value
-        if value is None:
+        own = getattr(self, profile)
+        if own is None and self.default is None:
             fix = f"Add `{profile} = ...` or `default = ...`."
             raise ParameterError(f"parameters.{self.name}: no value for {profile}. {fix}")
-        return value
+        return self.default if own is None else own
 
     def convert(self, given: object) -> Value:
         """`given` as a value of this type; raises ParameterError when it is not one."""
         value = _literal(given, self.type) if isinstance(given, str) else given
         if self.element == self.type:
-            return self._scalar(value, self.name, given)
+            return self._scalar(value, self.name)
         if not isinstance(value, list | tuple):
             raise self._refuse(self.name, given)
         # An element inside quotes is text by intent, so only whole values are read as literals.
-        return [self._scalar(e, f"{self.name}[{i}]", e) for i, e in enumerate(value)]  # type: ignore[return-value]
+        return [self._scalar(e, f"{self.name}[{i}]") for i, e in enumerate(value)]  # type: ignore[return-value]
 
-    def check(self, value: Value, values: Mapping[str, Value]) -> None:
+    def check(self, value: Value, values: Mapping[str, Any]) -> None:
         """Raise ParameterError unless `value` is in range, given all other `values`."""
-        elements: list[Scalar] = list(value) if isinstance(value, list) else [value]
         is_list = isinstance(value, list)
+        elements: list[Any] = list(value) if isinstance(value, list) else [value]
         if is_list and not self.min_len <= len(elements) <= (self.max_len or math.inf):
             raise self._refuse(self.name, value, values, f"Give {self.name} more or fewer elements")
+        limits = {k: values[b] if isinstance(b, str) else b for k, b in self.bounds.items()}
         for i, element in enumerate(elements):
-            if not self._in_range(element, values):
+            held = all(_HOLDS[kind](element, limit) for kind, limit in limits.items())
+            if not held or element not in (self.choices or [element]):
                 where = f"{self.name}[{i}]" if is_list else self.name
                 names = [self.name, *(b for b in self.bounds.values() if isinstance(b, str))]
                 raise self._refuse(where, element, values, f"Change {' or '.join(names)}")
 
-    def _scalar(self, value: object, where: str, given: object) -> Scalar:
+    def _scalar(self, value: object, where: str) -> Scalar:
         match self.element, value:
             case ("bool", bool(value)) | ("str", str(value)):
                 return value
@@ -107,43 +107,31 @@ class Field:
             case "float", int() | float() if not isinstance(value, bool):
                 if abs(value) <= sys.float_info.max:  # no nan, no whole number beyond floats
                     return float(value)
-        raise self._refuse(where, given)
+        raise self._refuse(where, value)
 
-    def _in_range(self, element: Scalar, values: Mapping[str, Value]) -> bool:
-        if self.choices and element not in self.choices:
-            return False
-        for kind, bound in self.bounds.items():
-            limit: Any = values[bound] if isinstance(bound, str) else bound
-            _, holds = _HOLDS[kind]
-            if not (holds(limit, element) if kind in _LOW else holds(element, limit)):
-                return False
-        return True
-
-    def _allowed(self, values: Mapping[str, Value]) -> str:
-        """The type and range in words, with the bounds' values where they are known."""
-        parts: list[str] = [self.type]
-        is_list = self.element != self.type
+    def _refuse(
+        self, where: str, seen: object, values: Mapping[str, Any] | None = None, fix: str = ""
+    ) -> ParameterError:
+        """Says the type and range in words, with the values of bounds that are parameters."""
+        is_list, values = self.element != self.type, values or {}
+        allowed: list[str] = [self.type]
         if is_list and (self.min_len, self.max_len) != (0, None):
             upper = f" to {self.max_len}" if self.max_len else " or more"
-            parts.append(f"with {self.min_len}{upper} elements")
+            allowed.append(f"with {self.min_len}{upper} elements")
         if self.choices:
-            parts.append(f"one of {', '.join(map(str, self.choices))}")
+            allowed.append(f"one of {', '.join(map(str, self.choices))}")
         if self.bounds:
             text = "each element" if is_list else self.name
             for kind, bound in self.bounds.items():
                 limit = f"{bound} ({values[str(bound)]})" if bound in values else str(bound)
-                sign, _ = _HOLDS[kind]
-                text = f"{limit} {sign} {text}" if kind in _LOW else f"{text} {sign} {limit}"
-            parts.append(text)
+                sign = "<=" if kind in ("min", "max") else "<"
+                low = kind in ("min", "above")
+                text = f"{limit} {sign} {text}" if low else f"{text} {sign} {limit}"
+            allowed.append(text)
         elif self.element == "float":
-            parts.append("finite")
-        return ", ".join(parts)
-
-    def _refuse(
-        self, where: str, seen: object, values: Mapping[str, Value] | None = None, fix: str = ""
-    ) -> ParameterError:
+            allowed.append("finite")
         fix = fix or f"Write a literal of this type, for example {_EXAMPLES[self.type]}"
-        return ParameterError(message(where, seen, self._allowed(values or {}), f"{fix}."))
+        return ParameterError(message(where, seen, ", ".join(allowed), f"{fix}."))
 
 
 def _literal(text: str, kind: str) -> object:

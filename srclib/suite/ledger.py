@@ -16,7 +16,7 @@ from . import schema
 from .claims import Claim, load_claims
 from .judging import bare, below, judge, new_record, new_row, summarise, unmeasured
 from .params import SCALES, Parameters
-from .rules import Table, Unmeasured, Unrecorded, as_table
+from .rules import Table, Unrecorded, as_table
 from .verdicts import Record, Verdicts
 
 Series = dict[str, list[float]]  # per label, one number for each outermost unit
@@ -102,10 +102,15 @@ class Ledger:
             _check_intervals(id, interval, as_table(measured))
             numbers = {"measured": measured, "interval": bare(interval), "interval_kind": "given"}
         whole(f"{id}: n_seeds", n_units, low=1)
-        self._refuse_absent_labels(claim, as_table(measured))
         numbers |= {"values": {label: list(map(_finite, row)) for label, row in values.items()}}
-        profile = self._parameters.profile
-        verdict, reason = judge(claim, measured, numbers["interval"], n_units, profile)
+        evidence = (measured, numbers["interval"], n_units, self._parameters.profile)
+        try:
+            verdict, reason = judge(claim, *evidence, strict=self._must_deliver(claim))
+        except Unrecorded as lack:
+            raise ClaimError(
+                f"{id} (data/claims/{self._parameters.study}.toml): {lack}; recorded are "
+                f"{', '.join(values)}. Correct the rule or the labels."
+            ) from None
         self._rows[id] = new_row(claim, scale, verdict, reason, note, **numbers, n_seeds=n_units)
 
     def _new(self, id: str) -> Claim:
@@ -126,20 +131,6 @@ class Ledger:
         """A profile as written must deliver each label of the rule; other runs need not."""
         custom = set(self._parameters.overridden) - {"seed"}
         return not custom and not below(self._parameters.profile, claim.decides)
-
-    def _refuse_absent_labels(self, claim: Claim, table: Table) -> None:
-        if not self._must_deliver(claim):
-            return
-        for condition in claim.rule:
-            try:
-                condition.judge(table)
-            except Unrecorded as lack:
-                raise ClaimError(
-                    f"{claim.id} (data/claims/{self._parameters.study}.toml): {lack}; recorded are "
-                    f"{', '.join(table)}. Correct the rule or the labels."
-                ) from None
-            except Unmeasured:
-                continue
 
 
 def ledger(study: str, P: Parameters) -> Ledger:

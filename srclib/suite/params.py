@@ -18,6 +18,7 @@ from typing import Any, Literal, cast, get_args
 from .. import files
 from ..errors import ParameterError, message
 from . import cells, schema
+from .cells import read_notebook as read_notebook
 from .fields import Field, Value
 from .schema import nearest
 
@@ -76,11 +77,16 @@ class Spec:
 
     def check_cell(self, declared: Mapping[str, cells.Declared]) -> None:
         """Raise ParameterError unless a parameters cell declares exactly these parameters."""
-        difference = cells.differences(declared, {n: f.type for n, f in self.fields.items()})
-        if difference:
+        faults = [f"{name} is only in the cell" for name in declared if name not in self.fields]
+        faults += [f"{name} is missing in the cell" for name in self.fields if name not in declared]
+        for name in declared.keys() & self.fields:
+            seen, wanted = declared[name].annotation, self.fields[name].type
+            if seen.split("[")[0] != wanted.split("[")[0]:  # papermill shows `list`, no more
+                faults.append(f"{name} is annotated {seen}, the file says {wanted}")
+        if faults:
             raise ParameterError(
-                f"the parameters cell and data/profiles/{self.study}.toml differ: {difference}. "
-                "Change one of the two so that names and types agree."
+                f"the parameters cell and data/profiles/{self.study}.toml differ: "
+                f"{'; '.join(faults)}. Change one of the two so that names and types agree."
             )
 
 
@@ -121,10 +127,7 @@ class Parameters:
         raise ParameterError(message(name, value, "no change after validation", fix))
 
     def __delattr__(self, name: str) -> None:
-        raise ParameterError(f"{name}: allowed is no change after validation. Leave it as it is.")
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._values]
+        self.__setattr__(name, None)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
@@ -135,8 +138,8 @@ class Parameters:
         for name, value in self._values.items():
             origin = "set by the caller" if name in self.overridden else f"profile {self.profile}"
             texts = (name, str(value), origin, self._spec.fields[name].help)
-            cells_ = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
-            rows.append(f"<tr>{cells_}</tr>")
+            columns = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+            rows.append(f"<tr>{columns}</tr>")
         return f'<table class="parameters">{"".join(rows)}</table>'
 
 
@@ -158,11 +161,6 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
             fix = "Change the parameters cell and run it again."
             raise ParameterError(message(name, namespace.get(name), f"{value!r}, as set", fix))
     return resolved
-
-
-def read_notebook(path: Path | str) -> dict[str, cells.Declared]:
-    """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
-    return cells.read_notebook(Path(path))
 
 
 def studies() -> list[str]:
@@ -200,26 +198,18 @@ def _read(path: Path) -> Spec:
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),
     }
-    rows = schema.table(data.pop("parameters", {}), "parameters", ParameterError)
-    for name, row in rows.items():
+    for name, row in schema.table(data.pop("parameters", {}), "parameters", ParameterError).items():
         if name in _RESERVED or name.startswith("_") or keyword.iskeyword(name):
             raise ParameterError(f"parameters.{name}: the name is reserved. Choose another.")
         fields[name] = schema.read(Field, row, f"parameters.{name}", ParameterError, name=name)
-    for name in rows:
-        _check_bounds(fields[name], fields)
+    numbers = [name for name, field in fields.items() if field.type in ("int", "float")]
+    for name, field in fields.items():
+        for kind, bound in field.bounds.items():
+            if isinstance(bound, str) and bound not in numbers:
+                where, allowed = f"parameters.{name}.{kind}", f"a number or {', '.join(numbers)}"
+                raise ParameterError(message(where, bound, allowed, "Correct the bound."))
     spec = schema.read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
     if spec.study != path.stem:
         fix = "Name the file after its study."
         raise ParameterError(message("study", spec.study, repr(path.stem), fix))
     return spec
-
-
-def _check_bounds(field: Field, fields: Mapping[str, Field]) -> None:
-    numbers = [name for name, other in fields.items() if other.type in ("int", "float")]
-    for kind, bound in field.bounds.items():
-        where = f"parameters.{field.name}.{kind}"
-        if field.element not in ("int", "float"):
-            raise ParameterError(message(where, bound, "no bound on text", "Remove the bound."))
-        if isinstance(bound, str) and bound not in numbers:
-            allowed = f"a number or one of {', '.join(numbers)}"
-            raise ParameterError(message(where, bound, allowed, "Correct the bound."))

@@ -8,54 +8,70 @@ runs stand in `build/<study>/<profile>/result.json`.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypedDict, get_type_hints
+from typing import Any, Literal, NoReturn
 
 from .. import files
-from ..errors import DataError
+from ..errors import DataError, message
 from . import judging, params, schema
 from .params import Scale
 from .verdicts import Record, Verdict
 
 SEAL = "record_sha256"
 
-_Pair = tuple[float, float]
+Pair = tuple[float, float]
+_AGAIN = "Records are never edited by hand: run the study again."
 
 
-class _Required(TypedDict):
+@dataclass(frozen=True)
+class Row:
+    """One claim of a record; what has a default may be absent, as in older records."""
+
     id: str
     says: str
     where: str
     paper_value: str | None
     measured: float | dict[str, float | None] | None
-    interval: _Pair | dict[str, _Pair | None] | None
+    interval: Pair | dict[str, Pair | None] | None
     n_seeds: int
     scale: Scale
     verdict: Verdict
     reason: str
+    says_ja: str = ""
+    note: str = ""
+    values: dict[str, list[float | None]] | None = None  # one number per outermost unit
+    interval_kind: str = "range"  # of the values; anything else was given
+    basis: Literal["measured", "by construction"] = "measured"
+    could_be_us: bool = False
+    history: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        labels = self.measured if isinstance(self.measured, dict) else {"value"}
+        table = self.interval if isinstance(self.interval, dict) else {"value": self.interval}
+        ordered = all(pair is None or pair[0] <= pair[1] for pair in table.values())
+        known = not isinstance(self.interval, dict) or set(table) <= set(labels)
+        for field, fine, allowed in (
+            ("interval", ordered and known, "low <= high with labels of measured"),
+            ("values", self.values is None or set(self.values) == set(labels), "those of measured"),
+            ("n_seeds", self.n_seeds >= 0, "a whole number >= 0"),
+        ):
+            if not fine:
+                raise ValueError(message(field, getattr(self, field), allowed, _AGAIN))
 
 
-class _Row(_Required, total=False):
-    says_ja: str
-    note: str
-    values: dict[str, list[float | None]] | None  # absent or null where a record is older
-    interval_kind: str  # of an interval that is not the range of the values
-    basis: Literal["measured", "by construction"]
-    could_be_us: bool
-    history: list[Any]
+@dataclass(frozen=True)
+class Run:
+    """A record: schema 2 has the values of every unit; `published` is said when shown."""
 
-
-class _Run(TypedDict):
     study: str
     profile: str
     params: dict[str, Any]
     claims: list[Any]
     provenance: dict[str, Any]
-
-
-class _Form(_Run, total=False):
-    schema: Literal[1, 2]  # 2 holds the values of every unit; absent is 1
+    schema: Literal[1, 2] = 1
+    published: bool = True
 
 
 def published_path(study: str, profile: str) -> Path:
@@ -124,48 +140,13 @@ def is_sealed(record: Record) -> bool:
 
 def check_record(record: object, where: str) -> None:
     """Raise DataError, naming `where` and the field, unless `record` is well formed."""
-    record = _check_fields(record, _Form, where, "record")
-    for index, row in enumerate(record["claims"]):
-        row = _check_fields(row, _Row, where, f"claims[{index}]")
-        name = f"claim {row['id']}"
-        measured, interval = row["measured"], row["interval"]
-        pairs = interval.values() if isinstance(interval, dict) else [interval]
-        if any(pair is not None and pair[0] > pair[1] for pair in pairs):
-            _refuse(where, f"{name}, interval", interval, "[low, high] with low <= high")
-        if isinstance(interval, dict) and not _labels(interval) <= _labels(measured):
-            _refuse(where, f"{name}, interval", sorted(interval), "the labels of measured")
-        if row.get("values") is not None and _labels(row["values"]) != _labels(measured):
-            _refuse(where, f"{name}, values", sorted(row["values"]), "the labels of measured")
-        if row["n_seeds"] < 0:
-            _refuse(where, f"{name}, n_seeds", row["n_seeds"], "a whole number >= 0")
-        if row["verdict"] == "not assessed" and not row["reason"]:
-            _refuse(where, f"{name}, reason", row["reason"], "a reason for 'not assessed'")
-    ids = [row["id"] for row in record["claims"]]
+    rows = schema.read(Run, record, where, DataError, _AGAIN).claims
+    for index, row in enumerate(rows):
+        name = row.get("id", index) if isinstance(row, dict) else index
+        schema.read(Row, row, f"{where}: claim {name}", DataError, _AGAIN)
+    ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
-        _refuse(where, "claims", ids, "each id once")
-
-
-def _labels(table: object) -> set[str]:
-    return set(table) if isinstance(table, dict) else {"value"}
-
-
-def _check_fields(value: object, form: Any, where: str, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(where, name, value, "a JSON object")
-    for field, hint in get_type_hints(form).items():
-        present = field in value
-        if present != (field in form.__required_keys__) and not present:
-            _refuse(where, name, sorted(value), f"one with {field}")
-        if present and not schema.fits(value[field], hint):
-            _refuse(where, f"{name}, {field}", value[field], schema.words(hint))
-    return value
-
-
-def _refuse(where: str, name: str, seen: object, allowed: str) -> NoReturn:
-    raise DataError(
-        f"{where}: {name} is {seen!r:.80}; allowed is {allowed}. "
-        "Records are never edited by hand: run the study again."
-    )
+        raise DataError(message(f"{where}: claims", ids, "each id once", _AGAIN))
 
 
 def _refuse_constant(text: str) -> NoReturn:
