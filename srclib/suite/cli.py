@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import files
 from ..errors import ParameterError, SuiteError
 from . import params, records, verify
+from .verdicts import summary
 from .plan import duration, plan, short
-from .verdicts import Record, summary
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -201,7 +201,7 @@ def _last(study: str, profile: str) -> str:
     return _counts(record) + local
 
 
-def _counts(record: Record) -> str:
+def _counts(record: records.Record) -> str:
     """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`: scales are never added."""
     return "; ".join(
         f"{scale}: " + ", ".join(f"{count} {verdict}" for verdict, count in row.items() if count)

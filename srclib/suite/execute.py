@@ -22,7 +22,7 @@ from ..errors import NotebookError, SuiteError
 from . import judging, kernel, records
 from .gate import gate
 from .plan import Job, check_folders, duration, plan, short
-from .verdicts import Record
+from .records import Record
 from .verify import EXECUTED, STAMP, altered, stamp_digest
 
 MIN_TIMEOUT = 600  # seconds that one cell may always take

@@ -18,6 +18,9 @@ from .verdicts import Record
 
 SCHEMA = 2  # version of a record's form; a record without one is of the first
 PAPER_SIDE = ("id", "says", "says_ja", "where", "paper_value")
+NOT_ASSESSED = "not assessed"
+_NOTHING: Record = {"measured": None, "interval": None, "values": None, "n_seeds": 0}
+_NOTHING |= {"scale": None, "verdict": NOT_ASSESSED, "reason": "", "note": ""}
 
 Values = Mapping[str, Sequence[float | None]]  # per label, one number for each outermost unit
 
@@ -64,7 +67,7 @@ def judge(
     if not claim.rule:
         doubts.append(claim.unless_run)
     if doubts:
-        return "not assessed", "; ".join(doubts)
+        return NOT_ASSESSED, "; ".join(doubts)
     levels = {outcome.level for outcome in outcomes}
     words = {"holds": "Holds", "centre": "Holds at the median only", "fails": "Fails"}
     texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
@@ -72,6 +75,35 @@ def judge(
     if levels == {"holds"}:
         return "replicated", reason
     return "not replicated" if levels == {"fails"} else "partly", reason
+
+
+def derive(claim: Claim, stated: Record, profile: str, strict: bool = False) -> Record:
+    """One claim of a record: the ledger's wording, what was stated, and what follows from it.
+
+    stated: values, n_seeds and scale, and an interval where it is not their range; records
+    older than `values` state measured and interval. Without seeds: the reason why there are
+    none, and the scale at which there would have been some.
+    """
+    wording = {key: getattr(claim, key) for key in PAPER_SIDE}
+    row = {**wording, **_NOTHING, **stated, **wording}
+    if row["n_seeds"] == 0:
+        # A claim about a named model stays visible at the paper's scale until that model is run.
+        scale = "paper" if claim.test == "c" else row["scale"]
+        return {**row, "measured": None, "interval": None, "scale": scale, "verdict": NOT_ASSESSED}
+    if row["values"]:
+        row["measured"], spread = summarise(row["values"])
+        row["interval"] = row["interval"] if "interval_kind" in row else spread
+    evidence = (row["measured"], row["interval"], row["n_seeds"], profile)
+    verdict, reason = judge(claim, *evidence, strict=strict)
+    return {**row, "verdict": verdict, "reason": reason}
+
+
+def new_record(
+    study: str, profile: str, values: Mapping[str, Any], rows: list[Record], source: Record
+) -> Record:
+    """A record in the present form; `values` are the parameters, `source` the provenance."""
+    run = {"schema": SCHEMA, "study": study, "profile": profile, "params": values}
+    return {**run, "claims": rows, "provenance": source}
 
 
 def never_run(study: str, profile: str) -> Record:
@@ -85,10 +117,10 @@ def never_run(study: str, profile: str) -> Record:
     else:
         scale = "paper" if profile == "paper" else "reduced"
         values, reason = {"profile": profile}, f"the study has no profile {profile}"
-    rows = [
-        unmeasured(claim, scale, claim.unless_run if claim.test == "c" else reason)
-        for claim in load_claims(study)
-    ]
+    rows = []
+    for claim in load_claims(study):
+        why = claim.unless_run if claim.test == "c" else reason
+        rows.append(derive(claim, {"scale": scale, "reason": why}, profile))
     return new_record(study, profile, values, rows, {})
 
 
@@ -97,22 +129,9 @@ def rederive(record: Record) -> Record:
     rows that the ledger does not know are left out."""
     stored = {row["id"]: row for row in record["claims"]}
     scale = load_spec(record["study"]).profiles[record["profile"]].scale
-    rows = []
-    for claim in load_claims(record["study"]):
-        row = stored.get(claim.id)
-        if row is None:
-            rows.append(unmeasured(claim, scale, "the claim is newer than this record"))
-        elif row["n_seeds"] == 0:  # never measured: what was said about it then still stands
-            again = unmeasured(claim, row["scale"], row["reason"], row.get("note", ""))
-            rows.append({**row, **again})
-        else:
-            row = {**row, **_paper_side(claim)}
-            if row.get("values"):  # full and paper records may be older than these
-                row["measured"], spread = summarise(row["values"])
-                row["interval"] = row["interval"] if "interval_kind" in row else spread
-            numbers = (row["measured"], row["interval"], row["n_seeds"])
-            verdict, reason = judge(claim, *numbers, record["profile"])
-            rows.append({**row, "verdict": verdict, "reason": reason})
+    absent = {"scale": scale, "reason": "the claim is newer than this record"}
+    claims = load_claims(record["study"])
+    rows = [derive(claim, stored.get(claim.id, absent), record["profile"]) for claim in claims]
     return {**record, "claims": rows}
 
 
@@ -132,28 +151,6 @@ def rejudge(record: Record) -> list[str]:
     ]
 
 
-def new_record(study: str, profile: str, values: Any, rows: list[Record], source: Any) -> Record:
-    """A record in the present form."""
-    run = {"schema": SCHEMA, "study": study, "profile": profile, "params": values}
-    return {**run, "claims": rows, "provenance": source}
-
-
-def new_row(
-    claim: Claim, scale: str, verdict: str, reason: str, note: str, **numbers: Any
-) -> Record:
-    """One claim of a record; `numbers` hold what was measured, if anything was."""
-    nothing = {"measured": None, "interval": None, "values": None, "n_seeds": 0}
-    words = {"scale": scale, "verdict": verdict, "reason": reason, "note": note}
-    return {**_paper_side(claim), **nothing, **numbers, **words}
-
-
-def unmeasured(claim: Claim, scale: str, reason: str, note: str = "") -> Record:
-    """The row of a claim that was not measured."""
-    # A claim about a named model stays visible at the paper's scale until that model is run.
-    scale = "paper" if claim.test == "c" else scale
-    return new_row(claim, scale, "not assessed", reason, note)
-
-
 def below(profile: str, other: str) -> bool:
     """Whether a profile takes less compute than another."""
     return PROFILES.index(profile) < PROFILES.index(other)
@@ -162,7 +159,3 @@ def below(profile: str, other: str) -> bool:
 def bare(table: dict[str, Any]) -> Any:
     """A table whose only label is "value" is that value."""
     return table["value"] if table.keys() == {"value"} else table
-
-
-def _paper_side(claim: Claim) -> Record:
-    return {key: getattr(claim, key) for key in PAPER_SIDE}

@@ -8,15 +8,16 @@ ledger.verdicts()                  # last line of a cell: the table and the reco
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ClaimError, message, whole
 from . import schema
 from .claims import Claim, load_claims
-from .judging import bare, below, judge, new_record, new_row, summarise, unmeasured
+from .judging import bare, below, derive, new_record
 from .params import SCALES, Parameters
-from .rules import Table, Unrecorded, as_table
+from .rules import Unrecorded
 from .verdicts import Record, Verdicts
 
 Series = dict[str, list[float]]  # per label, one number for each outermost unit
@@ -62,7 +63,7 @@ class Ledger:
         claim = self._new(id)
         if not reason.strip():
             raise ClaimError(f"{id}: a reason is needed. Say what would assess the claim.")
-        self._rows[id] = unmeasured(claim, self._scale(id, scale), reason)
+        self._rows[id] = self._derived(claim, scale, reason=reason)
 
     def verdicts(self) -> Verdicts:
         """The record of this run, shown as a table and kept as the cell's JSON output."""
@@ -70,7 +71,7 @@ class Ledger:
 
         P, default = self._parameters, "no measurement was recorded in this run"
         rows = [
-            self._rows.get(id) or unmeasured(claim, P.scale, claim.unless_run or default)
+            self._rows.get(id) or self._derived(claim, reason=claim.unless_run or default)
             for id, claim in self._claims.items()
         ]
         return Verdicts(new_record(P.study, P.profile, P.values, rows, fingerprint.provenance()))
@@ -88,30 +89,26 @@ class Ledger:
         claim = self._new(id)
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
-        scale = self._scale(id, scale)
+        # A profile as written must deliver each label of the rule; other runs need not.
+        custom = set(self._parameters.overridden) - {"seed"}
+        strict = not custom and not below(self._parameters.profile, claim.decides)
+        if not values and strict:
+            fix = "Record a number, or one per seed."
+            raise ClaimError(message(f"{id}: labels", list(values), "at least one", fix))
         if not values:
-            if self._must_deliver(claim):
-                fix = "Record a number, or one per seed."
-                raise ClaimError(message(f"{id}: labels", list(values), "at least one", fix))
-            reason = "the settings that it compares were not run"
-            self._rows[id] = unmeasured(claim, scale, reason, note)
-            return
-        measured, spread = summarise(values)
-        numbers: Record = {"measured": measured, "interval": spread}
+            return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
+        finite = {label: list(map(_finite, row)) for label, row in values.items()}
+        stated: Record = {"values": finite, "n_seeds": whole(f"{id}: n_seeds", n_units, low=1)}
         if interval is not None:
-            _check_intervals(id, interval, as_table(measured))
-            numbers = {"measured": measured, "interval": bare(interval), "interval_kind": "given"}
-        whole(f"{id}: n_seeds", n_units, low=1)
-        numbers |= {"values": {label: list(map(_finite, row)) for label, row in values.items()}}
-        evidence = (measured, numbers["interval"], n_units, self._parameters.profile)
+            _check_intervals(id, interval, values)
+            stated |= {"interval": bare(interval), "interval_kind": "given"}
         try:
-            verdict, reason = judge(claim, *evidence, strict=self._must_deliver(claim))
+            self._rows[id] = self._derived(claim, scale, strict, note=note, **stated)
         except Unrecorded as lack:
             raise ClaimError(
                 f"{id} (data/claims/{self._parameters.study}.toml): {lack}; recorded are "
                 f"{', '.join(values)}. Correct the rule or the labels."
             ) from None
-        self._rows[id] = new_row(claim, scale, verdict, reason, note, **numbers, n_seeds=n_units)
 
     def _new(self, id: str) -> Claim:
         if id not in self._claims:
@@ -121,16 +118,14 @@ class Ledger:
             raise ClaimError(f"{id}: recorded twice. Keep the record beside the deciding figure.")
         return self._claims[id]
 
-    def _scale(self, id: str, scale: str | None) -> str:
+    def _derived(
+        self, claim: Claim, scale: str | None = None, strict: bool = False, **stated: Any
+    ) -> Record:
         scale = self._parameters.scale if scale is None else scale
         if scale not in SCALES:
-            raise ClaimError(message(f"{id}: scale", scale, ", ".join(SCALES), "Choose one."))
-        return scale
-
-    def _must_deliver(self, claim: Claim) -> bool:
-        """A profile as written must deliver each label of the rule; other runs need not."""
-        custom = set(self._parameters.overridden) - {"seed"}
-        return not custom and not below(self._parameters.profile, claim.decides)
+            where = f"{claim.id}: scale"
+            raise ClaimError(message(where, scale, ", ".join(SCALES), "Choose one."))
+        return derive(claim, {**stated, "scale": scale}, self._parameters.profile, strict)
 
 
 def ledger(study: str, P: Parameters) -> Ledger:
@@ -160,14 +155,15 @@ def _numbers(where: str, value: Any) -> tuple[list[float], bool]:
     return [float(n) for n in numbers], per_seed
 
 
-def _check_intervals(id: str, interval: Series, points: Table) -> None:
-    if interval.keys() != points.keys():
-        raise ClaimError(f"{id}: interval must have the labels {list(points)}. Give one for each.")
+def _check_intervals(id: str, interval: Series, values: Series) -> None:
+    if interval.keys() != values.keys():
+        raise ClaimError(f"{id}: interval must have the labels {list(values)}. Give one for each.")
     for label, pair in interval.items():
-        where, point = f"{id}, interval of {label!r}", points[label]
         low, high = pair if len(pair) == 2 else (math.nan, math.nan)
-        value = low if point is None else point.value
-        if not -math.inf < low <= value <= high < math.inf:
+        median = statistics.median(values[label])
+        inside = low <= median <= high or not math.isfinite(median)
+        if not (inside and -math.inf < low <= high < math.inf):
+            where = f"{id}, interval of {label!r}"
             raise ClaimError(message(where, pair, "[low, high] around the value", "Correct it."))
 
 

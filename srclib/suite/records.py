@@ -17,7 +17,8 @@ from .. import files
 from ..errors import DataError, message
 from . import judging, params, schema
 from .params import Scale
-from .verdicts import Record, Verdict
+from .verdicts import Record as Record
+from .verdicts import Verdict
 
 SEAL = "record_sha256"
 

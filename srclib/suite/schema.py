@@ -55,8 +55,9 @@ def read(
         if not fits(value, hint):
             raise error(message(f"{where}: {key}", value, _allowed(hint), fix))
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        seen = row.get(field.name, "") if field.name not in given else field
-        if field.default is dataclasses.MISSING and not str(seen).strip():
+        required = field.default is dataclasses.MISSING and field.name not in given
+        seen = row.get(field.name, "")
+        if required and not str(seen).strip():
             raise error(message(f"{where}: {field.name}", seen, _allowed(hints[field.name]), fix))
     try:
         return kind(**{fields[key]: value for key, value in row.items()}, **given)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from .. import files, fingerprint
 from ..errors import SuiteError
 from . import judging, params, records
-from .verdicts import Record
+from .records import Record
 
 EXECUTED = Path("book") / "_executed"
 STAMP = "suite"  # the metadata of an executed notebook that the driver writes
