@@ -363,7 +363,7 @@ MUTATIONS = [
     ('study = "toy"', 'study = "other"', "study='other': allowed is 'toy'"),
     ('title = "A toy"', "", "title=''"),
     ("[profiles.smoke]", "[profiles.tiny]", "profile='tiny'"),
-    ("[profiles.laptop]", "[profiles.full]", "laptop among them"),
+    ("[profiles.laptop]", "[profiles.full]", "profile='laptop': allowed is str, one of"),
     ('scale = "paper"', 'scale = "huge"', r"profiles.paper: scale='huge'"),
     ("seconds = 60\n", "", "seconds=''"),
     ("seconds = 60\n", 'seconds = "60"\n', "profiles.laptop: seconds='60'"),

@@ -156,7 +156,7 @@ def test_a_number_that_is_not_finite_cannot_be_judged(row):
     ("row", "message"),
     [
         ("a > b", "allowed is a table"),
-        ({}, "op=None: allowed is >, <"),
+        ({}, "op='None': allowed is >, <"),
         ({"op": ">="}, "op='>='"),
         ({"op": ">", "left": "a", "rigth": "b"}, "unknown key 'rigth'.*'right'"),
         ({"op": ">", "left": "a"}, "right='': allowed is str"),

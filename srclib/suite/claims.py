@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .. import files
-from ..errors import ClaimError, message
+from ..errors import ClaimError, message, whole
 from . import rules, schema
 
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")  # as "l0.toy.mse_low"
@@ -40,9 +40,7 @@ class Claim:
         if not _ID.fullmatch(self.id):
             allowed = "lower-case words joined by points"
             raise ValueError(message("id", self.id, allowed, "Take the specification's."))
-        if self.seeds < 1:
-            fix = "Give the fewest seeds that can decide it."
-            raise ValueError(message("seeds", self.seeds, "a whole number >= 1", fix))
+        whole("seeds", self.seeds, low=1)
         if not self.rule and self.test != "c":
             raise ValueError(f"test {self.test} needs a rule. Add `rule = [...]`.")
         if not self.rule and not self.unless_run:

@@ -176,7 +176,7 @@ def load_spec(study: str) -> Spec:
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
         spec = _read(path)
-        for profile in spec.profiles:
+        for profile in (COMMON["profile"], *spec.profiles):
             spec.resolve({"profile": profile})
     except (ParameterError, tomllib.TOMLDecodeError) as error:
         raise ParameterError(f"data/profiles/{path.name}: {error}") from None
@@ -191,9 +191,6 @@ def _read(path: Path) -> Spec:
             raise ParameterError(message("profile", name, ", ".join(PROFILES), "Rename it."))
         where = f"profiles.{name}"
         profiles[name] = schema.read(Profile, row, where, ParameterError, name=name)
-    if "laptop" not in profiles:
-        fix = "Add [profiles.laptop], the default."
-        raise ParameterError(message("profiles", list(profiles), "laptop among them", fix))
     fields = {
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),

@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from .. import files
-from ..errors import DataError, message
+from ..errors import DataError, message, whole
 from . import judging, params, schema
 from .params import Scale
 from .verdicts import Record as Record
@@ -49,17 +49,16 @@ class Row:
     history: list[Any] | None = None
 
     def __post_init__(self) -> None:
-        labels = self.measured if isinstance(self.measured, dict) else {"value"}
-        table = self.interval if isinstance(self.interval, dict) else {"value": self.interval}
-        ordered = all(pair is None or pair[0] <= pair[1] for pair in table.values())
-        known = not isinstance(self.interval, dict) or set(table) <= set(labels)
-        for field, fine, allowed in (
-            ("interval", ordered and known, "low <= high with labels of measured"),
-            ("values", self.values is None or set(self.values) == set(labels), "those of measured"),
-            ("n_seeds", self.n_seeds >= 0, "a whole number >= 0"),
-        ):
-            if not fine:
-                raise ValueError(message(field, getattr(self, field), allowed, _AGAIN))
+        whole("n_seeds", self.n_seeds)
+        labels = set(self.measured) if isinstance(self.measured, dict) else {"value"}
+        same = dict.fromkeys(labels, self.interval)
+        pairs: dict[str, Any] = self.interval if isinstance(self.interval, dict) else same
+        ordered = all(pair is None or pair[0] <= pair[1] for pair in pairs.values())
+        if not ordered or not set(pairs) <= labels:
+            allowed = "low <= high for labels of measured"
+            raise ValueError(message("interval", self.interval, allowed, _AGAIN))
+        if self.values is not None and set(self.values) != labels:
+            raise ValueError(message("values", list(self.values), "the labels of measured", _AGAIN))
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def load(path: Path) -> Record:
     """Read and check one record file. Raises DataError naming the file and the field."""
     where = path.relative_to(files.root()).as_posix()
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{where}: cannot be read as JSON ({error}). Run the study again."
@@ -148,7 +147,3 @@ def check_record(record: object, where: str) -> None:
     ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
         raise DataError(message(f"{where}: claims", ids, "each id once", _AGAIN))
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")

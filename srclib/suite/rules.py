@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
-from ..errors import ClaimError
+from ..errors import ClaimError, message
 from . import schema
 
 Level = Literal["holds", "centre", "fails"]
@@ -168,24 +168,17 @@ class Monotone:
 
 Condition = Compare | Between | Extreme | Monotone
 _KINDS: dict[str, type[Condition]] = {
-    ">": Compare,
-    "<": Compare,
-    "between": Between,
-    "argmin": Extreme,
-    "argmax": Extreme,
-    "increasing": Monotone,
-    "decreasing": Monotone,
+    op: kind for kind in get_args(Condition) for op in get_args(get_type_hints(kind)["op"])
 }
 
 
 def parse(row: object, where: str) -> Condition:
     """One condition from a ledger row; `where` (claim id and file) heads the error message."""
     row = schema.table(row, where, ClaimError)
-    kind = _KINDS.get(str(row.get("op")))
-    if kind is None:
-        allowed = ", ".join(_KINDS)
-        raise ClaimError(f"{where}: op={row.get('op')!r}: allowed is {allowed}. Use one of these.")
-    return schema.read(kind, row, where, ClaimError)
+    op = str(row.get("op"))
+    if op not in _KINDS:
+        raise ClaimError(message(f"{where}: op", op, ", ".join(_KINDS), "Use one of these."))
+    return schema.read(_KINDS[op], row, where, ClaimError)
 
 
 def _ordered(low: float, high: float) -> None:
