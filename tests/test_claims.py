@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from srclib import files
 from srclib.errors import ClaimError, ParameterError
-from srclib.suite import claims, judging, params, verdicts
+from srclib.suite import claims, judging, params, records, verdicts
 from srclib.suite.ledger import Ledger
 from srclib.suite.verdicts import VERDICTS
 
@@ -285,6 +285,15 @@ def test_a_label_of_the_rule_must_be_recorded_unless_the_run_is_a_custom_one():
         assert "label 'high' was not recorded" in row["reason"]
 
 
+@pytest.mark.parametrize("empty", [{}, [], {"k=1": []}])
+def test_labels_that_a_custom_run_leaves_out_are_absent(empty):
+    ledger = fresh(n=4)
+    ledger.record("toy.order", empty)
+    assert row_of(ledger, "toy.order")["reason"] == "the settings that it compares were not run"
+    with pytest.raises(ClaimError, match=r"labels=\[\]: allowed is at least one"):
+        fresh().record("toy.order", empty)
+
+
 def test_what_a_custom_run_leaves_out_keeps_the_scale_of_its_call():
     ledger = fresh(n=4)
     ledger.record("toy.order", {}, scale="stand-in")
@@ -382,6 +391,9 @@ def test_rejudge_names_what_was_edited():
         "toy.mse: measured is 2.5, should be 2.6",
         "toy.mse: interval is [2.5, 2.6], should be [2.5, 2.7]",
     ]
+    assert judging.rejudge(edit(record, 0, values={"value": [2.5, 2.6, 2.8]})) == [
+        "toy.mse: interval is [2.5, 2.7], should be [2.5, 2.8]"
+    ]
     given = edit(record, 0, interval=[2.4, 2.9], interval_kind="given")
     assert judging.rejudge(given) == []
     assert "says is 'All is well.'" in judging.rejudge(edit(record, 0, says="All is well."))[0]
@@ -476,15 +488,33 @@ def test_an_unknown_study_is_named():
         judging.never_run("to", "laptop")
 
 
-def test_the_ledgers_of_the_suite_can_be_read_and_decided(monkeypatch):
-    checkout = Path(claims.__file__).parent.parent
-    monkeypatch.setattr(files, "root", lambda: checkout)
+@pytest.fixture
+def suite(monkeypatch) -> Path:
+    """The checkout that this test file belongs to; `files.root()` points to it."""
+    root = Path(__file__).resolve().parent.parent
+    monkeypatch.setattr(files, "root", lambda: root)
+    return root
+
+
+def test_the_ledgers_of_the_suite_can_be_read_and_decided(suite):
     ids: set[str] = set()
-    for path in sorted((checkout / "data" / "claims").glob("*.toml")):
-        rows = claims.load_claims(path.stem)
-        assert not ids & {row.id for row in rows}  # an id names one claim of the whole suite
+    for study in params.studies():
+        rows = claims.load_claims(study)
+        assert rows and not ids & {row.id for row in rows}  # an id names one claim of the suite
         ids |= {row.id for row in rows}
         assert any("\u3040" <= c <= "\u30ff" for row in rows for c in row.says_ja)
         for row in rows:  # an empty measurement never decides anything
             verdict, reason = judging.judge(row, {}, None, 99, "paper")
             assert (verdict, bool(reason)) == ("not assessed", True)
+
+
+def test_published_verdicts_and_reasons_follow_from_what_was_measured(suite):
+    paths = sorted((suite / "data" / "results").glob("*.json"))
+    assert paths
+    for path in paths:
+        record = records.load(path)
+        assert judging.rejudge(record) == []
+        for stored, derived in zip(
+            record["claims"], judging.rederive(record)["claims"], strict=True
+        ):
+            assert {**derived, **stored} == derived

@@ -64,6 +64,7 @@ def load_claims(study: str) -> list[Claim]:
         raise ClaimError(f"{where}: it may hold [[claim]] rows only. Remove {sorted(data)}.")
     claims: dict[str, Claim] = {}
     for i, row in enumerate(rows):
+        row = schema.table(row, f"{where}, row {i + 1}", ClaimError)
         claim = _read(row, f"{where}, {row.get('id', f'row {i + 1}')}")
         if claim.id in claims:
             raise ClaimError(f"{where}, {claim.id}: the id occurs twice. Rename one row.")
