@@ -51,9 +51,7 @@ def load_claims(study: str) -> list[Claim]:
     """The ledger of a study in file order; raises ClaimError naming the claim and the file."""
     folder = files.root() / "data" / "claims"
     known = sorted(file.stem for file in folder.glob("*.toml"))
-    if study not in known:
-        hint = schema.nearest(study, known)
-        raise ClaimError(message("study", study, ", ".join(known), hint))
+    schema.one_of("study", study, known, ClaimError)
     where = f"data/claims/{study}.toml"
     try:
         data = tomllib.loads((folder / f"{study}.toml").read_text(encoding="utf-8"))

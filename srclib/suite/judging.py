@@ -10,7 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import ClaimError, message
+from ..errors import ClaimError
+from . import schema
 from .claims import Claim, load_claims
 from .params import PROFILES, load_spec
 from .rules import Unmeasured, Unrecorded, as_table
@@ -108,8 +109,7 @@ def new_record(
 
 def never_run(study: str, profile: str) -> Record:
     """The record of a profile that was never run: every claim is not assessed."""
-    if profile not in PROFILES:
-        raise ClaimError(message("profile", profile, ", ".join(PROFILES), "Choose one."))
+    schema.one_of("profile", profile, PROFILES, ClaimError)
     spec = load_spec(study)
     if profile in spec.profiles:
         P = spec.resolve({"profile": profile})

@@ -122,10 +122,8 @@ class Ledger:
         self, claim: Claim, scale: str | None = None, strict: bool = False, **stated: Any
     ) -> Record:
         scale = self._parameters.scale if scale is None else scale
-        if scale not in SCALES:
-            where = f"{claim.id}: scale"
-            raise ClaimError(message(where, scale, ", ".join(SCALES), "Choose one."))
-        return derive(claim, {**stated, "scale": scale}, self._parameters.profile, strict)
+        stated["scale"] = schema.one_of(f"{claim.id}: scale", scale, SCALES, ClaimError)
+        return derive(claim, stated, self._parameters.profile, strict)
 
 
 def ledger(study: str, P: Parameters) -> Ledger:

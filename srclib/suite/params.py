@@ -170,9 +170,7 @@ def studies() -> list[str]:
 
 def load_spec(study: str) -> Spec:
     """Read `data/profiles/<study>.toml`; every profile must resolve within the ranges."""
-    known = studies()
-    if study not in known:
-        raise ParameterError(message("study", study, ", ".join(known), nearest(study, known)))
+    schema.one_of("study", study, studies(), ParameterError)
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
         spec = _read(path)
@@ -187,10 +185,8 @@ def _read(path: Path) -> Spec:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     profiles = {}
     for name, row in schema.table(data.pop("profiles", {}), "profiles", ParameterError).items():
-        if name not in PROFILES:
-            raise ParameterError(message("profile", name, ", ".join(PROFILES), "Rename it."))
-        where = f"profiles.{name}"
-        profiles[name] = schema.read(Profile, row, where, ParameterError, name=name)
+        schema.one_of("profile", name, PROFILES, ParameterError)
+        profiles[name] = schema.read(Profile, row, f"profiles.{name}", ParameterError, name=name)
     fields = {
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),

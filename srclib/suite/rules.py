@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
-from ..errors import ClaimError, message
+from ..errors import ClaimError
 from . import schema
 
 Level = Literal["holds", "centre", "fails"]
@@ -175,9 +175,7 @@ _KINDS: dict[str, type[Condition]] = {
 def parse(row: object, where: str) -> Condition:
     """One condition from a ledger row; `where` (claim id and file) heads the error message."""
     row = schema.table(row, where, ClaimError)
-    op = str(row.get("op"))
-    if op not in _KINDS:
-        raise ClaimError(message(f"{where}: op", op, ", ".join(_KINDS), "Use one of these."))
+    op = schema.one_of(f"{where}: op", str(row.get("op")), _KINDS, ClaimError)
     return schema.read(_KINDS[op], row, where, ClaimError)
 
 

@@ -25,6 +25,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"The nearest valid name is {best[0]!r}." if best else "There is no valid name."
 
 
+def one_of(name: str, value: str, known: Iterable[str], error: type[SuiteError]) -> str:
+    """`value` itself if it is known; raises `error` with all that are and the nearest otherwise."""
+    if value not in (known := list(known)):
+        raise error(message(name, value, ", ".join(known), nearest(value, known)))
+    return value
+
+
 def table(value: object, where: str, error: type[SuiteError]) -> dict[str, Any]:
     """`value` itself if it is a table; raises `error` otherwise."""
     if not isinstance(value, dict):
