@@ -14,7 +14,7 @@ from conftest import ROOT, Run
 
 from srclib import files
 from srclib.errors import NotebookError
-from srclib.suite import book, claims, records
+from srclib.suite import book, records, verdicts
 
 TOC = """
 format: jb-book
@@ -173,9 +173,9 @@ def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
 
 
 def test_a_stale_notebook_is_refused(staged: Path) -> None:
-    module = staged / "srclib" / "claims" / "__init__.py"
+    module = staged / "srclib" / "suite" / "ledger.py"
     module.write_text(module.read_text("utf-8") + "\nEDITED = 1\n", "utf-8")
-    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.claims changed"):
+    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.suite\.ledger changed"):
         book.build()
 
 
@@ -208,7 +208,7 @@ def test_verdicts_can_be_read_in_light_and_dark() -> None:
     style = (ROOT / "book" / "_static" / "custom.css").read_text("utf-8")
     rule = r"\.verdict-([a-z-]+) \{ color: (#\w{6}); background: (#\w{6}); \}"
     chips = re.findall(rule, style)
-    wanted = [verdict.replace(" ", "-") for verdict in claims.VERDICTS]
+    wanted = [verdict.replace(" ", "-") for verdict in verdicts.VERDICTS]
     assert [name for name, _, _ in chips] == wanted * 2, "one rule per verdict and theme"
     for name, colour, background in chips:
         dark, light = sorted((luminance(colour), luminance(background)))

@@ -172,7 +172,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
     expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
-    assert not {"srclib.suite.figures", "srclib.suite.claims", "srclib.suite.cli"} & set(seen)
+    assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
 
 
 TERM = """

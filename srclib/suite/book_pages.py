@@ -14,7 +14,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from . import claims
+from . import verdicts
 from .params import Spec
 
 Record = dict[str, Any]
@@ -41,7 +41,7 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
 def missing_page(spec: Spec, record: Record, larger: Sequence[Record]) -> str:
     """The page of a study without an executed notebook: how to run it, and what is published."""
     minutes = max(1, round(spec.profiles["laptop"].seconds / 60))
-    table = _anchored(claims.verdict_table(record), record)
+    table = _anchored(verdicts.verdict_table(record), record)
     return (
         f"# {spec.title}\n\n{spec.title_ja}\n\n{spec.paper}\n\n"
         "This notebook was not run in this checkout. To run it "
@@ -57,7 +57,7 @@ def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
     counts = "\n".join(
         row for spec, records in studies for record in records for row in _counts(spec, record)
     )
-    names = ("Study", "Profile", "Scale", *map(claims.verdict_html, claims.VERDICTS))
+    names = ("Study", "Profile", "Scale", *map(verdicts.verdict_html, verdicts.VERDICTS))
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     table = (
         f'<table class="overview">\n<thead><tr>{heads}</tr></thead>\n'
@@ -98,8 +98,8 @@ def _tally(record: Record) -> str:
     """Verdicts of the page in one line per scale."""
     return "<br>".join(
         f"Verdicts at scale <code>{scale}</code>: "
-        + " ".join(f"{claims.verdict_html(verdict)} {n}" for verdict, n in counts.items() if n)
-        for scale, counts in claims.summary([record]).items()
+        + " ".join(f"{verdicts.verdict_html(verdict)} {n}" for verdict, n in counts.items() if n)
+        for scale, counts in verdicts.summary([record]).items()
     )
 
 
@@ -118,7 +118,7 @@ def _larger(record: Record) -> str:
         f"Computed {_when(record)} with "
         f"`python -m srclib run {record['study']} --profile {record['profile']} --publish`. "
         "These verdicts stand beside those above and are not added to them.\n\n"
-        + _scrolling(claims.verdict_table(record))
+        + _scrolling(verdicts.verdict_table(record))
     )
 
 
@@ -146,7 +146,7 @@ def _beside(records: Sequence[Record]) -> str:
 
 
 def _japanese(record: Record) -> str:
-    table = f'<div class="table-scroll">{claims.verdict_table(record, "ja")}</div>'
+    table = f'<div class="table-scroll">{verdicts.verdict_table(record, "ja")}</div>'
     summary = '<summary lang="ja">日本語の判定表</summary>'
     return _raw(f"<details>{summary}\n{table}\n</details>")
 
@@ -156,11 +156,11 @@ def _scrolling(table: str) -> str:
 
 
 def _counts(spec: Spec, record: Record) -> Iterable[str]:
-    for scale, counts in claims.summary([record]).items():
+    for scale, counts in verdicts.summary([record]).items():
         cells = (
             f'<a href="{spec.study}.html">{html.escape(spec.title.partition(":")[0])}</a>',
             *(html.escape(text) for text in (record["profile"], scale)),
-            *(str(counts[verdict]) for verdict in claims.VERDICTS),
+            *(str(counts[verdict]) for verdict in verdicts.VERDICTS),
         )
         yield "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
@@ -190,14 +190,14 @@ def _claim(study: str, row: Record) -> str:
 
 
 def _outcome(row: Record | None) -> str:
-    return "" if row is None else f"{_chip(row)}<br>{claims.measured_html(row)}"
+    return "" if row is None else f"{_chip(row)}<br>{verdicts.measured_html(row)}"
 
 
 def _chip(row: Record | None) -> str:
     return (
         ""
         if row is None
-        else f"{claims.verdict_html(row['verdict'])}<br><small>{row['scale']}</small>"
+        else f"{verdicts.verdict_html(row['verdict'])}<br><small>{row['scale']}</small>"
     )
 
 
