@@ -173,9 +173,9 @@ def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
 
 
 def test_a_stale_notebook_is_refused(staged: Path) -> None:
-    module = staged / "srclib" / "claims" / "__init__.py"
+    module = staged / "srclib" / "errors.py"
     module.write_text(module.read_text("utf-8") + "\nEDITED = 1\n", "utf-8")
-    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.claims changed"):
+    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.errors changed"):
         book.build()
 
 

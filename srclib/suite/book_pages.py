@@ -1,4 +1,4 @@
-"""The generated parts of the book: data in, Markdown out, no file touched. Layout: pages/book.md."""
+"""The generated parts of the book: data in, Markdown out, no file touched; pages/book.md lays out."""
 
 from __future__ import annotations
 

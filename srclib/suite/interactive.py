@@ -81,10 +81,8 @@ def feature_explorer(
     name: the fragment's id, unique on its page. separator: goes between tokens that are whole
     words, except beside Japanese; tokens of a subword tokeniser bring their own spaces.
     max_bytes: latents with the fewest examples are left out until the fragment fits, among
-    equals the last ones first; the page says how many.
-
-    Raises DataError for no latent, one given twice, activations that do not fit their tokens;
-    ParameterError for a size that holds no latent.
+    equals the last ones first; the page says how many. Raises DataError for no latent, one given
+    twice, activations that do not fit their tokens; ParameterError for a size that holds none.
     """
     _check_latents(latents)
     keys = ("checkpoint", "language", "granularity")
@@ -118,10 +116,9 @@ def swap_table(
 ) -> str:
     """Choose question, slot and strength; read the model's answer, and the whole sweep below it.
 
-    name: the fragment's id, unique on its page. unit: what `alpha` is counted in.
-
-    Raises DataError for no row, one given twice, an alpha that is no number; ParameterError for
-    more than `max_bytes`: which questions to drop is not ours to say.
+    name: the fragment's id, unique on its page. unit: what `alpha` is counted in. Raises DataError
+    for no row, one given twice, an alpha that is no number; ParameterError for more than
+    `max_bytes`: which questions to drop is not ours to say.
     """
     _check_swaps(rows)
     sweeps: dict[tuple[str, str], list[Swap]] = {}
