@@ -1,4 +1,4 @@
-"""The generated parts of the book: data in, Markdown out, no file touched; pages/book.md lays out."""
+"""The generated parts of the book: data in, Markdown out, as pages/book.md lays it out."""
 
 from __future__ import annotations
 
