@@ -14,7 +14,7 @@ from conftest import ROOT, Run
 
 from srclib import files
 from srclib.errors import NotebookError
-from srclib.suite import book, claims, records
+from srclib.suite import book, book_pages, claims, records
 
 TOC = """
 format: jb-book
@@ -91,6 +91,16 @@ def test_the_overview_links_every_claim_and_keeps_scales_apart(built: Path) -> N
     cells = [re.findall(r"<td>([^<]*)</td>", row) for row in rows]
     reduced, named = ["reduced", "1", "0", "0", "0"], ["paper", "0", "0", "0", "1"]
     assert cells == [[p, *row] for p in ("laptop", "full") for row in (reduced, named)]
+
+
+def test_runs_stand_side_by_side_where_they_have_a_claim(checkout: Path) -> None:
+    laptop = json.loads((checkout / "build/toy/laptop/result.json").read_text("utf-8"))
+    first = {**laptop["claims"][0], "says": "a < b & `c`", "n_seeds": 3}
+    full = {**laptop, "profile": "full", "claims": laptop["claims"][1:]}
+    text = book_pages._beside([{**laptop, "claims": [first]}, full])
+    assert "a &lt; b &amp; `c`" in text and text.count("<tr>") == 2
+    assert text.count("<td></td>") == 1, "the full run lacks the claim"
+    assert book_pages._beside([laptop]) == ""
 
 
 def test_pages_need_no_network(built: Path) -> None:

@@ -1,4 +1,4 @@
-"""The generated parts of the book: data in, Markdown out, as pages/book.md lays it out."""
+"""The generated parts of the book: data in, Markdown out, as pages/book.jinja lays it out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from . import claims
+from . import claims as verdicts
 from .params import Spec
 from .templates import macros
 
@@ -34,7 +34,7 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
         if data.pop("application/json", None):  # Sphinx warns of it; the page links to it instead
             data["text/html"] = _anchored(data["text/html"], record)
     seconds = notebook.metadata.get("papermill", {}).get("duration")
-    counts = claims.summary([record])
+    counts = verdicts.summary([record])
     made = MACROS.made(record, _facts(record, seconds), _when(record), counts)
     after = "".join([_japanese(record), _beside([record, *larger]), *map(_larger, larger)])
     notebook.cells.insert(index + 1, new_markdown_cell(after, id="suite-published"))
@@ -45,7 +45,7 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
 def missing_page(spec: Spec, record: Record, larger: Sequence[Record]) -> str:
     """The page of a study without an executed notebook: how to run it, and what is published."""
     minutes = max(1, round(spec.profiles["laptop"].seconds / 60))
-    table = Markup(_anchored(claims.verdict_table(record), record))
+    table = Markup(_anchored(verdicts.verdict_table(record), record))
     page = MACROS.missing(spec, minutes, table)
     return "".join([page, _japanese(record), *map(_larger, larger)])
 
@@ -57,12 +57,12 @@ def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
         (spec, record["profile"], scale, count)
         for spec, records in studies
         for record in records
-        for scale, count in claims.summary([record]).items()
+        for scale, count in verdicts.summary([record]).items()
     ]
     lists = [
         (spec, [r["profile"] for r in records], _aligned(records)) for spec, records in studies
     ]
-    return str(MACROS.overview(counts, claims.VERDICTS, lists))
+    return str(MACROS.overview(counts, verdicts.VERDICTS, lists))
 
 
 def _aligned(records: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
@@ -93,18 +93,19 @@ def _when(record: Record) -> str:
 
 
 def _larger(record: Record) -> str:
-    return MACROS.larger(record, _when(record), Markup(claims.verdict_table(record)))
+    return MACROS.larger(record, _when(record), Markup(verdicts.verdict_table(record)))
 
 
 def _beside(records: Sequence[Record]) -> str:
     """What this page and the published larger runs measured, side by side."""
     if len(records) == 1:
         return ""
-    return MACROS.beside([record["profile"] for record in records], _aligned(records))
+    rows = [(row, runs) for row, runs in _aligned(records) if any(r.get("n_seeds") for r in runs)]
+    return MACROS.beside([record["profile"] for record in records], rows)
 
 
 def _japanese(record: Record) -> str:
-    return MACROS.japanese(Markup(claims.verdict_table(record, "ja")))
+    return MACROS.japanese(Markup(verdicts.verdict_table(record, "ja")))
 
 
 def _anchored(table: str, record: Record) -> str:
@@ -115,7 +116,7 @@ def _anchored(table: str, record: Record) -> str:
 
 
 MACROS = macros(
-    "book.md",
-    verdict_html=lambda verdict: Markup(claims.verdict_html(verdict)),
-    measured_html=lambda row: Markup(claims.measured_html(row)),
+    "book.jinja",
+    verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
+    measured_html=lambda row: Markup(verdicts.measured_html(row)),
 )

@@ -196,4 +196,5 @@ def _check_once(name: str, keys: Sequence[object]) -> None:
         raise DataError(message(name, twice[0], "each once", "Leave the copy out."))
 
 
-MACROS = macros("fragments.html", bars=_bars, peak_words=_peak_words, pieces=_pieces, script=script)
+HELPERS = {"bars": _bars, "peak_words": _peak_words, "pieces": _pieces, "script": script}
+MACROS = macros("fragments.jinja", **HELPERS)
