@@ -20,8 +20,11 @@ _HOME = {
     "train": "trainer",
     "TrainConfig": "config",
     "TrainResult": "trainer",
-    "Job": "runs",
-    "train_all": "runs",
+    "Run": "sweeps",
+    "Sweep": "sweeps",
+    "sweep": "sweeps",
+    "tidy": "sweeps",
+    "held_out": "sweeps",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
     "harvest": "lm.harvesting",
@@ -62,13 +65,15 @@ if TYPE_CHECKING:
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
     from .lm.harvesting import harvest as harvest
-    from .runs import Job as Job
-    from .runs import train_all as train_all
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
-    from .suite import figures as figures
     from .suite.claims import ledger as ledger
     from .suite.params import parameters as parameters
+    from .sweeps import Run as Run
+    from .sweeps import Sweep as Sweep
+    from .sweeps import held_out as held_out
+    from .sweeps import sweep as sweep
+    from .sweeps import tidy as tidy
     from .trainer import TrainResult as TrainResult
     from .trainer import train as train
 

@@ -6,6 +6,9 @@ allowed, and what to do next. `message` builds it, so that none is forgotten.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SuiteError(Exception):
     """Something a person can mend. The command line prints it as one line."""
@@ -34,3 +37,16 @@ class NotebookError(SuiteError, RuntimeError):
 def message(name: str, seen: object, allowed: str, fix: str) -> str:
     """`k=60: allowed is 0 < k <= d_sae. Lower k or raise d_sae.`"""
     return f"{name}={seen!r}: allowed is {allowed}. {fix}"
+
+
+def nearest(name: object, names: Iterable[object]) -> str:
+    """A sentence that points from a misspelt name to the closest valid one."""
+    best = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.0)
+    return f"The nearest valid name is {best[0]!r}." if best else "There is no valid name."
+
+
+def whole(name: str, value: object, low: int = 0) -> int:
+    """The value, if it is a whole number >= low; raises ParameterError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))
+    return value

@@ -48,8 +48,8 @@ def train(
     source: Source,
     cfg: TrainConfig,
     *,
-    objective: Objective | Term | Sequence[Objective | Term] | None = None,
-    control: Control | Sequence[Control] | None = None,
+    objective: Objective | Term | Sequence[Objective | Term | None] | None = None,
+    control: Control | Sequence[Control | None] | None = None,
     observe: Observer | None = None,
     resume_from: str | Path | None = None,
 ) -> TrainResult:
@@ -93,8 +93,8 @@ def train(
 def start(
     saes: list[SAE],
     cfg: TrainConfig,
-    objective: Objective | Term | Sequence[Objective | Term] | None = None,
-    control: Control | Sequence[Control] | None = None,
+    objective: Objective | Term | Sequence[Objective | Term | None] | None = None,
+    control: Control | Sequence[Control | None] | None = None,
 ) -> TrainState:
     """The state before the first update; arguments as for `train`."""
     members = [
@@ -111,8 +111,8 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
     x = source.batch(index, cfg.n_batch).to(device)
     labels = source.labels(index, cfg.n_batch) if isinstance(source, Labelled) else None
     labels = labels if labels is None else labels.to(device)
-    for member, gradient in zip(state.members, state.flat.gradients, strict=True):
-        sae = member.sae
+    for place, member in enumerate(state.members):
+        sae, gradient = member.sae, state.flat.gradients[place]
         if member.control is not None:
             member.control.before_step(step, sae, x)
         dead = member.silent > cfg.dead_window
@@ -123,7 +123,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         constrain_gradients(sae, cfg)
         norm = float(torch.linalg.vector_norm(gradient))
         if not math.isfinite(norm):
-            raise _not_finite(x, step, source)
+            raise _not_finite(x, step, source, place)
         if norm > cfg.clip:
             gradient *= cfg.clip / norm
         _count(member)
@@ -181,14 +181,16 @@ def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[s
         sae.train(was_training)
 
 
-def _not_finite(x: Tensor, step: int, source: Source) -> SuiteError:
-    """Whose fault a loss that is not a number is."""
+def _not_finite(x: Tensor, step: int, source: Source, place: int) -> SuiteError:
+    """Whose fault a loss that is not a number is; `member` is the SAE's place in the list."""
     if not bool(torch.isfinite(x).all()):
         return DataError(
             f"{type(source).__name__}: the batch of step {step} holds NaN or infinity. "
             "Allowed are finite activations; clean the source."
         )
-    return SuiteError(f"the loss is not finite at step {step}: training diverged. Lower lr.")
+    error = SuiteError(f"the loss is not finite at step {step}: training diverged. Lower lr.")
+    error.member = place  # type: ignore[attr-defined]
+    return error
 
 
 def one_each(value: Any, saes: list[SAE]) -> list[Any]:

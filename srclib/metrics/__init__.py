@@ -14,8 +14,9 @@ from .dictionary import (
     nth_decoder_projection,
     unit_rows,
 )
+from .intervals import clustered_t, value_range, wilson
 from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
-from .reconstruction import fvu, mse, uncentred_variance_explained
+from .reconstruction import fvu, l0, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
 from .statistics import EffectiveFeatures, effective_features, geometric_median
 
@@ -24,6 +25,7 @@ __all__ = [
     "EffectiveFeatures",
     "Match",
     "Stability",
+    "clustered_t",
     "consistency",
     "cosine_matrix",
     "decoder_pairwise_cosine",
@@ -31,6 +33,7 @@ __all__ = [
     "effective_features",
     "feature_recovery_rate",
     "fvu",
+    "l0",
     "geometric_median",
     "match_to_features",
     "max_cosine_similarity",
@@ -41,5 +44,7 @@ __all__ = [
     "stability",
     "uncentred_variance_explained",
     "unit_rows",
+    "value_range",
+    "wilson",
     "z_score",
 ]

@@ -7,17 +7,21 @@ ledger.verdicts()                  # last line of a cell: the table and the reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...errors import ClaimError, message
 from ..params import SCALES, Parameters
 from ..params.fields import nearest
 from .judging import Record, below, judge, row_of, unmeasured
 from .ledgerfile import Claim, load_claims
-from .measurement import Measured, as_table, given_interval, measure
+from .measurement import Interval, Measured, as_table
 from .rederiving import never_run, rederive, rejudge
 from .rules import Unmeasured, Unrecorded
 from .verdicts import VERDICTS, Verdicts, measured_html, summary, verdict_html, verdict_table
+
+if TYPE_CHECKING:
+    from ..labels import Labelled
 
 __all__ = ["VERDICTS", "Claim", "Ledger", "judge", "ledger", "load_claims", "measured_html"]
 __all__ += ["never_run", "rederive", "rejudge", "summary", "verdict_html", "verdict_table"]
@@ -37,41 +41,40 @@ class Ledger:
     def record(
         self,
         id: str,
-        values: object,
-        *,
-        interval: object = None,
-        n_seeds: int | None = None,
+        *parts: object,
+        by: str | Sequence[str] | None = None,
+        unit: str = "seed",
+        cluster: str | None = None,
+        within: str | None = None,
         scale: str | None = None,
         note: str = "",
     ) -> None:
-        """Store the measurement of a claim.
+        """Store the measurement of a claim, label by label, with the value of every unit.
 
-        values: a number, a sequence with one number per seed, or a table of these by
-        label (a bare number has the label "value"); a table may be empty where the caller
-        changed which settings are run. Stored are the median over seeds and
-        [min, max] over seeds, which covers the population median with probability
-        1 - 2**(1 - n) whatever the distribution; no interval for one seed.
-        interval: given instead, as [low, high] or a table of these (Wilson and the like).
-        n_seeds: where it is not the number of values, as for counts over seeds.
+        parts, by, unit, cluster, within: see `srclib.suite.labels.labelled`. Stored are the
+        median over units and [min, max], which covers the population median with probability
+        1 - 2**(1 - n) whatever the distribution, or the interval that fits a share or people.
         scale: "paper", "reduced" or "stand-in"; the profile's own by default.
         """
+        from ..labels import labelled
+
         claim = self._new(id)
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
-        nothing = isinstance(values, Mapping) and not values
-        if nothing and not self._must_deliver(claim):
+        found = labelled(id, *parts, by=by, unit=unit, cluster=cluster, within=within)
+        if not found.measured and not self._must_deliver(claim):
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
-        scale = self._scale(id, scale)
-        measured, spread, n_values = measure(id, values)
-        if interval is not None:
-            spread = given_interval(id, interval, measured)
-        n_seeds = n_values if n_seeds is None else n_seeds
-        if type(n_seeds) is not int or n_seeds < 1:
-            fix = "Count the outermost random unit."
-            raise ClaimError(message(f"{id}: n_seeds", n_seeds, "an int >= 1", fix))
+        self._rows[id] = self._row(claim, found, self._scale(id, scale), note)
+
+    def _row(self, claim: Claim, found: Labelled, scale: str, note: str) -> Record:
+        measured: Measured = found.measured
+        interval: Interval = found.interval if found.n_units > 1 or found.kinds else None
+        if found.bare and found.measured:
+            measured, interval = found.measured["value"], interval and found.interval["value"]
         self._refuse_absent_labels(claim, measured)
-        verdict, reason = judge(claim, measured, spread, n_seeds, self._parameters.profile)
-        self._rows[id] = row_of(claim, measured, spread, n_seeds, scale, verdict, reason, note)
+        verdict, reason = judge(claim, measured, interval, found.n_units, self._parameters.profile)
+        row = row_of(claim, measured, interval, found.n_units, scale, verdict, reason, note)
+        return {**row, "values": found.values} | ({"intervals": found.kinds} if found.kinds else {})
 
     def not_assessed(self, id: str, reason: str, *, scale: str | None = None) -> None:
         """State why this run does not measure a claim, and at which scale it would have."""

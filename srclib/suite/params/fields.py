@@ -7,15 +7,15 @@ is exactly a literal of the parameter's type is converted; everything else is re
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ParameterError, message
+from ...errors import nearest as nearest
 
 Scalar = int | float | bool | str
 Value = Scalar | list[int] | list[float] | list[str]
@@ -38,12 +38,6 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "max": ("<=", operator.le),
     "below": ("<", operator.lt),
 }
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A sentence that points from a misspelt name to the closest valid one."""
-    best = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
-    return f"The nearest valid name is {best[0]!r}." if best else "There is no valid name."
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,217 @@
+"""Finished runs, kept under a key of their content, and computed on all cores where missing.
+
+The key of a run covers its starting weights, source, configuration, objective and control, the
+code that trains and the library versions. Training in a list gives the bytes of training alone,
+so a run is stored by itself however it was grouped, and a killed sweep goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from . import checkpoint, files, fingerprint
+from .engine import in_processes
+from .errors import ParameterError, SuiteError, message
+from .state import frozen
+from .trainer import train
+
+if TYPE_CHECKING:
+    from .sweeps import Run
+
+WORTH_A_PROCESS = 4_000  # SAE-steps, some six seconds of work; a worker takes two to start
+WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
+
+
+class Chunk(NamedTuple):
+    """Runs that one process trains together, each with its place in the sweep."""
+
+    runs: list[Run]
+    keys: list[str]
+    places: list[int]
+
+
+def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
+    """Train every run's SAE in place, or load what an equal run stored. Errors: see `sweep`.
+
+    The store is `build/cache`; `python -m srclib clean` empties it.
+    """
+    new = [run for run in runs if not run.key]  # a run is trained once, in whichever sweep
+    _refuse_shared_notes(new)
+    keys = [key_of(run) for run in new]
+    workers = workers or os.cpu_count() or 1
+    if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
+        for key in keys:
+            shutil.rmtree(_place(key), ignore_errors=True)
+    todo = list(_chunks(new, keys, [*map(list(runs).index, new)], workers))
+    work = sum(chunk.runs[0].config.n_steps * len(chunk.runs) for chunk in todo)
+    alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
+    finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
+    for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
+        pass
+    for run, key in zip(new, keys, strict=True):
+        _load(run, key)
+
+
+def key_of(run: Run) -> str:
+    """The content key under which a run is stored; that of its start, once it is trained."""
+    if run.key:
+        return run.key
+    control, objective = run.control, run.objective
+    parts = [run.sae, *_layers(run.source, "source"), *_layers(control, "inner")]
+    parts += getattr(objective, "terms", [objective])
+    content = [
+        checkpoint.describe(run.sae),
+        frozen(run.sae),
+        files.tensors_sha256(run.sae.state_dict().values()),
+        repr(objective),
+        repr(control),
+        _code(frozenset(type(part) for part in parts if part is not None)),
+        {k: repr(v) for k, v in vars(run.config).items() if not k.startswith("checkpoint")},
+        run.source.identity,
+        fingerprint.versions(),
+    ]
+    return files.sha256(files.canonical(content))
+
+
+def _layers(outer: Any, name: str) -> Iterator[Any]:
+    """A source or a control, and those that it wraps under this name."""
+    while outer is not None:
+        yield outer
+        outer = getattr(outer, name, None)
+
+
+@functools.cache
+def _code(kinds: frozenset[type]) -> str:
+    """Hash of the trainer's code and of what these classes are made of.
+
+    Read once: the code that a process runs is the one it loaded, whatever is edited since.
+    """
+    ours = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] == "srclib"}
+    theirs = {kind for kind in kinds if kind.__module__ not in ours}
+    texts = sorted(fingerprint.source_hash(_source(kind)) for kind in theirs)
+    modules = fingerprint.closure("srclib.trainer", *ours)
+    return files.sha256(files.canonical([fingerprint.modules_hash(modules), texts]))
+
+
+def _source(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError) as error:
+        raise SuiteError(
+            f"{kind.__name__} has no source file ({error}), so a stored run could not be told from "
+            "one with other code. Define it in a module, or call `train`, which stores nothing."
+        ) from None
+
+
+def _refuse_shared_notes(runs: Sequence[Run]) -> None:
+    noting = [run.control for run in runs if run.control is not None and run.control.state()]
+    if len(set(map(id, noting))) < len(noting):
+        fix = "Make one control per run."
+        raise ParameterError(message("control", "one object twice", "one per run", fix))
+
+
+def _chunks(
+    runs: Sequence[Run], keys: Sequence[str], places: Sequence[int], workers: int
+) -> Iterator[Chunk]:
+    """What is neither stored nor planned yet, cut so that every worker gets a share.
+
+    Runs with equal sources and configurations share their batches. The cut is made before the
+    stored ones are left out: a repeated call finds the same chunks, and with them the checkpoints
+    that an interrupted one has left.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    identity = {id(run.source): files.canonical(run.source.identity) for run in runs}
+    for i, run in enumerate(runs):
+        groups.setdefault((identity[id(run.source)], repr(run.config)), []).append(i)
+    planned = set[str]()  # equal runs are trained once
+    for group in groups.values():
+        cuts = min(workers, max(1, len(group) // 2))
+        for first in range(cuts):
+            missing = []
+            for i in group[first::cuts]:
+                if keys[i] not in planned and not _stored(keys[i]):
+                    planned.add(keys[i])
+                    missing.append(i)
+            if missing:
+                yield Chunk(
+                    [runs[i] for i in missing],
+                    [keys[i] for i in missing],
+                    [places[i] for i in missing],
+                )
+
+
+def _run(chunk: Chunk) -> None:
+    """Train the SAEs of one chunk and store them; resume what an earlier process left."""
+    first = chunk.runs[0]
+    partial = _place(files.sha256("".join(chunk.keys))).with_suffix(".partial")
+    # the caller's SAEs are filled from the store, like everyone's
+    saes, controls = copy.deepcopy(
+        ([run.sae for run in chunk.runs], [run.control for run in chunk.runs])
+    )
+    every = max(1000, first.config.n_steps // 20)
+    cfg = replace(first.config, checkpoint_every=every, checkpoint_dir=partial)
+    with files.lock(partial.with_suffix(".lock"), "this training run"):
+        if all(map(_stored, chunk.keys)):
+            return
+        if os.environ.get("SRCLIB_RECOMPUTE"):
+            shutil.rmtree(partial, ignore_errors=True)
+        resume = partial if any(partial.glob("step-*/state.json")) else None
+        objectives = [run.objective for run in chunk.runs]
+        try:
+            result = train(
+                saes, first.source, cfg, objective=objectives, control=controls, resume_from=resume
+            )
+        except SuiteError as error:  # whose run it was, where the trainer can tell
+            member = getattr(error, "member", 0 if len(chunk.runs) == 1 else None)
+            error.run = None if member is None else chunk.places[member]  # type: ignore[attr-defined]
+            raise
+        for index, (sae, key, control) in enumerate(zip(saes, chunk.keys, controls, strict=True)):
+            meta = checkpoint.describe(sae)
+            meta["control"] = control.state() if control is not None else None
+            meta["history"] = [r for r in result.history if r["sae"] == index]
+            with files.folder_atomic(_place(key)) as folder:
+                checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _run_here(chunk: Chunk) -> None:
+    """In this process; with one thread where the matrices are small, since two would only spin."""
+    largest = max(run.sae.d_in * run.sae.d_sae * run.config.n_batch for run in chunk.runs)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if largest > WORTH_A_THREAD else 1)
+    try:
+        _run(chunk)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _load(run: Run, key: str) -> None:
+    """Fill a run's SAE from the store, and its control with the state it ended in."""
+    tensors, meta = checkpoint.read_tensors(_place(key), "sae")
+    run.sae.load_state_dict(tensors)
+    run.sae.train()  # as `train` leaves it
+    run.sae.activation = checkpoint.build_activation(meta["activation"])
+    if run.control is not None:
+        run.control.load(meta["control"])
+    run.history = [{k: v for k, v in row.items() if k != "sae"} for row in meta["history"]]
+    run.key = key
+
+
+def _place(key: str) -> Path:
+    return files.build() / "cache" / key[:2] / key
+
+
+def _stored(key: str) -> bool:
+    return (_place(key) / "sae.json").is_file()
