@@ -191,3 +191,17 @@ def test_several_units_are_named_together() -> None:
 def test_colours_of_curves(colors: Any, shown: list[str]) -> None:
     assert [line.get_color() for line in figures.curves(SEEDS, "k", colors=colors).lines] == shown
     assert len({*map(str, figures.curves(SEEDS, "k", colors="crest").lines)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        (None, ["arm = 0.4", "arm = -1"]),
+        ("$\\rho_{x}$ = {:.2f}", ["$\\rho_{x}$ = 0.40", "$\\rho_{x}$ = -1.00"]),
+        ("at {}", ["at 0.4", "at -1"]),
+        ({0.4: "pos"}, ["pos", "arm = -1"]),
+    ],
+)
+def test_labels_of_curves(labels: Any, shown: list[str]) -> None:
+    ax = figures.curves(table(arm=[0.4, -1.0], k=[1, 2]).mcc, "k", by="arm", labels=labels)
+    assert ax.get_legend_handles_labels()[1] == shown
