@@ -147,7 +147,7 @@ def test_seeds_draw_other_worlds_and_more_relations_keep_the_first() -> None:
         ("n_held_out", 0, "from 1 to 7"),
         ("n_held_out", 8, "from 1 to 7"),
         ("n_asked", 9, "from 2 to 8"),
-        ("bridge", 1, "True or False"),
+        ("bridge", 1, "True, False"),
         ("seed", -1, "0 <= seed"),
     ],
 )

@@ -1,23 +1,25 @@
-"""How a document of the bilingual world is written, token by token with its truth."""
+"""The words of the bilingual world, what is true in it, and how a document is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Literal, NamedTuple
 
-from . import bilingual_lexicon as lexicon
-from .bilingual_vocabulary import LANGUAGES, Fact, Language, Vocabulary
-from .chance import pick, zipf
-from .lexicon import BOS
+from . import engine
+from .engine import BOS, Weighted, fill, pick, unique, weighted, zipf
 
+Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
 Kind = Literal["en", "ja", "par", "gloss"]
 KINDS: tuple[Kind, ...] = ("en", "ja", "par", "gloss")
 SLOTS = ("special", "function", "subject", "object", "digit", "gloss")
 SPECIAL, FUNCTION, SUBJECT, OBJECT, DIGIT, GLOSS = range(len(SLOTS))
-TRUTH = ("concept", "category", "relation", "slot", "subject", "language")
-NO_TOPIC = ("place", "colour")  # categories that no relation is about
 
+SPELLINGS = (0.60, 0.25, 0.15)  # shares of a concept's forms; renormalised where there are fewer
+POPULARITY = 0.8  # Zipf exponent inside a category
+ONE_LANGUAGE = 0.1  # share of the facts that only English texts state, and only Japanese ones
+NO_TOPIC = ("place", "colour")  # categories that no relation is about
 CHANGES_SUBJECT = 0.35
 STATES_YEAR = 0.15
 NOISE = 0.10  # a fact is stated with a random object
@@ -25,122 +27,190 @@ GLOSSED = 0.5  # content words of a gloss document that get brackets
 TRANSLATED = 0.7  # brackets that hold the other language, not another spelling
 
 
-@dataclass
-class Page:
-    """A document as it grows: ids, and beside each its truth, a column per name of TRUTH."""
+class Concept(NamedTuple):
+    """`forms` by language, most frequent first."""
 
-    ids: list[int] = field(default_factory=list)
-    truth: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in TRUTH})
+    name: str
+    category: int
+    forms: dict[Language, tuple[str, ...]]
 
-    def add(self, word: int, *truth: int) -> None:
-        self.ids.append(word)
-        for column, value in zip(self.truth.values(), truth, strict=True):
-            column.append(value)
+
+class Fact(NamedTuple):
+    """`subject` and `object` are concepts; `said_in` the languages whose texts state it."""
+
+    relation: int
+    subject: int
+    object: int
+    said_in: tuple[Language, ...]
+
+
+class Token(NamedTuple):
+    """A token's id and its truth, -1 where there is none."""
+
+    tokens: int
+    concept: int = -1
+    category: int = -1
+    relation: int = -1
+    slot: int = SPECIAL
+    subject: int = -1
+    language: int = -1
+
+
+class Lexicon:
+    """Words, ids and facts of the world of a seed; the words are the same for every seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.data = seed, engine.words_of("bilingual")
+        self.categories = tuple(self.data["categories"])
+        self.relations = tuple(self.data["relations"])
+        self.concepts = tuple(_concepts(self.data["categories"].values()))
+        self.members = [
+            [i for i, concept in enumerate(self.concepts) if concept.category == category]
+            for category in range(len(self.categories))
+        ]
+        owner = {
+            form: i for i, c in enumerate(self.concepts) for x in LANGUAGES for form in c.forms[x]
+        }
+        shared = (*self.data["stop"].values(), self.data["brackets"], self.data["digits"])
+        self.words = unique(*engine.SPECIALS, *shared, *self.function_words(), *owner)
+        self.concept_of = tuple(owner.get(word, -1) for word in self.words)
+        self.ids = engine.numbered(self.words)
+        self.known = [list[Fact]() for _ in self.concepts]  # the facts about each concept
+        for fact in self.drawn_facts():
+            self.known[fact.subject].append(fact)
+
+    def function_words(self) -> tuple[str, ...]:
+        """The words of the wordings, each once, in order."""
+        relations = self.data["relations"].values()
+        wordings = [text for relation in relations for x in LANGUAGES for text in relation[x]]
+        texts = (self.data["determiners"], *wordings, *self.data["years"].values())
+        return unique(*texts, slots="S O D Y")
+
+    def drawn_facts(self) -> Iterator[Fact]:
+        """One object for each relation and subject, uniform over its category."""
+        for number, (name, relation) in enumerate(self.data["relations"].items()):
+            draw = engine.chance(self.seed, "bilingual world", "facts", name).random
+            objects = self.members[self.categories.index(relation["to"])]
+            for subject in self.members[self.categories.index(relation["of"])]:
+                thing, u = objects[int(draw() * len(objects))], draw()
+                said_in = LANGUAGES
+                if u < 2 * ONE_LANGUAGE:
+                    said_in = ("en",) if u < ONE_LANGUAGE else ("ja",)
+                yield Fact(number, subject, thing, said_in)
+
+    @cached_property
+    def forms(self) -> dict[Language, list[Weighted[int]]]:
+        """For each language and concept the ids of its forms with their probabilities."""
+        return {
+            x: [weighted([self.ids[form] for form in c.forms[x]], SPELLINGS) for c in self.concepts]
+            for x in LANGUAGES
+        }
+
+    @cached_property
+    def popular(self) -> list[Weighted[int]]:
+        """The concepts of each category, Zipf; the ranking is drawn once for both languages."""
+        ranked = [list(members) for members in self.members]
+        for category, members in enumerate(ranked):
+            engine.chance(self.seed, "bilingual world", "popularity", category).shuffle(members)
+        return [zipf(members, POPULARITY) for members in ranked]
+
+
+def _concepts(categories: Iterator[str]) -> Iterator[Concept]:
+    """All, category by category; a concept's place is its id."""
+    for category, text in enumerate(categories):
+        for line in text.strip().splitlines():
+            english, japanese = (side.split() for side in line.split("|"))
+            forms = (*english, english[0].capitalize())
+            yield Concept(english[0], category, {"en": forms, "ja": tuple(japanese)})
 
 
 class Writer:
-    """Writes one document of `length` tokens behind BOS.
+    """Writes one document, each token with its truth.
 
     draw: gives uniform numbers in [0, 1), all that the document takes from chance.
     """
 
-    def __init__(self, vocabulary: Vocabulary, kind: Kind, draw: Callable[[], float]) -> None:
-        self.vocabulary, self.kind, self.random = vocabulary, kind, draw
-        self.determiners = zipf([vocabulary.ids[word] for word in lexicon.DETERMINERS])
-        topics = [i for i, c in enumerate(vocabulary.categories) if c not in NO_TOPIC]
+    def __init__(self, lexicon: Lexicon, kind: Kind, draw: Callable[[], float]) -> None:
+        self.lexicon, self.kind, self.random = lexicon, kind, draw
+        self.determiners = zipf([lexicon.ids[word] for word in lexicon.data["determiners"].split()])
+        topics = [i for i, name in enumerate(lexicon.categories) if name not in NO_TOPIC]
         self.topic = topics[int(draw() * len(topics))]
         first = int(draw() * 2)
-        self.order = (
-            (LANGUAGES[first], LANGUAGES[1 - first]) if kind == "par" else (self._one(first),)
-        )
-        self.page = Page()
+        if kind in LANGUAGES:
+            first = LANGUAGES.index(kind)
+        self.order = (first, 1 - first) if kind == "par" else (first,)  # of languages
+        self.tokens = [Token(BOS)]
 
-    def _one(self, drawn: int) -> Language:
-        return "en" if self.kind == "en" else "ja" if self.kind == "ja" else LANGUAGES[drawn]
-
-    def document(self, length: int) -> Page:
-        """Sentences until `length` is reached; the last is cut."""
-        self.page.add(BOS, -1, -1, -1, SPECIAL, -1, -1)
+    def document(self, length: int) -> list[Token]:
+        """Sentences until `length` is reached behind BOS; the last is cut."""
         subject = self._new_subject()
-        while len(self.page.ids) <= length:
+        while len(self.tokens) <= length:
             if self.random() < CHANGES_SUBJECT:
                 subject = self._new_subject()
             self._sentence(subject)
-        cut = {name: column[: length + 1] for name, column in self.page.truth.items()}
-        return Page(self.page.ids[: length + 1], cut)
+        return self.tokens[: length + 1]
 
     def _new_subject(self) -> int:
-        return pick(self.vocabulary.popular[self.topic], self.random())
+        return pick(self.lexicon.popular[self.topic], self.random())
 
     def _sentence(self, subject: int) -> None:
         """One statement, in each language of the document in turn."""
-        known = [f for f in self.vocabulary.facts_of[subject] if set(self.order) <= {*f.said_in}]
+        lexicon, needed = self.lexicon, {LANGUAGES[i] for i in self.order}
+        known = [fact for fact in lexicon.known[subject] if needed <= {*fact.said_in}]
         if not known or self.random() < STATES_YEAR:
             year = [1 + (u := int(self.random() * 2)), 0 if u else 9]
             year += [int(self.random() * 10), int(self.random() * 10)]
-            for language in self.order:
-                self._say(lexicon.YEARS[language], language, subject, year=year)
+            for where in self.order:
+                text = lexicon.data["years"][LANGUAGES[where]]
+                self._say(text, where, Fact(len(lexicon.relations), subject, -1, ()), year)
             return
         fact = self._noisy(known[int(self.random() * len(known))])
-        wording = int(self.random() * 2)
-        relation = lexicon.RELATIONS[self.vocabulary.relations[fact.relation]]
-        for language in self.order:
-            text = relation.en[wording] if language == "en" else relation.ja[wording]
-            self._say(text, language, subject, fact)
+        wording, relation = int(self.random() * 2), lexicon.relations[fact.relation]
+        for where in self.order:
+            text = lexicon.data["relations"][relation][LANGUAGES[where]][wording]
+            self._say(text, where, fact)
 
     def _noisy(self, fact: Fact) -> Fact:
         if self.random() >= NOISE:
             return fact
-        things = self.vocabulary.members(self.vocabulary.concepts[fact.object].category)
+        things = self.lexicon.members[self.lexicon.concepts[fact.object].category]
         return fact._replace(object=things[int(self.random() * len(things))])
 
-    def _say(
-        self,
-        text: str,
-        language: Language,
-        subject: int,
-        fact: Fact | None = None,
-        year: list[int] | None = None,
-    ) -> None:
-        ids, where = self.vocabulary.ids, LANGUAGES.index(language)
-        relation = fact.relation if fact else len(self.vocabulary.relations)
-        about = (relation, subject, where)
-        for word in [*text.split(), lexicon.STOP[language]]:
-            if word == "S":
-                self._content(subject, SUBJECT, about)
-            elif word == "O":
-                assert fact is not None
-                self._content(fact.object, OBJECT, about)
-            elif word == "Y":
-                digits = len(self.vocabulary.categories)  # a category of their own
-                for digit in year or []:
-                    self._add(ids[lexicon.DIGITS[digit]], -1, digits, DIGIT, about)
-            elif word == "D":
-                self._add(pick(self.determiners, self.random()), -1, -1, FUNCTION, about)
-            else:
-                self._add(ids[word], -1, -1, FUNCTION, about)
+    def _say(self, text: str, where: int, fact: Fact, year: Sequence[int] = ()) -> None:
+        ids, relation, subject = self.lexicon.ids, fact.relation, fact.subject
+        digits = len(self.lexicon.categories)  # a category of their own
 
-    def _content(self, concept: int, slot: int, about: tuple[int, int, int]) -> None:
+        def plain(word: str) -> Token:
+            token = pick(self.determiners, self.random()) if word == "D" else ids[word]
+            return Token(token, -1, -1, relation, FUNCTION, subject, where)
+
+        slots = {
+            "S": self._content(subject, SUBJECT, where, fact),
+            "O": self._content(fact.object, OBJECT, where, fact),
+            "Y": [Token(ids[str(y)], -1, digits, relation, DIGIT, subject, where) for y in year],
+        }
+        stop = self.lexicon.data["stop"][LANGUAGES[where]]
+        self.tokens += fill(f"{text} {stop}", slots, plain)
+
+    def _content(self, concept: int, slot: int, where: int, fact: Fact) -> Iterator[Token]:
         """A form of a concept, in gloss documents with another form in brackets."""
-        relation, subject, where = about
-        forms, category = self.vocabulary.forms, self.vocabulary.concepts[concept].category
-        word = pick(forms[LANGUAGES[where]][concept], self.random())
-        self._add(word, concept, category, slot, about)
+        forms, category = self.lexicon.forms, self.lexicon.concepts[concept].category
+        about = fact.relation, fact.subject
+
+        def token(word: int, slot: int, language: int) -> Token:
+            return Token(word, concept, category, about[0], slot, about[1], language)
+
+        here = forms[LANGUAGES[where]][concept]
+        word = pick(here, self.random())
+        yield token(word, slot, where)
         if self.kind != "gloss" or self.random() >= GLOSSED:
             return
-        others = [i for i in forms[LANGUAGES[where]][concept].things if i != word]
+        others = [i for i in here.things if i != word]
         if self.random() < TRANSLATED or not others:
-            inside = (relation, subject, 1 - where)
-            gloss = pick(forms[LANGUAGES[1 - where]][concept], self.random())
+            inside, gloss = 1 - where, pick(forms[LANGUAGES[1 - where]][concept], self.random())
         else:
-            inside, gloss = about, others[int(self.random() * len(others))]
-        left, right = (self.vocabulary.ids[mark] for mark in lexicon.BRACKETS)
-        self._add(left, -1, -1, FUNCTION, about)
-        self._add(gloss, concept, category, GLOSS, inside)
-        self._add(right, -1, -1, FUNCTION, about)
-
-    def _add(
-        self, word: int, concept: int, category: int, slot: int, about: tuple[int, int, int]
-    ) -> None:
-        relation, subject, language = about
-        self.page.add(word, concept, category, relation, slot, subject, language)
+            inside, gloss = where, others[int(self.random() * len(others))]
+        left, right = (self.lexicon.ids[mark] for mark in self.lexicon.data["brackets"].split())
+        yield Token(left, -1, -1, about[0], FUNCTION, about[1], where)
+        yield token(gloss, GLOSS, inside)
+        yield Token(right, -1, -1, about[0], FUNCTION, about[1], where)

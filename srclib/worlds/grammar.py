@@ -18,27 +18,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from . import lexicon
-from .chance import Weighted, pick, uniform, zipf
+from .engine import BOS, Weighted, pick, uniform, zipf
 from .facts import (
     COMPLEMENT,
     FUNCTION,
     MODIFIER,
-    N_WORDINGS,
     OBJECT,
     OBLIQUE,
     SPECIAL,
     SUBJECT,
     VERB,
     Fact,
-    Statement,
-    epithet,
-    statement,
+    Forms,
+    Lexicon,
+    Token,
+    inflected,
 )
-from .vocabulary import Vocabulary
 
 T = TypeVar("T")
-Forms = tuple[int, int, int, int]  # singular, plural, past singular, past plural
 
 # How often: shares chosen so that a model of a quarter of a million parameters has both grammar
 # and facts to learn in a million tokens.
@@ -61,41 +58,41 @@ SENTENCES = (4, 9)
 class Grammar:
     """The lexicon as tables of token ids, made once per world."""
 
-    def __init__(self, vocabulary: Vocabulary, facts: Sequence[Fact]) -> None:
-        v = vocabulary
-        one, more = (uniform(v.slots(text)) for text in lexicon.DETERMINERS)
-        self.determiners = (one, more)
-        self.prepositions = uniform(v.slots(lexicon.PREPOSITIONS))
-        self.connectives = uniform(v.slots(lexicon.CONNECTIVES))
-        self.intensifiers = uniform(v.slots(lexicon.INTENSIFIERS))
-        self.reports = uniform([_register_pair(v, text) for text in lexicon.REPORTS.split()])
-        self.be, self.seem = v.forms("be"), _register_pair(v, lexicon.SEEM)
+    def __init__(self, lexicon: Lexicon, facts: Sequence[Fact]) -> None:
+        v, data = lexicon, lexicon.data
+
+        def both(verbs: str) -> tuple[Forms, ...]:
+            return tuple(map(v.forms, verbs.split("/")))  # casual, formal
+
+        self.determiners = [uniform(v.slots(text)) for text in data["determiners"]]
+        self.prepositions, self.connectives, self.intensifiers = (
+            uniform(v.slots(data[kind])) for kind in ("prepositions", "connectives", "intensifiers")
+        )
+        self.reports = uniform([both(verbs) for verbs in data["reports"].split()])
+        one, more, was, were = (v.ids[word] for word in data["be"].split())
+        self.be, self.seem = (one, more, was, were), both(data["seem"])
         self.people = zipf(v.members("person"), PEOPLE)
-        self.colours = zipf(v.members("colour"))
+        self.colours, self.cities = zipf(v.members("colour")), zipf(v.members("city"))
         self.things = uniform([zipf(v.members(k)) for k in ("job", "animal", "food", "tool")])
-        self.cities = zipf(v.members("city"))
-        self.nouns = [_pairs(v.members(f"{t} noun")) for t in v.topics]
+        nouns = [v.members(f"{t} noun") for t in v.topics]
+        self.nouns = [zipf(list(zip(x[::2], x[1::2], strict=True))) for x in nouns]  # one, more
         self.adjectives = [zipf(v.members(f"{t} adjective")) for t in v.topics]
-        self.verbs = [
-            zipf([v.forms("-".join(lexicon.verb(x))) for x in lexicon.TOPICS[t].verbs.split()])
-            for t in v.topics
-        ]
+        verbs = [map(inflected, data["topics"][t]["verbs"].split()) for t in v.topics]
+        self.verbs = [zipf([v.forms(verb) for verb in each]) for each in verbs]
         words = ("which", "that", "and", "in", ".")
         self.which, self.that, self.and_, self.in_, self.stop = (v.ids[w] for w in words)
-        said = {f: [statement(v, f, i) for i in range(N_WORDINGS)] for f in facts}
-        self.of_topic = [[s for f, s in said.items() if f.topic == t] for t in range(v.n_topics)]
+        said = {f: v.statements(f) for f in facts}
+        self.of_topic = [[s for f, s in said.items() if f.topic == t] for t in range(len(v.topics))]
         self.of_city = [s for f, s in said.items() if f.relation == "country"]
-        self.of_person = {p: list[list[Statement]]() for p in self.people.things}
-        self.epithets = {f.subject: list[Statement]() for f in facts}
+        about = {f.subject: list[Fact]() for f in facts}
         for fact in facts:
-            if fact.subject in self.of_person:
-                self.of_person[fact.subject].append(said[fact])
-            if lexicon.RELATIONS[fact.relation].epithet:
-                self.epithets[fact.subject].append(epithet(v, fact))
+            about[fact.subject].append(fact)
+        self.of_person = {p: [said[f] for f in about[p]] for p in self.people.things}
+        self.epithets = {p: [e for f in each if (e := v.epithet(f))] for p, each in about.items()}
 
 
 class Writer:
-    """Writes one document; `ids` and `roles` grow together, so a token's role is never guessed.
+    """Writes one document, each token with its role, so that no role is ever guessed.
 
     draw: gives uniform numbers in [0, 1), all that the document takes from chance.
     """
@@ -105,15 +102,15 @@ class Writer:
     ) -> None:
         self.grammar, self.topic, self.formal, self.past = grammar, topic, formal, past
         self.random = draw
-        self.ids, self.roles = [lexicon.BOS], [SPECIAL]
+        self.tokens: list[Token] = [(BOS, SPECIAL)]
 
-    def document(self) -> tuple[list[int], list[int]]:
-        """Token ids, BOS first, and roles."""
+    def document(self) -> list[Token]:
+        """BOS first."""
         low, high = SENTENCES
         self.cast = [self._draw(self.grammar.people) for _ in range(CAST)]
         for _ in range(low + int(self.random() * (high - low + 1))):
             self._sentence()
-        return self.ids, self.roles
+        return self.tokens
 
     def _sentence(self) -> None:
         g = self.grammar
@@ -144,13 +141,13 @@ class Writer:
             said = self._any(g.of_person[self._any(self.cast)])
         else:
             said = self._any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
-        self._state(said[2 * self.past + int(self.random() * 2)])
+        self.tokens += said[2 * self.past + int(self.random() * 2)]
 
     def _person(self, role: int) -> None:
         who = self._any(self.cast)
         self._say(who, role)
         if self.random() < EPITHETS["person"]:
-            self._state(self._any(self.grammar.epithets[who]))
+            self.tokens += self._any(self.grammar.epithets[who])
 
     def _phrase(self, role: int, depth: int) -> bool:
         """A person or nouns with all that belongs to them; says whether it is plural."""
@@ -177,7 +174,7 @@ class Writer:
             noun = self._draw(g.nouns[self.topic])
             self._say(noun[plural], role)
             if self.random() < EPITHETS["noun"]:
-                self._state(self._any(g.epithets[noun[0]]))
+                self.tokens += self._any(g.epithets[noun[0]])
                 return plural
         if depth < MAX_DEPTH:
             self._tail(plural, depth)
@@ -193,7 +190,7 @@ class Writer:
             city = self._draw(g.cities)
             self._say(city, OBLIQUE)
             if self.random() < EPITHETS["city"]:
-                self._state(self._any(g.epithets[city]))
+                self.tokens += self._any(g.epithets[city])
         elif kind < TAILS[2]:
             self._say(g.which, FUNCTION)
             self._verb_phrase(plural, depth + 1)
@@ -212,26 +209,11 @@ class Writer:
         coloured = self.random() < COLOURED
         self._say(self._draw(g.colours if coloured else g.adjectives[self.topic]), role)
 
-    def _state(self, words: Statement) -> None:
-        self.ids.extend(words.ids)
-        self.roles.extend(words.roles)
-
     def _say(self, word: int, role: int) -> None:
-        self.ids.append(word)
-        self.roles.append(role)
+        self.tokens.append((word, role))
 
     def _draw(self, weighted: Weighted[T]) -> T:
         return pick(weighted, self.random())
 
     def _any(self, things: Sequence[T]) -> T:
         return things[int(self.random() * len(things))]
-
-
-def _register_pair(vocabulary: Vocabulary, text: str) -> tuple[Forms, Forms]:
-    casual, formal = text.split("/")
-    return vocabulary.forms(casual), vocabulary.forms(formal)
-
-
-def _pairs(nouns: Sequence[int]) -> Weighted[tuple[int, int]]:
-    """(singular, plural), most popular first."""
-    return zipf(list(zip(nouns[::2], nouns[1::2], strict=True)))

@@ -19,40 +19,22 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from datasets import Dataset, Features, Sequence, Value
-from tokenizers import Tokenizer, models, pre_tokenizers
+from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from .. import rng
-from ..errors import ParameterError, message
-from . import lexicon
+from .engine import between, columns, numbered, one_of, word_tokenizer, words_of
 
-NOUNS = """
-friend boss mentor cousin neighbour classmate rival doctor teacher landlord guest editor partner
-coach lawyer tailor barber patron tutor pilot
-"""
-RELATIONS = NOUNS.split()
-NAMES = lexicon.NAMES.split()
+RELATIONS = words_of("people")["hops"].split()
+NAMES = words_of("text")["names"].split()
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 SPLITS = ("train", "held out")
-INDEX, IDS = Value("int32"), Sequence(Value("int32"))
-FACT = Features(
-    text=Value("string"), prompt=IDS, answer=IDS, relation=INDEX, entity=INDEX, target=INDEX
+FACT = columns("text:text prompt:ints answer:ints relation:int entity:int target:int")
+QUESTION = columns(
+    "text:text prompt:ints answer:ints entity_1:int relation_1:int entity_2:int relation_2:int"
+    " entity_3:int split:text"
 )
-QUESTION = Features(
-    text=Value("string"),
-    prompt=IDS,
-    answer=IDS,
-    entity_1=INDEX,
-    relation_1=INDEX,
-    entity_2=INDEX,
-    relation_2=INDEX,
-    entity_3=INDEX,
-    split=Value("string"),
-)
-STEP = Features(
-    prompt=IDS, question=INDEX, step=INDEX, relation=INDEX, answer=INDEX, split=Value("string")
-)
+STEP = columns("prompt:ints question:int step:int relation:int answer:int split:text")
 
 
 @dataclass(frozen=True)
@@ -79,11 +61,11 @@ class TwoHopWorld:
 
     def __post_init__(self) -> None:
         rng.derive(self.seed)  # refuses what is no seed
-        _whole("n_entities", self.n_entities, 3, len(NAMES))
-        _whole("n_relations", self.n_relations, 2, len(RELATIONS))
-        _whole("n_asked", self._n_asked, 2, self.n_relations)
-        _whole("n_held_out", self.n_held_out, 1, self._n_asked - 1)
-        _flag("bridge", self.bridge)
+        between("n_entities", self.n_entities, 3, len(NAMES))
+        between("n_relations", self.n_relations, 2, len(RELATIONS))
+        between("n_asked", self._n_asked, 2, self.n_relations)
+        between("n_held_out", self.n_held_out, 1, self._n_asked - 1)
+        one_of("bridge", self.bridge, (True, False))
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -106,15 +88,7 @@ class TwoHopWorld:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """One token per word. GPT-2 has no BOS, and none is added."""
-        model = models.WordLevel(self._ids, unk_token="<unk>")
-        tokenizer = Tokenizer(model)
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        names = ("pad_token", "eos_token", "unk_token")
-        return PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer,
-            clean_up_tokenization_spaces=False,
-            **dict(zip(names, SPECIALS, strict=True)),
-        )
+        return word_tokenizer(self.words, SPECIALS)
 
     def follow(self, relation: int, entity: int) -> int:
         """Where a relation leads from an entity; all three are places in their lists."""
@@ -174,7 +148,7 @@ class TwoHopWorld:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words)}
+        return numbered(self.words)
 
     @cached_property
     def _map(self) -> tuple[list[int], ...]:
@@ -207,14 +181,3 @@ class TwoHopWorld:
             "prompt": [self._ids[word] for word in prompt.split()],
             "answer": [self._ids[word] for word in words],
         }
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        allowed = f"an integer from {low} to {high}"
-        raise ParameterError(message(name, value, allowed, "Give such a number."))
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ParameterError(message(name, value, "True or False", "True is as in the paper."))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from srclib.errors import DataError, ParameterError
-from srclib.worlds.biographies import SPLITS, BiographyWorld, draw_world, encode
-from srclib.worlds.biography_people import (
-    RELATIONS,
+from srclib.worlds.people import (
+    SPLITS,
+    BiographyWorld,
     ListSizes,
     Person,
     draw_people,
-    read_people,
+    draw_world,
+    encode,
     word_lists,
 )
 
@@ -144,21 +144,3 @@ def test_other_refusals(changes: dict[str, object], name: str) -> None:
 def test_too_many_people_for_the_names() -> None:
     with pytest.raises(ParameterError, match="n people"):
         draw_people(9, ListSizes(first=2, middle=2, last=2), 0)
-
-
-def test_people_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "people.csv"
-    header = ",".join(("name", "pronoun", *RELATIONS))
-    row = "Ann B Cee,she,1 May 1980,Rome,Uni,maths,Acme,Oslo"
-    file.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    (person,) = read_people(file)
-    assert person.name == "Ann B Cee" and person.values[5] == "Oslo"
-    file.write_text(f"{header}\n{row}\nBob D E,he,1 May 1981,Rome,Uni,,Acme,Oslo\n")
-    with pytest.raises(DataError, match=r"people\.csv, line 3: major"):
-        read_people(file)
-    file.write_text(header.replace(",major", "") + "\n" + row.replace(",maths", "") + "\n")
-    with pytest.raises(DataError, match=r"line 2: major=None"):
-        read_people(file)
-    file.write_text(f"{header}\n{row}\n{row}\n")
-    with pytest.raises(DataError, match="a name of its own"):
-        read_people(file)
