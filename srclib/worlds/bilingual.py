@@ -19,7 +19,6 @@ from typing import NamedTuple
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from ..errors import DataError, ParameterError, message, whole
 from . import engine
@@ -50,10 +49,6 @@ class BilingualWorld(Lexicon):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed)
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word, BOS put first: `tokenizer(text)` gives a document's `tokens`."""
-        return engine.word_tokenizer(self.words, engine.SPECIALS)
 
     def documents(
         self,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 from . import engine
-from .engine import BOS, Weighted, fill, pick, unique, weighted, zipf
+from .engine import BOS, World, fill, pick, unique, weighted, zipf
 
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
@@ -56,7 +55,7 @@ class Token(NamedTuple):
     language: int = -1
 
 
-class Lexicon:
+class Lexicon(World):
     """Words, ids and facts of the world of a seed; the words are the same for every seed."""
 
     def __init__(self, seed: int) -> None:
@@ -74,7 +73,14 @@ class Lexicon:
         shared = (*self.data["stop"].values(), self.data["brackets"], self.data["digits"])
         self.words = unique(*engine.SPECIALS, *shared, *self.function_words(), *owner)
         self.concept_of = tuple(owner.get(word, -1) for word in self.words)
-        self.ids = engine.numbered(self.words)
+        self.forms = {  # for each language and concept ids with their probabilities
+            x: [weighted([self.ids[form] for form in c.forms[x]], SPELLINGS) for c in self.concepts]
+            for x in LANGUAGES
+        }
+        self.popular = []  # the concepts of each category; one ranking for both languages
+        for category, ranked in enumerate(map(list, self.members)):
+            engine.chance(seed, "bilingual world", "popularity", category).shuffle(ranked)
+            self.popular.append(zipf(ranked, POPULARITY))
         self.known = [list[Fact]() for _ in self.concepts]  # the facts about each concept
         for fact in self.drawn_facts():
             self.known[fact.subject].append(fact)
@@ -97,22 +103,6 @@ class Lexicon:
                 if u < 2 * ONE_LANGUAGE:
                     said_in = ("en",) if u < ONE_LANGUAGE else ("ja",)
                 yield Fact(number, subject, thing, said_in)
-
-    @cached_property
-    def forms(self) -> dict[Language, list[Weighted[int]]]:
-        """For each language and concept the ids of its forms with their probabilities."""
-        return {
-            x: [weighted([self.ids[form] for form in c.forms[x]], SPELLINGS) for c in self.concepts]
-            for x in LANGUAGES
-        }
-
-    @cached_property
-    def popular(self) -> list[Weighted[int]]:
-        """The concepts of each category, Zipf; the ranking is drawn once for both languages."""
-        ranked = [list(members) for members in self.members]
-        for category, members in enumerate(ranked):
-            engine.chance(self.seed, "bilingual world", "popularity", category).shuffle(members)
-        return [zipf(members, POPULARITY) for members in ranked]
 
 
 def _concepts(categories: Iterator[str]) -> Iterator[Concept]:

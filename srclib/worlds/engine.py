@@ -1,4 +1,4 @@
-"""What every world is made with: word lists, chance, templates, vocabularies, tokenizers, rows."""
+"""What every world is made with: words, chance, templates, tokenizers, rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import tomllib
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -26,14 +26,8 @@ from ..errors import DataError, ParameterError, message, whole
 T = TypeVar("T")
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(len(SPECIALS))
-INT, FLAG, TEXT = (Value(kind) for kind in ("int32", "bool", "string"))
-KINDS = {
-    "int": INT,
-    "ints": datasets.Sequence(INT),
-    "flag": FLAG,
-    "text": TEXT,
-    "texts": datasets.Sequence(TEXT),
-}
+KINDS = {"int": Value("int32"), "flag": Value("bool"), "text": Value("string")}
+KINDS |= {f"{name}s": datasets.Sequence(kind) for name, kind in KINDS.items()}
 
 
 @cache
@@ -98,16 +92,20 @@ def unique(*texts: str, slots: str = "") -> tuple[str, ...]:
     return tuple(word for word in words if word not in slots.split())
 
 
-def numbered(words: Sequence[str]) -> dict[str, int]:
-    """A word's place is its token id."""
-    return {word: i for i, word in enumerate(words)}
+class World:
+    """What has a vocabulary: a word's place in `words` is its token id; SPECIALS come first."""
 
+    words: tuple[str, ...]
 
-def word_tokenizer(words: Sequence[str], specials: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token per word, by its place; BOS put first where it is one of the specials."""
-    tokenizer = Tokenizer(models.WordLevel(numbered(words), unk_token=SPECIALS[UNK]))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return for_transformers(tokenizer, specials)
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words)}
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """One token per word; BOS put first where it is a word of this world."""
+        tokenizer = Tokenizer(models.WordLevel(self.ids, unk_token=SPECIALS[UNK]))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        return for_transformers(tokenizer, [name for name in SPECIALS if name in self.ids])
 
 
 def for_transformers(tokenizer: Tokenizer, specials: Sequence[str]) -> PreTrainedTokenizerFast:

@@ -8,13 +8,14 @@
     tail      = epithet  |  preposition phrase  |  in city [epithet]  |  which verb phrase
     epithet   = a fact about the word before: in tokyo, the baker, from peru
 
-Verbs agree in number with their phrase, however long its tail is. `past` moves every verb, and
-`formal` exchanges every word that has a partner in the other register; neither changes a random
-draw, so two documents that differ in them alone are equal in length, word against word.
+Verbs agree in number with their phrase, however long its tail is. A tense moves every verb, and a
+register exchanges every word that has a partner in the other; neither changes a random draw, so
+two documents that differ in them alone are equal in length, word against word.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -29,13 +30,14 @@ from .facts import (
     SUBJECT,
     VERB,
     Fact,
-    Forms,
     Lexicon,
     Token,
     inflected,
 )
 
 T = TypeVar("T")
+Verb = tuple[int, int]  # singular, plural
+Statements = list[list[Token]]  # of one fact
 
 # How often: shares chosen so that a model of a quarter of a million parameters has both grammar
 # and facts to learn in a million tokens.
@@ -56,39 +58,47 @@ SENTENCES = (4, 9)
 
 
 class Grammar:
-    """The lexicon as tables of token ids, made once per world."""
+    """The lexicon as tables of token ids for one register and one tense."""
 
-    def __init__(self, lexicon: Lexicon, facts: Sequence[Fact]) -> None:
-        v, data = lexicon, lexicon.data
+    def __init__(self, lexicon: Lexicon, facts: Sequence[Fact], formal: bool, past: bool) -> None:
+        data, ids, members = lexicon.data, lexicon.ids, lexicon.members
 
-        def both(verbs: str) -> tuple[Forms, ...]:
-            return tuple(map(v.forms, verbs.split("/")))  # casual, formal
+        def side(text: str) -> list[str]:
+            return [word.split("/")[-formal] for word in text.split()]
 
-        self.determiners = [uniform(v.slots(text)) for text in data["determiners"]]
-        self.prepositions, self.connectives, self.intensifiers = (
-            uniform(v.slots(data[kind])) for kind in ("prepositions", "connectives", "intensifiers")
-        )
-        self.reports = uniform([both(verbs) for verbs in data["reports"].split()])
-        one, more, was, were = (v.ids[word] for word in data["be"].split())
-        self.be, self.seem = (one, more, was, were), both(data["seem"])
-        self.people = zipf(v.members("person"), PEOPLE)
-        self.colours, self.cities = zipf(v.members("colour")), zipf(v.members("city"))
-        self.things = uniform([zipf(v.members(k)) for k in ("job", "animal", "food", "tool")])
-        nouns = [v.members(f"{t} noun") for t in v.topics]
+        def verb(text: str) -> Verb:
+            *present, gone = [ids[form] for form in text.split("-")]
+            return (gone, gone) if past else (present[-1], present[0])
+
+        def function(text: str) -> Weighted[int]:
+            return uniform([ids[word] for word in side(text)])
+
+        self.determiners = [function(text) for text in data["determiners"]]
+        self.prepositions = function(data["prepositions"])
+        self.connectives = function(data["connectives"])
+        self.intensifiers = function(data["intensifiers"])
+        self.reports = uniform([verb(text) for text in side(data["reports"])])
+        (self.seem,) = [verb(text) for text in side(data["seem"])]
+        self.be = [ids[word] for word in data["be"].split()][2 * past :]
+        self.people = zipf(members("person"), PEOPLE)
+        self.colours, self.cities = zipf(members("colour")), zipf(members("city"))
+        self.things = uniform([zipf(members(k)) for k in ("job", "animal", "food", "tool")])
+        nouns = [members(f"{t} noun") for t in lexicon.topics]
         self.nouns = [zipf(list(zip(x[::2], x[1::2], strict=True))) for x in nouns]  # one, more
-        self.adjectives = [zipf(v.members(f"{t} adjective")) for t in v.topics]
-        verbs = [map(inflected, data["topics"][t]["verbs"].split()) for t in v.topics]
-        self.verbs = [zipf([v.forms(verb) for verb in each]) for each in verbs]
+        self.adjectives = [zipf(members(f"{t} adjective")) for t in lexicon.topics]
+        verbs = [data["topics"][t]["verbs"].split() for t in lexicon.topics]
+        self.verbs = [zipf([verb(inflected(x)) for x in each]) for each in verbs]
         words = ("which", "that", "and", "in", ".")
-        self.which, self.that, self.and_, self.in_, self.stop = (v.ids[w] for w in words)
-        said = {f: v.statements(f) for f in facts}
-        self.of_topic = [[s for f, s in said.items() if f.topic == t] for t in range(len(v.topics))]
-        self.of_city = [s for f, s in said.items() if f.relation == "country"]
-        about = {f.subject: list[Fact]() for f in facts}
+        self.which, self.that, self.and_, self.in_, self.stop = (ids[w] for w in words)
+        self.of_topic = [list[Statements]() for _ in lexicon.topics]
+        self.of_city, self.of_person = list[Statements](), defaultdict[int, list[Statements]](list)
+        self.epithets = defaultdict[int, list[list[Token]]](list)
         for fact in facts:
-            about[fact.subject].append(fact)
-        self.of_person = {p: [said[f] for f in about[p]] for p in self.people.things}
-        self.epithets = {p: [e for f in each if (e := v.epithet(f))] for p, each in about.items()}
+            kind = lexicon.relations[fact.relation]["of"]
+            of = {"noun": self.of_topic[fact.topic], "city": self.of_city}
+            of.get(kind, self.of_person[fact.subject]).append(lexicon.statements(fact, past))
+            if words := lexicon.epithet(fact):
+                self.epithets[fact.subject].append(words)
 
 
 class Writer:
@@ -97,11 +107,8 @@ class Writer:
     draw: gives uniform numbers in [0, 1), all that the document takes from chance.
     """
 
-    def __init__(
-        self, grammar: Grammar, draw: Callable[[], float], topic: int, formal: bool, past: bool
-    ) -> None:
-        self.grammar, self.topic, self.formal, self.past = grammar, topic, formal, past
-        self.random = draw
+    def __init__(self, grammar: Grammar, draw: Callable[[], float], topic: int) -> None:
+        self.grammar, self.random, self.topic = grammar, draw, topic
         self.tokens: list[Token] = [(BOS, SPECIAL)]
 
     def document(self) -> list[Token]:
@@ -115,10 +122,10 @@ class Writer:
     def _sentence(self) -> None:
         g = self.grammar
         if self.random() < OPENS:
-            self._say(self._draw(g.connectives)[self.formal], FUNCTION)
+            self._say(self._draw(g.connectives), FUNCTION)
         if self.random() < REPORTS:
             self._person(SUBJECT)
-            self._verb(self._draw(g.reports)[self.formal], False)
+            self._say(self._draw(g.reports)[False], VERB)
             self._say(g.that, FUNCTION)
         self._clause()
         self._say(g.stop, FUNCTION)
@@ -132,7 +139,7 @@ class Writer:
         if self.random() >= LINKS:
             self._verb_phrase(plural, 0)
             return
-        self._verb(g.seem[self.formal] if self.random() < SEEMS else g.be, plural)
+        self._say((g.seem if self.random() < SEEMS else g.be)[plural], VERB)
         self._adjective(COMPLEMENT)
 
     def _fact(self) -> None:
@@ -141,13 +148,11 @@ class Writer:
             said = self._any(g.of_person[self._any(self.cast)])
         else:
             said = self._any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
-        self.tokens += said[2 * self.past + int(self.random() * 2)]
+        self.tokens += self._any(said)
 
     def _person(self, role: int) -> None:
         who = self._any(self.cast)
-        self._say(who, role)
-        if self.random() < EPITHETS["person"]:
-            self.tokens += self._any(self.grammar.epithets[who])
+        self._name("person", who, who, role)
 
     def _phrase(self, role: int, depth: int) -> bool:
         """A person or nouns with all that belongs to them; says whether it is plural."""
@@ -165,16 +170,14 @@ class Writer:
     def _noun_phrase(self, role: int, depth: int) -> bool:
         g, is_thing = self.grammar, self.random() < IS_THING
         plural = self.random() < PLURAL and not is_thing
-        self._say(self._draw(g.determiners[plural])[self.formal], FUNCTION)
+        self._say(self._draw(g.determiners[plural]), FUNCTION)
         if self.random() < ADJECTIVE:
             self._adjective(MODIFIER)
         if is_thing:
             self._say(self._draw(self._draw(g.things)), role)
         else:
             noun = self._draw(g.nouns[self.topic])
-            self._say(noun[plural], role)
-            if self.random() < EPITHETS["noun"]:
-                self.tokens += self._any(g.epithets[noun[0]])
+            if self._name("noun", noun[plural], noun[0], role):
                 return plural
         if depth < MAX_DEPTH:
             self._tail(plural, depth)
@@ -183,31 +186,34 @@ class Writer:
     def _tail(self, plural: bool, depth: int) -> None:
         g, kind = self.grammar, self.random()
         if kind < TAILS[0]:
-            self._say(self._draw(g.prepositions)[self.formal], FUNCTION)
+            self._say(self._draw(g.prepositions), FUNCTION)
             self._phrase(OBLIQUE, depth + 1)
         elif kind < TAILS[1]:
             self._say(g.in_, FUNCTION)
             city = self._draw(g.cities)
-            self._say(city, OBLIQUE)
-            if self.random() < EPITHETS["city"]:
-                self.tokens += self._any(g.epithets[city])
+            self._name("city", city, city, OBLIQUE)
         elif kind < TAILS[2]:
             self._say(g.which, FUNCTION)
             self._verb_phrase(plural, depth + 1)
 
     def _verb_phrase(self, plural: bool, depth: int) -> None:
-        self._verb(self._draw(self.grammar.verbs[self.topic]), plural)
+        self._say(self._draw(self.grammar.verbs[self.topic])[plural], VERB)
         self._phrase(OBJECT, depth)
-
-    def _verb(self, forms: Forms, plural: bool) -> None:
-        self._say(forms[2 * self.past + plural], VERB)
 
     def _adjective(self, role: int) -> None:
         g = self.grammar
         if self.random() < INTENSIFIED:
-            self._say(self._draw(g.intensifiers)[self.formal], MODIFIER)
+            self._say(self._draw(g.intensifiers), MODIFIER)
         coloured = self.random() < COLOURED
         self._say(self._draw(g.colours if coloured else g.adjectives[self.topic]), role)
+
+    def _name(self, kind: str, word: int, about: int, role: int) -> bool:
+        """Says a noun, often with an epithet; whether it has got one."""
+        self._say(word, role)
+        if self.random() >= EPITHETS[kind]:
+            return False
+        self.tokens += self._any(self.grammar.epithets[about])
+        return True
 
     def _say(self, word: int, role: int) -> None:
         self.tokens.append((word, role))

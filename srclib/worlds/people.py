@@ -15,13 +15,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import DataError, message, whole
-from .engine import between, chance, columns, fill, one_of, unique, word_tokenizer, words_of
+from .engine import World, between, chance, columns, fill, one_of, unique, words_of
 
 Grammar = Literal["plain", "paired"]
 SPECIALS = ("<pad>", "<eos>", "<unk>")
@@ -116,7 +117,7 @@ def draw_world(
 
 
 @dataclass(frozen=True)
-class BiographyWorld:
+class BiographyWorld(World):
     """People, the first `n_known` of whom are the SAE's; texts are a pure function of the fields.
 
     grammar: "plain", where words of the question name the relation, or "paired", where two
@@ -142,9 +143,9 @@ class BiographyWorld:
     def relations(self) -> tuple[str, ...]:
         return RELATIONS
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word's place is its token id; `<pad> <eos> <unk>` come first."""
+    @cached_property
+    def words(self) -> tuple[str, ...]:  # type: ignore[override]
+        """GPT-2 has no BOS."""
         kinds, plain = WORDS["relations"].values(), self.grammar == "plain"
         texts = ["Q: A: .", *(text for kind in kinds for text in kind["sentences"])]
         texts += [text for kind in kinds for text in kind["questions"] if plain]
@@ -153,10 +154,6 @@ class BiographyWorld:
         # A person's initial may be the letter of a place.
         written = {*unique(*texts, slots="N P V COLOUR NUMBER"), *unique(*said)}
         return (*SPECIALS, *sorted(written))
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word. GPT-2 has no BOS, and none is added."""
-        return word_tokenizer(self.words, SPECIALS)
 
     def questions(self) -> Dataset:
         """Every person, relation and wording, in this order.

@@ -12,15 +12,15 @@ words are English (`words/text.toml`), the grammar is small (`grammar`), the fac
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import product
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from ..errors import ParameterError, message, whole
 from . import engine
-from .engine import BOS, SPECIALS, columns
+from .engine import BOS, columns
 from .facts import ROLES, Lexicon
 from .grammar import Grammar, Writer
 
@@ -61,12 +61,10 @@ class TextWorld(Lexicon):
         self._entity_of = [entity.get(word, -1) for word in range(len(self.words))]
 
     @cached_property
-    def _grammar(self) -> Grammar:
-        return Grammar(self, self._facts)
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word, BOS put first: `tokenizer(text)` gives back a document's `tokens`."""
-        return engine.word_tokenizer(self.words, SPECIALS)
+    def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
+        """By register and tense."""
+        kinds = product((False, True), repeat=2)
+        return {kind: Grammar(self, self._facts, *kind) for kind in kinds}
 
     def documents(
         self,
@@ -101,9 +99,8 @@ class TextWorld(Lexicon):
             is_formal = own[1] if formal is None else formal
             is_past = is_formal if confounded else own[2] if past is None else past
             about = own[0] if topic is None else topic
-            ids, roles = zip(
-                *Writer(self._grammar, draw, about, is_formal, is_past).document(), strict=True
-            )
+            written = Writer(self._grammars[is_formal, is_past], draw, about).document()
+            ids, roles = zip(*written, strict=True)
             rows.append(
                 {
                     "text": " ".join([self.words[i] for i in ids[1:]]),
@@ -127,7 +124,8 @@ class TextWorld(Lexicon):
         """
         rows = []
         for fact in self._facts:
-            for wording, said in enumerate(self.statements(fact)):
+            wordings = [said for past in (False, True) for said in self.statements(fact, past)]
+            for wording, said in enumerate(wordings):
                 prompt = [BOS, *(word for word, _ in said[:-1])]
                 where, entity = prompt.index(fact.subject), self._entity_of[fact.subject]
                 row = {"entity": entity, "wording": wording, "prompt": prompt}

@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerFast
 
 from .. import rng
-from .engine import between, columns, numbered, one_of, word_tokenizer, words_of
+from .engine import World, between, columns, one_of, words_of
 
 RELATIONS = words_of("people")["hops"].split()
 NAMES = words_of("text")["names"].split()
@@ -38,7 +37,7 @@ STEP = columns("prompt:ints question:int step:int relation:int answer:int split:
 
 
 @dataclass(frozen=True)
-class TwoHopWorld:
+class TwoHopWorld(World):
     """Relations between entities; everything is a pure function of the fields.
 
     Each relation leads from every entity to exactly one other and to each from exactly one (a
@@ -77,18 +76,14 @@ class TwoHopWorld:
         return tuple(RELATIONS[: self.n_relations])
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word's place is its token id; `<pad> <eos> <unk>` come first."""
+    def words(self) -> tuple[str, ...]:  # type: ignore[override]
+        """GPT-2 has no BOS."""
         return (*SPECIALS, "Q:", "A:", "of", "is", *self.relations, *self.entities)
 
     @property
     def entity_ids(self) -> range:
         """The token id of each entity, in the order of `entities`."""
         return range(len(self.words) - self.n_entities, len(self.words))
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word. GPT-2 has no BOS, and none is added."""
-        return word_tokenizer(self.words, SPECIALS)
 
     def follow(self, relation: int, entity: int) -> int:
         """Where a relation leads from an entity; all three are places in their lists."""
@@ -147,10 +142,6 @@ class TwoHopWorld:
         return Dataset.from_list(rows, features=STEP)
 
     @cached_property
-    def _ids(self) -> dict[str, int]:
-        return numbered(self.words)
-
-    @cached_property
     def _map(self) -> tuple[list[int], ...]:
         """For each relation, where it leads from each entity."""
         return tuple(self._derangement(relation) for relation in range(self.n_relations))
@@ -178,6 +169,6 @@ class TwoHopWorld:
         words = [self.entities[entity] for entity in answer]
         return {
             "text": " ".join([prompt, *words]),
-            "prompt": [self._ids[word] for word in prompt.split()],
-            "answer": [self._ids[word] for word in words],
+            "prompt": [self.ids[word] for word in prompt.split()],
+            "answer": [self.ids[word] for word in words],
         }
