@@ -12,7 +12,6 @@ from srclib.worlds.people import (
     BiographyWorld,
     ListSizes,
     Person,
-    draw_people,
     draw_world,
     encode,
     word_lists,
@@ -24,14 +23,14 @@ QUESTIONS = WORLD.questions()
 
 def test_work_city_follows_from_the_employer() -> None:
     seats = defaultdict(set)
-    for person in draw_people(300, ListSizes(), 3):
+    for person in draw_world(300, 0, seed=3).people:
         seats[person.values[4]].add(person.values[5])
     assert {len(cities) for cities in seats.values()} == {1}
 
 
 def test_person_does_not_depend_on_how_many_are_drawn() -> None:
-    assert draw_people(5, ListSizes(), 2) == draw_people(50, ListSizes(), 2)[:5]
-    assert draw_people(5, ListSizes(), 2) != draw_people(5, ListSizes(), 3)
+    assert draw_world(5, 0, seed=2).people == draw_world(50, 0, seed=2).people[:5]
+    assert draw_world(5, 0, seed=2).people != draw_world(5, 0, seed=3).people
 
 
 def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
@@ -143,4 +142,4 @@ def test_other_refusals(changes: dict[str, object], name: str) -> None:
 
 def test_too_many_people_for_the_names() -> None:
     with pytest.raises(ParameterError, match="n people"):
-        draw_people(9, ListSizes(first=2, middle=2, last=2), 0)
+        draw_world(9, 0, ListSizes(first=2, middle=2, last=2))

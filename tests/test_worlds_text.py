@@ -225,14 +225,6 @@ def test_attributes_of_people_are_independent() -> None:
     assert surprise(columns["city"], columns["city"]) > 50  # the measure can tell
 
 
-def test_a_confounded_split_is_confounded(train: Dataset) -> None:
-    tied = WORLD.documents(200, confounded=True)
-    assert tied["formal"][:] == tied["past"][:] == train["formal"][:200]
-    assert tied["topic"][:] == train["topic"][:200]
-    assert 60 < sum(tied["past"][:]) < 140
-    assert labels(WORLD.documents(20, formal=True, confounded=True), "past").all()
-
-
 def test_a_wanted_label_holds_and_moves_no_other() -> None:
     free = SMALL.documents(60)
     fixed = SMALL.documents(60, topic=2, past=True)
@@ -357,8 +349,6 @@ def test_packing_keeps_order_and_drops_the_rest() -> None:
         ("topic", lambda: SMALL.documents(1, topic=-1)),
         ("formal", lambda: SMALL.documents(1, formal=1)),  # type: ignore[arg-type]
         ("past", lambda: SMALL.documents(1, past="no")),  # type: ignore[arg-type]
-        ("past", lambda: SMALL.documents(1, past=True, confounded=True)),
-        ("confounded", lambda: SMALL.documents(1, confounded=None)),  # type: ignore[arg-type]
         ("word_class", lambda: SMALL.members("war noun")),
         ("context", lambda: SMALL.pack(SMALL.documents(1), 0)),
     ],

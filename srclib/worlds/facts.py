@@ -7,23 +7,21 @@ forms of one verb.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 from .engine import SPECIALS, World, between, chance, fill, one_of, unique, words_of
 
-ROLES = (
-    "special",
-    "function",
-    "subject",
-    "verb",
-    "object",
-    "oblique",  # the noun of a prepositional phrase
-    "modifier",
-    "complement",  # what the subject is said to be, and the answer of a fact
-)
-SPECIAL, FUNCTION, SUBJECT, VERB, OBJECT, OBLIQUE, MODIFIER, COMPLEMENT = range(len(ROLES))
-ROLE_OF = {"relation noun": SUBJECT, "relation verb": VERB, "linking verb": VERB}  # by word class
-Token = tuple[int, int]  # its id and its role
+
+class Role(IntEnum):
+    """Oblique is the noun of a prepositional phrase, the complement what a subject is said to be
+    and the answer of a fact."""
+
+    SPECIAL, FUNCTION, SUBJECT, VERB, OBJECT, OBLIQUE, MODIFIER, COMPLEMENT = range(8)
+
+
+ROLE_OF = {"relation noun": Role.SUBJECT, "relation verb": Role.VERB, "linking verb": Role.VERB}
+Token = tuple[int, Role]  # its id and its role
 
 
 class Fact(NamedTuple):
@@ -101,12 +99,12 @@ class Lexicon(World):
     def _said(self, text: str, fact: Fact, past: bool) -> list[Token]:
         def plain(word: str) -> Token:
             token = self.ids[word.split("-")[past if "-" in word else 0]]
-            return token, ROLE_OF.get(self.word_classes[self.class_of[token]], FUNCTION)
+            return token, ROLE_OF.get(self.word_classes[self.class_of[token]], Role.FUNCTION)
 
         slots = {
-            "SUBJECT": [(fact.subject, SUBJECT)],
-            "OWNER": [(fact.subject, OBLIQUE)],
-            "ANSWER": [(fact.answer, COMPLEMENT)],
+            "SUBJECT": [(fact.subject, Role.SUBJECT)],
+            "OWNER": [(fact.subject, Role.OBLIQUE)],
+            "ANSWER": [(fact.answer, Role.COMPLEMENT)],
         }
         return list(fill(text, slots, plain))
 

@@ -20,20 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .engine import BOS, Weighted, pick, uniform, zipf
-from .facts import (
-    COMPLEMENT,
-    FUNCTION,
-    MODIFIER,
-    OBJECT,
-    OBLIQUE,
-    SPECIAL,
-    SUBJECT,
-    VERB,
-    Fact,
-    Lexicon,
-    Token,
-    inflected,
-)
+from .facts import Fact, Lexicon, Role, Token, inflected
 
 T = TypeVar("T")
 Verb = tuple[int, int]  # singular, plural
@@ -94,11 +81,13 @@ class Grammar:
         self.of_city, self.of_person = list[Statements](), defaultdict[int, list[Statements]](list)
         self.epithets = defaultdict[int, list[list[Token]]](list)
         for fact in facts:
-            kind = lexicon.relations[fact.relation]["of"]
-            of = {"noun": self.of_topic[fact.topic], "city": self.of_city}
-            of.get(kind, self.of_person[fact.subject]).append(lexicon.statements(fact, past))
-            if words := lexicon.epithet(fact):
-                self.epithets[fact.subject].append(words)
+            kind, said = lexicon.relations[fact.relation]["of"], lexicon.statements(fact, past)
+            if kind == "person":
+                self.of_person[fact.subject].append(said)
+            else:
+                (self.of_city if kind == "city" else self.of_topic[fact.topic]).append(said)
+            if epithet := lexicon.epithet(fact):
+                self.epithets[fact.subject].append(epithet)
 
 
 class Writer:
@@ -109,7 +98,7 @@ class Writer:
 
     def __init__(self, grammar: Grammar, draw: Callable[[], float], topic: int) -> None:
         self.grammar, self.random, self.topic = grammar, draw, topic
-        self.tokens: list[Token] = [(BOS, SPECIAL)]
+        self.tokens: list[Token] = [(BOS, Role.SPECIAL)]
 
     def document(self) -> list[Token]:
         """BOS first."""
@@ -122,25 +111,25 @@ class Writer:
     def _sentence(self) -> None:
         g = self.grammar
         if self.random() < OPENS:
-            self._say(self._draw(g.connectives), FUNCTION)
+            self._say(self._draw(g.connectives), Role.FUNCTION)
         if self.random() < REPORTS:
-            self._person(SUBJECT)
-            self._say(self._draw(g.reports)[False], VERB)
-            self._say(g.that, FUNCTION)
+            self._person(Role.SUBJECT)
+            self._say(self._draw(g.reports)[False], Role.VERB)
+            self._say(g.that, Role.FUNCTION)
         self._clause()
-        self._say(g.stop, FUNCTION)
+        self._say(g.stop, Role.FUNCTION)
 
     def _clause(self) -> None:
         g = self.grammar
         if self.random() < STATES_FACT:
             self._fact()
             return
-        plural = self._phrase(SUBJECT, 0)
+        plural = self._phrase(Role.SUBJECT, 0)
         if self.random() >= LINKS:
             self._verb_phrase(plural, 0)
             return
-        self._say((g.seem if self.random() < SEEMS else g.be)[plural], VERB)
-        self._adjective(COMPLEMENT)
+        self._say((g.seem if self.random() < SEEMS else g.be)[plural], Role.VERB)
+        self._adjective(Role.COMPLEMENT)
 
     def _fact(self) -> None:
         g, kind = self.grammar, self.random()
@@ -150,11 +139,11 @@ class Writer:
             said = self._any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
         self.tokens += self._any(said)
 
-    def _person(self, role: int) -> None:
+    def _person(self, role: Role) -> None:
         who = self._any(self.cast)
         self._name("person", who, who, role)
 
-    def _phrase(self, role: int, depth: int) -> bool:
+    def _phrase(self, role: Role, depth: int) -> bool:
         """A person or nouns with all that belongs to them; says whether it is plural."""
         if self.random() < IS_PERSON:
             self._person(role)
@@ -162,17 +151,17 @@ class Writer:
         else:
             plural = self._noun_phrase(role, depth)
         if depth < MAX_DEPTH and self.random() < AND:
-            self._say(self.grammar.and_, FUNCTION)
+            self._say(self.grammar.and_, Role.FUNCTION)
             self._noun_phrase(role, MAX_DEPTH)
             return True
         return plural
 
-    def _noun_phrase(self, role: int, depth: int) -> bool:
+    def _noun_phrase(self, role: Role, depth: int) -> bool:
         g, is_thing = self.grammar, self.random() < IS_THING
         plural = self.random() < PLURAL and not is_thing
-        self._say(self._draw(g.determiners[plural]), FUNCTION)
+        self._say(self._draw(g.determiners[plural]), Role.FUNCTION)
         if self.random() < ADJECTIVE:
-            self._adjective(MODIFIER)
+            self._adjective(Role.MODIFIER)
         if is_thing:
             self._say(self._draw(self._draw(g.things)), role)
         else:
@@ -186,28 +175,28 @@ class Writer:
     def _tail(self, plural: bool, depth: int) -> None:
         g, kind = self.grammar, self.random()
         if kind < TAILS[0]:
-            self._say(self._draw(g.prepositions), FUNCTION)
-            self._phrase(OBLIQUE, depth + 1)
+            self._say(self._draw(g.prepositions), Role.FUNCTION)
+            self._phrase(Role.OBLIQUE, depth + 1)
         elif kind < TAILS[1]:
-            self._say(g.in_, FUNCTION)
+            self._say(g.in_, Role.FUNCTION)
             city = self._draw(g.cities)
-            self._name("city", city, city, OBLIQUE)
+            self._name("city", city, city, Role.OBLIQUE)
         elif kind < TAILS[2]:
-            self._say(g.which, FUNCTION)
+            self._say(g.which, Role.FUNCTION)
             self._verb_phrase(plural, depth + 1)
 
     def _verb_phrase(self, plural: bool, depth: int) -> None:
-        self._say(self._draw(self.grammar.verbs[self.topic])[plural], VERB)
-        self._phrase(OBJECT, depth)
+        self._say(self._draw(self.grammar.verbs[self.topic])[plural], Role.VERB)
+        self._phrase(Role.OBJECT, depth)
 
-    def _adjective(self, role: int) -> None:
+    def _adjective(self, role: Role) -> None:
         g = self.grammar
         if self.random() < INTENSIFIED:
-            self._say(self._draw(g.intensifiers), MODIFIER)
+            self._say(self._draw(g.intensifiers), Role.MODIFIER)
         coloured = self.random() < COLOURED
         self._say(self._draw(g.colours if coloured else g.adjectives[self.topic]), role)
 
-    def _name(self, kind: str, word: int, about: int, role: int) -> bool:
+    def _name(self, kind: str, word: int, about: int, role: Role) -> bool:
         """Says a noun, often with an epithet; whether it has got one."""
         self._say(word, role)
         if self.random() >= EPITHETS[kind]:
@@ -215,7 +204,7 @@ class Writer:
         self.tokens += self._any(self.grammar.epithets[about])
         return True
 
-    def _say(self, word: int, role: int) -> None:
+    def _say(self, word: int, role: Role) -> None:
         self.tokens.append((word, role))
 
     def _draw(self, weighted: Weighted[T]) -> T:

@@ -12,10 +12,9 @@ syllables, so no language model knows them beforehand; a value is one word, exce
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from itertools import product
 from typing import Literal, NamedTuple, get_args
 
 from datasets import Dataset
@@ -25,15 +24,13 @@ from ..errors import DataError, message, whole
 from .engine import World, between, chance, columns, fill, one_of, unique, words_of
 
 Grammar = Literal["plain", "paired"]
-SPECIALS = ("<pad>", "<eos>", "<unk>")
 SPLITS = ("train", "held-out wording", "unseen people", "unseen both")
 QUESTION = columns(
     "person:int relation:int wording:int prompt:text answer:text split:text taught:flag"
 )
-WORDS = words_of("people")
-RELATIONS = tuple(WORDS["relations"])
-ENDINGS = {kind: endings.split() for kind, endings in WORDS["endings"].items()}
-MONTHS, COLOURS, NUMBERS = (WORDS[name].split() for name in ("months", "colours", "numbers"))
+DATA = words_of("people")
+RELATIONS = tuple(DATA["relations"])
+MONTHS, COLOURS, NUMBERS = (DATA[name].split() for name in ("months", "colours", "numbers"))
 DAYS, YEARS = range(1, 29), range(1950, 2006)
 N_WORDINGS, TRAIN_WORDINGS = 4, (0, 1)
 SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
@@ -62,45 +59,22 @@ class ListSizes:
 
     def __post_init__(self) -> None:
         for kind, size in asdict(self).items():
-            between(kind, size, 2, MOST_WORDS * len(ENDINGS[kind]))
+            between(kind, size, 2, MOST_WORDS * len(DATA["endings"][kind].split()))
 
 
 def word_lists(sizes: ListSizes, seed: int) -> dict[str, list[str]]:
     """Different made-up words for each field of `sizes`; no word is in two lists."""
     taken: set[str] = set()
     lists: dict[str, list[str]] = {}
-    for kind, endings in ENDINGS.items():
-        draw = chance(seed, "biographies", "words", kind)
-        lists[kind] = []
+    for kind, endings in DATA["endings"].items():
+        draw, lists[kind] = chance(seed, "biographies", "words", kind), []
         while len(lists[kind]) < getattr(sizes, kind):
             stem = "".join(draw.choices(SYLLABLES, k=draw.choice((1, 2, 2))))
-            word = (stem + draw.choice(endings)).capitalize()
+            word = (stem + draw.choice(endings.split())).capitalize()
             if word not in taken:
                 taken.add(word)
                 lists[kind].append(word)
     return lists
-
-
-def draw_people(n: int, sizes: ListSizes, seed: int) -> tuple[Person, ...]:
-    """`n` people with different names; person i does not depend on n.
-
-    The work city is that of the employer; everything else is drawn uniformly and independently.
-    Raises ParameterError where there are not enough names: beyond half of all, new ones are hard
-    to find.
-    """
-    between("n people", n, 1, sizes.first * sizes.middle * sizes.last // 2)
-    lists = word_lists(sizes, seed)
-    draw = chance(seed, "biographies", "employers")
-    seat = {employer: draw.choice(lists["city"]) for employer in lists["employer"]}
-    people: dict[str, Person] = {}
-    draw = chance(seed, "biographies", "people")
-    while len(people) < n:
-        name = " ".join(draw.choice(lists[kind]) for kind in ("first", "middle", "last"))
-        date = f"{draw.choice(DAYS)} {draw.choice(MONTHS)} {draw.choice(YEARS)}"
-        drawn = [draw.choice(lists[kind]) for kind in ("city", "university", "major", "employer")]
-        pronoun = draw.choice(("he", "she"))
-        people.setdefault(name, Person(name, (date, *drawn, seat[drawn[-1]]), pronoun))
-    return tuple(people.values())
 
 
 def draw_world(
@@ -111,14 +85,30 @@ def draw_world(
     n_bios: int = 5,
     seed: int = 0,
 ) -> BiographyWorld:
-    """A world of made-up people; arguments as for `BiographyWorld` and `ListSizes`."""
-    people = draw_people(n_known + n_other, sizes or ListSizes(), seed)
-    return BiographyWorld(people, n_known, grammar, n_bios, seed)
+    """A world of made-up people with different names; person i does not depend on how many.
+
+    The work city is that of the employer; everything else is drawn uniformly and independently.
+    Arguments as for `BiographyWorld` and `ListSizes`. Raises ParameterError where there are not
+    enough names: beyond half of all, new ones are hard to find.
+    """
+    sizes = sizes or ListSizes()
+    between("n people", n_known + n_other, 1, sizes.first * sizes.middle * sizes.last // 2)
+    lists = word_lists(sizes, seed)
+    draw = chance(seed, "biographies", "employers")
+    seat = {employer: draw.choice(lists["city"]) for employer in lists["employer"]}
+    people: dict[str, Person] = {}
+    draw = chance(seed, "biographies", "people")
+    while len(people) < n_known + n_other:
+        name = " ".join(draw.choice(lists[kind]) for kind in ("first", "middle", "last"))
+        date = f"{draw.choice(DAYS)} {draw.choice(MONTHS)} {draw.choice(YEARS)}"
+        drawn = [draw.choice(lists[kind]) for kind in ("city", "university", "major", "employer")]
+        pronoun = draw.choice(("he", "she"))
+        people.setdefault(name, Person(name, (date, *drawn, seat[drawn[-1]]), pronoun))
+    return BiographyWorld(tuple(people.values()), n_known, grammar, n_bios, seed)
 
 
-@dataclass(frozen=True)
 class BiographyWorld(World):
-    """People, the first `n_known` of whom are the SAE's; texts are a pure function of the fields.
+    """People, the first `n_known` of whom are the SAE's; all is a pure function of the arguments.
 
     grammar: "plain", where words of the question name the relation, or "paired", where two
         separated words decide it together and each alone says nothing.
@@ -127,33 +117,29 @@ class BiographyWorld(World):
     Raises ParameterError, DataError (a person twice, a person with a missing value).
     """
 
-    people: tuple[Person, ...]
-    n_known: int
-    grammar: Grammar = "plain"
-    n_bios: int = 5
-    seed: int = 0
+    relations = RELATIONS
 
-    def __post_init__(self) -> None:
-        _check(self.people)
-        between("n_known", self.n_known, 1, len(self.people))
-        one_of("grammar", self.grammar, get_args(Grammar))
-        whole("n_bios", self.n_bios, 1)
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        return RELATIONS
-
-    @cached_property
-    def words(self) -> tuple[str, ...]:  # type: ignore[override]
-        """GPT-2 has no BOS."""
-        kinds, plain = WORDS["relations"].values(), self.grammar == "plain"
-        texts = ["Q: A: .", *(text for kind in kinds for text in kind["sentences"])]
-        texts += [text for kind in kinds for text in kind["questions"] if plain]
-        texts += [] if plain else [WORDS["paired"], *COLOURS, *NUMBERS]
-        said = [text for each in self.people for text in (each.pronoun, each.name, *each.values)]
-        # A person's initial may be the letter of a place.
-        written = {*unique(*texts, slots="N P V COLOUR NUMBER"), *unique(*said)}
-        return (*SPECIALS, *sorted(written))
+    def __init__(
+        self,
+        people: tuple[Person, ...],
+        n_known: int,
+        grammar: Grammar = "plain",
+        n_bios: int = 5,
+        seed: int = 0,
+    ) -> None:
+        _check(people)
+        between("n_known", n_known, 1, len(people))
+        one_of("grammar", grammar, get_args(Grammar))
+        whole("n_bios", n_bios, 1)
+        self.people, self.n_known, self.grammar = people, n_known, grammar
+        self.n_bios, self.seed = n_bios, seed
+        texts = [DATA["paired"], *COLOURS, *NUMBERS] if grammar == "paired" else []
+        for kind in ("sentences",) if grammar == "paired" else ("sentences", "questions"):
+            texts += [text for relation in DATA["relations"].values() for text in relation[kind]]
+        written = unique("Q: A: .", *texts, slots="N P V COLOUR NUMBER")
+        # Not filtered: a person's initial may be the letter of a slot.
+        own = unique(*(text for each in people for text in (each.pronoun, each.name, *each.values)))
+        self.words = ("<pad>", "<eos>", "<unk>", *sorted({*written, *own}))
 
     def questions(self) -> Dataset:
         """Every person, relation and wording, in this order.
@@ -162,29 +148,31 @@ class BiographyWorld(World):
         split (one of SPLITS), taught (whether the language model is trained on its answer: not
         the held-out wordings of known people).
         """
-        places = itertools.product(
-            range(len(self.people)), range(len(RELATIONS)), range(N_WORDINGS)
-        )
-        return Dataset.from_list([self._question(*place) for place in places], features=QUESTION)
+        places = product(range(len(self.people)), range(len(RELATIONS)), range(N_WORDINGS))
+        rows = []
+        for i, relation, wording in places:
+            known, usual = i < self.n_known, wording in TRAIN_WORDINGS
+            rows.append(
+                {
+                    "person": i,
+                    "relation": relation,
+                    "wording": wording,
+                    "prompt": self._prompt(self.people[i].name, relation, wording),
+                    "answer": self.people[i].values[relation],
+                    "split": SPLITS[2 * (not known) + (not usual)],
+                    "taught": usual or not known,
+                }
+            )
+        return Dataset.from_list(rows, features=QUESTION)
 
-    def _question(self, i: int, relation: int, wording: int) -> dict[str, object]:
-        person, known, usual = self.people[i], i < self.n_known, wording in TRAIN_WORDINGS
+    def _prompt(self, name: str, relation: int, wording: int) -> str:
         if self.grammar == "plain":
-            text = WORDS["relations"][RELATIONS[relation]]["questions"][wording]
+            said = _said(DATA["relations"][RELATIONS[relation]]["questions"][wording], N=name)
         else:
-            text = WORDS["paired"]
-        colour = (relation + wording) % len(COLOURS)
-        number = (relation - colour) % len(NUMBERS)
-        said = _said(text, N=person.name, COLOUR=COLOURS[colour], NUMBER=NUMBERS[number])
-        return {
-            "person": i,
-            "relation": relation,
-            "wording": wording,
-            "prompt": f"Q: {said} A:",
-            "answer": person.values[relation],
-            "split": SPLITS[2 * (not known) + (not usual)],
-            "taught": usual or not known,
-        }
+            colour = (relation + wording) % len(COLOURS)
+            number = NUMBERS[(relation - colour) % len(NUMBERS)]
+            said = _said(DATA["paired"], N=name, COLOUR=COLOURS[colour], NUMBER=number)
+        return f"Q: {said} A:"
 
     def biographies(self) -> Dataset:
         """`n_bios` tellings of every person. Columns: person, variant, text."""
@@ -201,12 +189,12 @@ class BiographyWorld(World):
         rest = list(range(1, len(RELATIONS)))
         rest.append(draw.choice(rest))
         draw.shuffle(rest)
-        text = ""
+        sentences = []
         for relation in (0, *rest):
-            said = draw.choice(WORDS["relations"][RELATIONS[relation]]["sentences"])
+            text = draw.choice(DATA["relations"][RELATIONS[relation]]["sentences"])
             subject = person.pronoun if relation else person.name
-            text += _said(said, P=subject, V=person.values[relation]) + " . "
-        return text.rstrip()
+            sentences.append(_said(text, P=subject, V=person.values[relation]) + " .")
+        return " ".join(sentences)
 
     def values(self, relation: int) -> set[str]:
         """Every value of a relation, for the question whether an answer keeps its type."""
@@ -227,9 +215,8 @@ def encode(
     unknown = {tokenizer.unk_token_id} - {tokenizer.eos_token_id}  # GPT-2 has one for both
     for i, answer in enumerate(answers):
         if not answer or unknown & {*answer}:
-            fix = "Use the tokenizer of this world."
-            seen = questions[i]["answer"]
-            raise DataError(message(f"answer of question {i}", seen, "in the vocabulary", fix))
+            name, seen = f"answer of question {i}", questions[i]["answer"]
+            raise DataError(message(name, seen, "in the vocabulary", "Use this world's tokenizer."))
     return prompts, [[*answer, int(tokenizer.eos_token_id)] for answer in answers]
 
 

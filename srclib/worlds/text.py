@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ..errors import ParameterError, message, whole
 from . import engine
-from .engine import BOS, columns
-from .facts import ROLES, Lexicon
+from .engine import BOS, columns, one_of
+from .facts import Lexicon, Role
 from .grammar import Grammar, Writer
 
 DOCUMENT = columns(
@@ -45,7 +45,7 @@ class TextWorld(Lexicon):
     attributes: for each relation of people (city, job, animal) the answer's token id per person.
     """
 
-    roles = ROLES
+    roles = tuple(role.name.lower() for role in Role)
 
     def __init__(self, seed: int = 0, n_topics: int = 12, n_people: int = 128) -> None:
         super().__init__(n_topics, n_people)
@@ -63,7 +63,7 @@ class TextWorld(Lexicon):
     @cached_property
     def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
         """By register and tense."""
-        kinds = product((False, True), repeat=2)
+        kinds = product((False, True), (False, True))
         return {kind: Grammar(self, self._facts, *kind) for kind in kinds}
 
     def documents(
@@ -74,7 +74,6 @@ class TextWorld(Lexicon):
         topic: int | None = None,
         formal: bool | None = None,
         past: bool | None = None,
-        confounded: bool = False,
     ) -> Dataset:
         """`n` documents of four to eight sentences, a pure function of (world, arguments).
 
@@ -83,21 +82,24 @@ class TextWorld(Lexicon):
         topic, formal, past: given, all documents have it; left out, each draws its own, uniformly
             and independently. Document i stays the same in everything else: two datasets that
             differ in `formal` or `past` alone are minimal pairs, word against word.
-        confounded: past = formal in every document.
 
         Columns: text; tokens (BOS first); topic, formal, past; and as long as tokens: word_class
         and role (places in `word_classes` and `roles`), entity (the person that the token names,
         or -1). Raises ParameterError.
         """
         whole("n", n, 1)
-        self._check(split, topic, formal, past, confounded)
+        if not isinstance(split, str) or not split:
+            raise ParameterError(message("split", split, "a name", 'Use "train" or "test".'))
+        one_of("topic", topic, (None, *range(len(self.topics))))
+        one_of("formal", formal, (None, True, False))
+        one_of("past", past, (None, True, False))
         rows = []
         for i in range(n):
             draw = engine.chance(self.seed, "text world", "document", split, i).random
             # All three are drawn whether needed or not: what follows must not move.
             own = int(draw() * len(self.topics)), draw() < 0.5, draw() < 0.5
             is_formal = own[1] if formal is None else formal
-            is_past = is_formal if confounded else own[2] if past is None else past
+            is_past = own[2] if past is None else past
             about = own[0] if topic is None else topic
             written = Writer(self._grammars[is_formal, is_past], draw, about).document()
             ids, roles = zip(*written, strict=True)
@@ -135,20 +137,6 @@ class TextWorld(Lexicon):
     def pack(self, documents: Dataset, context: int) -> Tensor:
         """`engine.pack` of the column `tokens`: int64 [n_rows, context]."""
         return engine.pack(documents["tokens"], context)
-
-    def _check(
-        self, split: object, topic: object, formal: object, past: object, confounded: object
-    ) -> None:
-        if not isinstance(split, str) or not split:
-            raise ParameterError(message("split", split, "a name", 'Use "train" or "test".'))
-        if topic is not None:
-            engine.between("topic", topic, 0, len(self.topics) - 1)
-        engine.one_of("formal", formal, (True, False, None))
-        engine.one_of("past", past, (True, False, None))
-        engine.one_of("confounded", confounded, (True, False))
-        if confounded and past is not None:
-            fix = "A confounded document has past = formal: leave past out."
-            raise ParameterError(message("past", past, "None where confounded=True", fix))
 
 
 def predicates(world: TextWorld, documents: Dataset, length: int) -> tuple[list[str], Tensor]:
