@@ -13,12 +13,12 @@ with their translation (`par`), or with glosses in brackets (`gloss`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..errors import DataError, ParameterError, message, whole
 from . import engine
@@ -30,7 +30,6 @@ DOCUMENT = engine.columns("text:text kind:text " + " ".join(f"{x}:ints" for x in
 FACT = engine.columns(
     "relation:text subject:int object:int language:text said_in:texts prompt:ints answers:ints"
 )
-MEANINGS = ("category", "relation", "next category", "subject", "subject category")
 
 
 class BilingualWorld(Lexicon):
@@ -46,9 +45,6 @@ class BilingualWorld(Lexicon):
     """
 
     slots = SLOTS
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__(seed)
 
     def documents(
         self,
@@ -144,51 +140,37 @@ class Evidence:
     Besides the columns of the world: the category of the following content word, and that of the
     subject of the sentence. Without these two, latents that prepare or remember a kind of word
     would look uninterpretable.
+
+    tokens, concept, language and each of `meanings`: [n_documents, length], -1 where there is none.
     """
 
     def __init__(self, world: BilingualWorld, documents: Dataset) -> None:
-        self.world, self._documents = world, documents
-        self.tokens = self._column("tokens")  # [n_documents, length]
-        self.concept = self._column("concept")
-        self.language = self._column("language")
-
-    def _column(self, name: str) -> Tensor:
-        return column(self._documents, name)[:, 1:]
-
-    @cached_property
-    def meanings(self) -> dict[str, Tensor]:
-        """For each of MEANINGS a table [n_documents, length], -1 where there is none."""
-        category, subject = self._column("category"), self._column("subject")
-        categories = torch.tensor([c.category for c in self.world.concepts])
-        return {
+        category, relation, subject, self.tokens, self.concept, self.language = (
+            column(documents, name)[:, 1:]
+            for name in ("category", "relation", "subject", "tokens", "concept", "language")
+        )
+        categories = torch.tensor([c.category for c in world.concepts])
+        self.world = world
+        self.meanings = {
             "category": category,
-            "relation": self._column("relation"),
+            "relation": relation,
             "next category": following(torch.where(self.concept >= 0, category, -1)),
             "subject": subject,
             "subject category": torch.where(subject >= 0, categories[subject.clamp(min=0)], -1),
         }
 
     def at(self, documents: Tensor, positions: Tensor) -> Shown:
-        """The tokens at (document, position), both [n_texts]."""
-        where = (documents, positions)
+        """The tokens at (document, position), both [n_texts]; no neighbour beyond the text."""
+        where, names = (documents, positions), [*self.world.words, None]  # [-1] is None
+        around = pad(self.tokens, (1, 1), value=-1)
+        before, after = (around[documents, positions + i].tolist() for i in (0, 2))
         return Shown(
             [self.world.words[i] for i in self.tokens[where].tolist()],
             _labels(self.concept[where]),
             {name: _labels(table[where]) for name, table in self.meanings.items()},
-            {
-                "before": self._words(documents, positions, -1),
-                "after": self._words(documents, positions, 1),
-            },
+            {"before": [names[i] for i in before], "after": [names[i] for i in after]},
             [LANGUAGES[i] for i in self.language[where].tolist()],
         )
-
-    def _words(self, documents: Tensor, positions: Tensor, offset: int) -> list[str | None]:
-        """The words `offset` places on; None beyond the text."""
-        places = positions + offset
-        inside = (places >= 0) & (places < self.tokens.shape[1])
-        ids = self.tokens[documents, places.clamp(0, self.tokens.shape[1] - 1)]
-        found = zip(ids.tolist(), inside.tolist(), strict=True)
-        return [self.world.words[i] if there else None for i, there in found]
 
 
 def _labels(values: Tensor) -> list[int | None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from . import engine
 from .engine import BOS, World, fill, pick, unique, weighted, zipf
 
+T = TypeVar("T")
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 Kind = Literal["en", "ja", "par", "gloss"]
@@ -58,7 +59,7 @@ class Token(NamedTuple):
 class Lexicon(World):
     """Words, ids and facts of the world of a seed; the words are the same for every seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self.seed, self.data = seed, engine.words_of("bilingual")
         self.categories = tuple(self.data["categories"])
         self.relations = tuple(self.data["relations"])
@@ -105,7 +106,7 @@ class Lexicon(World):
                 yield Fact(number, subject, thing, said_in)
 
 
-def _concepts(categories: Iterator[str]) -> Iterator[Concept]:
+def _concepts(categories: Iterable[str]) -> Iterator[Concept]:
     """All, category by category; a concept's place is its id."""
     for category, text in enumerate(categories):
         for line in text.strip().splitlines():
@@ -143,6 +144,9 @@ class Writer:
     def _new_subject(self) -> int:
         return pick(self.lexicon.popular[self.topic], self.random())
 
+    def _any(self, things: Sequence[T]) -> T:
+        return things[int(self.random() * len(things))]
+
     def _sentence(self, subject: int) -> None:
         """One statement, in each language of the document in turn."""
         lexicon, needed = self.lexicon, {LANGUAGES[i] for i in self.order}
@@ -154,17 +158,14 @@ class Writer:
                 text = lexicon.data["years"][LANGUAGES[where]]
                 self._say(text, where, Fact(len(lexicon.relations), subject, -1, ()), year)
             return
-        fact = self._noisy(known[int(self.random() * len(known))])
+        fact = self._any(known)
+        if self.random() < NOISE:
+            things = lexicon.members[lexicon.concepts[fact.object].category]
+            fact = fact._replace(object=self._any(things))
         wording, relation = int(self.random() * 2), lexicon.relations[fact.relation]
         for where in self.order:
             text = lexicon.data["relations"][relation][LANGUAGES[where]][wording]
             self._say(text, where, fact)
-
-    def _noisy(self, fact: Fact) -> Fact:
-        if self.random() >= NOISE:
-            return fact
-        things = self.lexicon.members[self.lexicon.concepts[fact.object].category]
-        return fact._replace(object=things[int(self.random() * len(things))])
 
     def _say(self, text: str, where: int, fact: Fact, year: Sequence[int] = ()) -> None:
         ids, relation, subject = self.lexicon.ids, fact.relation, fact.subject
@@ -199,7 +200,7 @@ class Writer:
         if self.random() < TRANSLATED or not others:
             inside, gloss = 1 - where, pick(forms[LANGUAGES[1 - where]][concept], self.random())
         else:
-            inside, gloss = where, others[int(self.random() * len(others))]
+            inside, gloss = where, self._any(others)
         left, right = (self.lexicon.ids[mark] for mark in self.lexicon.data["brackets"].split())
         yield Token(left, -1, -1, about[0], FUNCTION, about[1], where)
         yield token(gloss, GLOSS, inside)

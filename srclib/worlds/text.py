@@ -151,12 +151,11 @@ def predicates(world: TextWorld, documents: Dataset, length: int) -> tuple[list[
     tokens = _padded(documents["tokens"], length)
     entity = _padded(documents["entity"], length)
     there = tokens >= 0
-    columns: dict[str, Tensor] = {}
+    holds: dict[str, Tensor] = {}
 
     def each(kind: str, values: Tensor, names: tuple[str, ...]) -> None:
-        for value in values.unique().tolist():
-            if value >= 0:
-                columns[f"{kind}: {names[value]}"] = values == value
+        found = values[there & (values >= 0)].unique().tolist()
+        holds.update({f"{kind}: {names[value]}": (values == value) & there for value in found})
 
     def of_document(values: list[int]) -> Tensor:
         return torch.where(there, torch.tensor(values)[:, None], -1)
@@ -172,13 +171,9 @@ def predicates(world: TextWorld, documents: Dataset, length: int) -> tuple[list[
     each("topic", of_document(documents["topic"]), world.topics)
     for attribute in ("formal", "past"):
         each(attribute, of_document([int(v) for v in documents[attribute]]), ("no", "yes"))
-    columns = {name: column & there for name, column in columns.items()}
-    return list(columns), torch.stack(list(columns.values()), dim=-1)
+    return list(holds), torch.stack(list(holds.values()), dim=-1)
 
 
 def _padded(lists: list[list[int]], length: int) -> Tensor:
     """[n, length] int64, -1 behind the end."""
-    table = torch.full((len(lists), length), -1)
-    for row, values in zip(table, lists, strict=True):
-        row[: len(values[:length])] = torch.tensor(values[:length])
-    return table
+    return torch.tensor([(values + [-1] * length)[:length] for values in lists])
