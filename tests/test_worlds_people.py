@@ -109,7 +109,7 @@ def test_an_initial_that_is_the_letter_of_a_place_is_a_word() -> None:
 
 def test_lists_longer_than_there_are_words_are_refused() -> None:
     with pytest.raises(ParameterError, match=r"university=5000: .*2000"):
-        ListSizes(university=5000)
+        word_lists(ListSizes(university=5000), 0)
 
 
 def test_an_answer_outside_the_vocabulary_is_refused() -> None:

@@ -88,15 +88,9 @@ class Lexicon(World):
                         answer = answers[int(draw() * len(answers))]
                     yield Fact(name, subject, answer, topic)
 
-    def statements(self, fact: Fact, past: bool) -> list[list[Token]]:
-        """`fact` in both wordings, up to and with the answer, without BOS or full stop."""
-        return [self._said(text, fact, past) for text in self.relations[fact.relation]["wordings"]]
+    def said(self, fact: Fact, text: str, past: bool) -> list[Token]:
+        """`fact` in one of its wordings or as an epithet: `tokyo lies in japan`, `in japan`."""
 
-    def epithet(self, fact: Fact) -> list[Token]:
-        """`fact` as what follows its subject: `in tokyo`, `the baker`; maybe nothing."""
-        return self._said(self.relations[fact.relation].get("epithet", ""), fact, False)
-
-    def _said(self, text: str, fact: Fact, past: bool) -> list[Token]:
         def plain(word: str) -> Token:
             token = self.ids[word.split("-")[past if "-" in word else 0]]
             return token, ROLE_OF.get(self.word_classes[self.class_of[token]], Role.FUNCTION)

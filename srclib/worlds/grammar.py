@@ -81,13 +81,16 @@ class Grammar:
         self.of_city, self.of_person = list[Statements](), defaultdict[int, list[Statements]](list)
         self.epithets = defaultdict[int, list[list[Token]]](list)
         for fact in facts:
-            kind, said = lexicon.relations[fact.relation]["of"], lexicon.statements(fact, past)
-            if kind == "person":
+            relation = lexicon.relations[fact.relation]
+            said = [lexicon.said(fact, text, past) for text in relation["wordings"]]
+            if relation["of"] == "person":
                 self.of_person[fact.subject].append(said)
             else:
-                (self.of_city if kind == "city" else self.of_topic[fact.topic]).append(said)
-            if epithet := lexicon.epithet(fact):
-                self.epithets[fact.subject].append(epithet)
+                (self.of_topic[fact.topic] if relation["of"] == "noun" else self.of_city).append(
+                    said
+                )
+            if "epithet" in relation:
+                self.epithets[fact.subject].append(lexicon.said(fact, relation["epithet"], past))
 
 
 class Writer:

@@ -13,7 +13,6 @@ syllables, so no language model knows them beforehand; a value is one word, exce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Literal, NamedTuple, get_args
 
@@ -45,8 +44,7 @@ class Person(NamedTuple):
     pronoun: str
 
 
-@dataclass(frozen=True)
-class ListSizes:
+class ListSizes(NamedTuple):
     """How many different names and values people are drawn from; the paper's sizes on request."""
 
     first: int = 40
@@ -57,20 +55,21 @@ class ListSizes:
     major: int = 24
     employer: int = 30
 
-    def __post_init__(self) -> None:
-        for kind, size in asdict(self).items():
-            between(kind, size, 2, MOST_WORDS * len(DATA["endings"][kind].split()))
-
 
 def word_lists(sizes: ListSizes, seed: int) -> dict[str, list[str]]:
-    """Different made-up words for each field of `sizes`; no word is in two lists."""
-    taken: set[str] = set()
+    """Different made-up words for each field of `sizes`; no word is in two lists.
+
+    Raises ParameterError for a list that is longer than there are words.
+    """
     lists: dict[str, list[str]] = {}
-    for kind, endings in DATA["endings"].items():
-        draw, lists[kind] = chance(seed, "biographies", "words", kind), []
-        while len(lists[kind]) < getattr(sizes, kind):
+    taken: set[str] = set()
+    for kind, size in sizes._asdict().items():
+        endings, lists[kind] = DATA["endings"][kind].split(), []
+        between(kind, size, 2, MOST_WORDS * len(endings))
+        draw = chance(seed, "biographies", "words", kind)
+        while len(lists[kind]) < size:
             stem = "".join(draw.choices(SYLLABLES, k=draw.choice((1, 2, 2))))
-            word = (stem + draw.choice(endings.split())).capitalize()
+            word = (stem + draw.choice(endings)).capitalize()
             if word not in taken:
                 taken.add(word)
                 lists[kind].append(word)

@@ -19,9 +19,9 @@ from transformers import PreTrainedTokenizerFast
 from ..errors import DataError, ParameterError, message, whole
 from .engine import EOS, SPECIALS, columns, for_transformers
 
-# Installed packages and tests differ between machines, pydoc_data is prose in a string. (So do
-# the files _sysconfigdata*, which hold the paths of whoever built this Python.)
+# Installed packages and tests differ between machines, pydoc_data is prose in a string.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "pydoc_data"}
+BUILD = "_sysconfigdata"  # files with the paths of whoever built this Python
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -134,17 +134,13 @@ def _sources(folder: Path | None) -> Iterator[tuple[str, str | None]]:
     root = Path(sysconfig.get_paths()["stdlib"]) if folder is None else Path(folder)
     if not root.is_dir():
         raise DataError(message("folder", str(root), "an existing folder", "Name one."))
-    for name in sorted(_names(root)):
+    found = list[str]()
+    for below, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if name not in SKIPPED]  # not entered: may be huge
+        sources = (name for name in names if name.endswith(".py") and not name.startswith(BUILD))
+        found += [Path(below, name).relative_to(root).as_posix() for name in sources]
+    for name in sorted(found):
         yield name, clean((root / name).read_bytes())
-
-
-def _names(root: Path) -> Iterator[str]:
-    """Python sources below `root`; skipped folders, which may be huge, are not entered."""
-    for folder, inside, names in os.walk(root):
-        inside[:] = [name for name in inside if name not in SKIPPED]
-        for name in names:
-            if name.endswith(".py") and not name.startswith("_sysconfigdata"):
-                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 def _docstrings(source: str) -> str:

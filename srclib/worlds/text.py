@@ -126,9 +126,9 @@ class TextWorld(Lexicon):
         """
         rows = []
         for fact in self._facts:
-            wordings = [said for past in (False, True) for said in self.statements(fact, past)]
-            for wording, said in enumerate(wordings):
-                prompt = [BOS, *(word for word, _ in said[:-1])]
+            wordings = product((False, True), self.relations[fact.relation]["wordings"])
+            for wording, (past, text) in enumerate(wordings):
+                prompt = [BOS, *(word for word, _ in self.said(fact, text, past)[:-1])]
                 where, entity = prompt.index(fact.subject), self._entity_of[fact.subject]
                 row = {"entity": entity, "wording": wording, "prompt": prompt}
                 rows.append(fact._asdict() | row | {"entity_position": where})
