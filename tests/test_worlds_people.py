@@ -9,9 +9,7 @@ import pytest
 from srclib.errors import DataError, ParameterError
 from srclib.worlds.people import (
     SPLITS,
-    BiographyWorld,
     ListSizes,
-    Person,
     draw_world,
     encode,
     word_lists,
@@ -98,15 +96,6 @@ def test_every_word_is_one_token_and_comes_back() -> None:
     assert len({prompt[-1] for prompt in prompts}) == 1
 
 
-def test_an_initial_that_is_the_letter_of_a_place_is_a_word() -> None:
-    people = [Person(f"John {letter} Smith", ("x",) * 6, "he") for letter in "NPV"]
-    world = BiographyWorld(tuple(people), 3)
-    tokenizer = world.tokenizer()
-    ids = [tuple(tokenizer(prompt)["input_ids"]) for prompt in world.questions()["prompt"]]
-    assert len(set(ids)) == len(ids)
-    assert not any(tokenizer.unk_token_id in each for each in ids)
-
-
 def test_lists_longer_than_there_are_words_are_refused() -> None:
     with pytest.raises(ParameterError, match=r"university=5000: .*2000"):
         word_lists(ListSizes(university=5000), 0)
@@ -118,26 +107,13 @@ def test_an_answer_outside_the_vocabulary_is_refused() -> None:
         encode(QUESTIONS, other.tokenizer())
 
 
-def test_a_person_twice_is_refused() -> None:
-    one = WORLD.people[0]
-    with pytest.raises(DataError, match=f"person 1='{one.name}'.*a name of its own"):
-        BiographyWorld((one, one), 1)
-
-
-def test_a_missing_value_is_refused() -> None:
-    bad = Person("A B C", ("x",), "he")
-    with pytest.raises(DataError, match="values of person 0"):
-        BiographyWorld((bad,), 1)
-
-
 @pytest.mark.parametrize(
     ("changes", "name"),
     [({"n_known": 0}, "n_known"), ({"grammar": "odd"}, "grammar"), ({"n_bios": 0}, "n_bios")],
 )
 def test_other_refusals(changes: dict[str, object], name: str) -> None:
-    fields: dict[str, object] = {"people": WORLD.people, "n_known": 8} | changes
     with pytest.raises(ParameterError, match=name):
-        BiographyWorld(**fields)  # type: ignore[arg-type]
+        draw_world(**changes)  # type: ignore[arg-type]
 
 
 def test_too_many_people_for_the_names() -> None:

@@ -12,7 +12,6 @@ syllables, so no language model knows them beforehand; a value is one word, exce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Literal, NamedTuple, get_args
 
@@ -37,7 +36,7 @@ MOST_WORDS = 2000  # per ending; there are 4,970 stems, and a draw must find a n
 
 
 class Person(NamedTuple):
-    """`name` (first, middle, last) is unique; `values` are the answers in order of RELATIONS."""
+    """`name`: first, middle, last; `values`: the answers in the order of RELATIONS."""
 
     name: str
     values: tuple[str, ...]
@@ -76,69 +75,60 @@ def word_lists(sizes: ListSizes, seed: int) -> dict[str, list[str]]:
     return lists
 
 
-def draw_world(
-    n_known: int = 36,
-    n_other: int = 24,
-    sizes: ListSizes | None = None,
-    grammar: Grammar = "plain",
-    n_bios: int = 5,
-    seed: int = 0,
-) -> BiographyWorld:
-    """A world of made-up people with different names; person i does not depend on how many.
+def draw_people(n: int, sizes: ListSizes, seed: int) -> tuple[Person, ...]:
+    """`n` people with different names; person i does not depend on n.
 
     The work city is that of the employer; everything else is drawn uniformly and independently.
-    Arguments as for `BiographyWorld` and `ListSizes`. Raises ParameterError where there are not
-    enough names: beyond half of all, new ones are hard to find.
+    Raises ParameterError where there are not enough names: beyond half of all, new ones are hard
+    to find.
     """
-    sizes = sizes or ListSizes()
-    between("n people", n_known + n_other, 1, sizes.first * sizes.middle * sizes.last // 2)
+    between("n people", n, 1, sizes.first * sizes.middle * sizes.last // 2)
     lists = word_lists(sizes, seed)
     draw = chance(seed, "biographies", "employers")
     seat = {employer: draw.choice(lists["city"]) for employer in lists["employer"]}
     people: dict[str, Person] = {}
     draw = chance(seed, "biographies", "people")
-    while len(people) < n_known + n_other:
+    while len(people) < n:
         name = " ".join(draw.choice(lists[kind]) for kind in ("first", "middle", "last"))
         date = f"{draw.choice(DAYS)} {draw.choice(MONTHS)} {draw.choice(YEARS)}"
         drawn = [draw.choice(lists[kind]) for kind in ("city", "university", "major", "employer")]
         pronoun = draw.choice(("he", "she"))
         people.setdefault(name, Person(name, (date, *drawn, seat[drawn[-1]]), pronoun))
-    return BiographyWorld(tuple(people.values()), n_known, grammar, n_bios, seed)
+    return tuple(people.values())
 
 
 class BiographyWorld(World):
-    """People, the first `n_known` of whom are the SAE's; all is a pure function of the arguments.
+    """Made-up people, the first `n_known` of whom are the SAE's; a pure function of the arguments.
 
+    sizes: of the lists of words that names and values are drawn from.
     grammar: "plain", where words of the question name the relation, or "paired", where two
         separated words decide it together and each alone says nothing.
-    n_bios: tellings of each person's biography.
-
-    Raises ParameterError, DataError (a person twice, a person with a missing value).
+    n_bios: tellings of each person's biography. Raises ParameterError.
     """
 
     relations = RELATIONS
 
     def __init__(
         self,
-        people: tuple[Person, ...],
-        n_known: int,
+        n_known: int = 36,
+        n_other: int = 24,
+        sizes: ListSizes | None = None,
         grammar: Grammar = "plain",
         n_bios: int = 5,
         seed: int = 0,
     ) -> None:
-        _check(people)
-        between("n_known", n_known, 1, len(people))
+        whole("n_known", n_known, 1)
+        whole("n_other", n_other)
         one_of("grammar", grammar, get_args(Grammar))
         whole("n_bios", n_bios, 1)
-        self.people, self.n_known, self.grammar = people, n_known, grammar
-        self.n_bios, self.seed = n_bios, seed
+        self.people = draw_people(n_known + n_other, sizes or ListSizes(), seed)
+        self.n_known, self.grammar, self.n_bios, self.seed = n_known, grammar, n_bios, seed
         texts = [DATA["paired"], *COLOURS, *NUMBERS] if grammar == "paired" else []
         for kind in ("sentences",) if grammar == "paired" else ("sentences", "questions"):
             texts += [text for relation in DATA["relations"].values() for text in relation[kind]]
-        written = unique("Q: A: .", *texts, slots="N P V COLOUR NUMBER")
-        # Not filtered: a person's initial may be the letter of a slot.
-        own = unique(*(text for each in people for text in (each.pronoun, each.name, *each.values)))
-        self.words = ("<pad>", "<eos>", "<unk>", *sorted({*written, *own}))
+        texts += [text for p in self.people for text in (p.pronoun, p.name, *p.values)]
+        words = unique("Q: A: .", *texts, slots="N P V COLOUR NUMBER")
+        self.words = ("<pad>", "<eos>", "<unk>", *sorted(words))
 
     def questions(self) -> Dataset:
         """Every person, relation and wording, in this order.
@@ -223,16 +213,4 @@ def _said(text: str, **slots: str) -> str:
     return " ".join(fill(text, {name: (value,) for name, value in slots.items()}, str))
 
 
-def _check(people: Sequence[Person]) -> None:
-    """Raises DataError without people, for a name twice, or for another number of values."""
-    if not people:
-        raise DataError(message("people", 0, "at least one person", "Add some."))
-    seen: dict[str, int] = {}
-    for i, person in enumerate(people):
-        if seen.setdefault(person.name, i) != i:
-            fix = "A question names its person by the name alone: rename one of them."
-            allowed = f"a name of its own (person {seen[person.name]} has it already)"
-            raise DataError(message(f"person {i}", person.name, allowed, fix))
-        if len(person.values) != len(RELATIONS) or not all(person.values):
-            allowed = f"one text for each of {', '.join(RELATIONS)}"
-            raise DataError(message(f"values of person {i}", person.values, allowed, "Add it."))
+draw_world = BiographyWorld
