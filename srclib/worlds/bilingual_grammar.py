@@ -60,10 +60,9 @@ class Lexicon(World):
     """Words, ids and facts of the world of a seed; the words are the same for every seed."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed, self.data = seed, engine.words_of("bilingual")
-        self.categories = tuple(self.data["categories"])
-        self.relations = tuple(self.data["relations"])
-        self.concepts = tuple(_concepts(self.data["categories"].values()))
+        self.seed, self.data = seed, (data := engine.words_of("bilingual"))
+        self.categories, self.relations = tuple(data["categories"]), tuple(data["relations"])
+        self.concepts = tuple(_concepts(data["categories"].values()))
         self.members = [
             [i for i, concept in enumerate(self.concepts) if concept.category == category]
             for category in range(len(self.categories))
@@ -71,8 +70,10 @@ class Lexicon(World):
         owner = {
             form: i for i, c in enumerate(self.concepts) for x in LANGUAGES for form in c.forms[x]
         }
-        shared = (*self.data["stop"].values(), self.data["brackets"], self.data["digits"])
-        self.words = unique(*engine.SPECIALS, *shared, *self.function_words(), *owner)
+        shared = (*data["stop"].values(), data["gloss"], data["digits"], data["determiners"])
+        wordings = [text for r in data["relations"].values() for text in (*r["en"], *r["ja"])]
+        texts = (*engine.SPECIALS, *shared, *wordings, *data["years"].values(), *owner)
+        self.words = unique(*texts, slots="S O D Y G")
         self.concept_of = tuple(owner.get(word, -1) for word in self.words)
         self.forms = {  # for each language and concept ids with their probabilities
             x: [weighted([self.ids[form] for form in c.forms[x]], SPELLINGS) for c in self.concepts]
@@ -85,13 +86,6 @@ class Lexicon(World):
         self.known = [list[Fact]() for _ in self.concepts]  # the facts about each concept
         for fact in self.drawn_facts():
             self.known[fact.subject].append(fact)
-
-    def function_words(self) -> tuple[str, ...]:
-        """The words of the wordings, each once, in order."""
-        relations = self.data["relations"].values()
-        wordings = [text for relation in relations for x in LANGUAGES for text in relation[x]]
-        texts = (self.data["determiners"], *wordings, *self.data["years"].values())
-        return unique(*texts, slots="S O D Y")
 
     def drawn_facts(self) -> Iterator[Fact]:
         """One object for each relation and subject, uniform over its category."""
@@ -168,40 +162,33 @@ class Writer:
             self._say(text, where, fact)
 
     def _say(self, text: str, where: int, fact: Fact, year: Sequence[int] = ()) -> None:
-        ids, relation, subject = self.lexicon.ids, fact.relation, fact.subject
-        digits = len(self.lexicon.categories)  # a category of their own
+        lexicon, (relation, subject, thing, _) = self.lexicon, fact
 
         def plain(word: str) -> Token:
-            token = pick(self.determiners, self.random()) if word == "D" else ids[word]
+            token = pick(self.determiners, self.random()) if word == "D" else lexicon.ids[word]
             return Token(token, -1, -1, relation, FUNCTION, subject, where)
 
+        def named(concept: int, slot: int) -> Iterator[Token]:
+            """A form of a concept, in gloss documents with another form in brackets."""
+            category = lexicon.concepts[concept].category
+            own, other = (lexicon.forms[LANGUAGES[i]][concept] for i in (where, 1 - where))
+            word = pick(own, self.random())
+            yield Token(word, concept, category, relation, slot, subject, where)
+            if self.kind != "gloss" or self.random() >= GLOSSED:
+                return
+            others = [i for i in own.things if i != word]
+            if self.random() < TRANSLATED or not others:
+                gloss, inside = pick(other, self.random()), 1 - where
+            else:
+                gloss, inside = self._any(others), where
+            token = Token(gloss, concept, category, relation, GLOSS, subject, inside)
+            yield from fill(lexicon.data["gloss"], {"G": [token]}, plain)
+
+        digits = [lexicon.ids[str(digit)] for digit in year]
+        beyond = len(lexicon.categories)  # the category of digits
         slots = {
-            "S": self._content(subject, SUBJECT, where, fact),
-            "O": self._content(fact.object, OBJECT, where, fact),
-            "Y": [Token(ids[str(y)], -1, digits, relation, DIGIT, subject, where) for y in year],
+            "S": named(subject, SUBJECT),
+            "O": named(thing, OBJECT),
+            "Y": [Token(i, -1, beyond, relation, DIGIT, subject, where) for i in digits],
         }
-        stop = self.lexicon.data["stop"][LANGUAGES[where]]
-        self.tokens += fill(f"{text} {stop}", slots, plain)
-
-    def _content(self, concept: int, slot: int, where: int, fact: Fact) -> Iterator[Token]:
-        """A form of a concept, in gloss documents with another form in brackets."""
-        forms, category = self.lexicon.forms, self.lexicon.concepts[concept].category
-        about = fact.relation, fact.subject
-
-        def token(word: int, slot: int, language: int) -> Token:
-            return Token(word, concept, category, about[0], slot, about[1], language)
-
-        here = forms[LANGUAGES[where]][concept]
-        word = pick(here, self.random())
-        yield token(word, slot, where)
-        if self.kind != "gloss" or self.random() >= GLOSSED:
-            return
-        others = [i for i in here.things if i != word]
-        if self.random() < TRANSLATED or not others:
-            inside, gloss = 1 - where, pick(forms[LANGUAGES[1 - where]][concept], self.random())
-        else:
-            inside, gloss = where, self._any(others)
-        left, right = (self.lexicon.ids[mark] for mark in self.lexicon.data["brackets"].split())
-        yield Token(left, -1, -1, about[0], FUNCTION, about[1], where)
-        yield token(gloss, GLOSS, inside)
-        yield Token(right, -1, -1, about[0], FUNCTION, about[1], where)
+        self.tokens += fill(f"{text} {lexicon.data['stop'][LANGUAGES[where]]}", slots, plain)
