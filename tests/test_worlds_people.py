@@ -8,6 +8,7 @@ import pytest
 
 from srclib.errors import DataError, ParameterError
 from srclib.worlds.people import (
+    DATA,
     SPLITS,
     ListSizes,
     draw_world,
@@ -38,6 +39,15 @@ def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
     assert len({word for words in lists.values() for word in words}) == sum(
         map(len, lists.values())
     )
+
+
+def test_every_relation_has_its_templates() -> None:
+    assert [len(set(DATA[name].split())) for name in ("months", "colours", "numbers")] == [12, 6, 6]
+    for relation in DATA["relations"].values():
+        assert len(set(relation["questions"])) == 4 and len(set(relation["sentences"])) == 3
+        assert all(text.split().count("N") == 1 for text in relation["questions"])
+        assert all(text.split()[0] == "P" for text in relation["sentences"])
+        assert all(text.split()[-1] == "V" for text in relation["sentences"])
 
 
 def test_splits_and_what_is_taught() -> None:

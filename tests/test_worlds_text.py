@@ -72,6 +72,15 @@ def test_each_word_is_one_token_of_one_class() -> None:
         )
 
 
+def test_word_lists_are_read_once_and_each_is_named_by_its_use() -> None:
+    assert words_of("text") is DATA
+    for relation in DATA["relations"].values():
+        assert {relation["of"], relation["answers"]} <= {"noun", *WORLD.word_classes}
+        for place, text in zip(("SUBJECT", "OWNER"), relation["wordings"], strict=True):
+            assert text.split().count(place) == 1 and text.split()[-1] == "ANSWER"
+        assert relation.get("epithet", "ANSWER").split()[-1] == "ANSWER"
+
+
 def test_topics_have_equally_many_words() -> None:
     topics = DATA["topics"].values()
     shapes = {tuple(len(part.split()) for part in topic.values()) for topic in topics}

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from ..errors import DataError, ParameterError, message, whole
 from . import engine
-from .bilingual_grammar import KINDS, LANGUAGES, SLOTS, Fact, Kind, Language, Lexicon, Token, Writer
+from .bilingual_grammar import KINDS, LANGUAGES, SLOTS, Fact, Kind, Language, Lexicon, Page, Token
 
 LENGTH = 48  # tokens of a document behind BOS
 ANALYSIS: Mapping[Kind, float] = {"en": 1, "ja": 1}  # pure texts, one to one
@@ -71,7 +71,7 @@ class BilingualWorld(Lexicon):
             # One stream per document, so that document i is the same whatever n is.
             draws = engine.chance(self.seed, "bilingual world", "text", split, i)
             kind = draws.choices(kinds, weights)[0]
-            written = Writer(self, kind, draws.random).document(length)
+            written = Page(self, kind, draws.random).document(length)
             row = dict(zip(Token._fields, zip(*written, strict=True), strict=True))
             text = " ".join(self.words[i] for i in row["tokens"][1:])
             rows.append({"text": text, "kind": kind} | row)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from . import engine
-from .engine import BOS, World, fill, pick, unique, weighted, zipf
+from .engine import BOS, World, Writer, fill, unique, weighted, zipf
 
-T = TypeVar("T")
 Language = Literal["en", "ja"]
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 Kind = Literal["en", "ja", "par", "gloss"]
@@ -109,18 +108,15 @@ def _concepts(categories: Iterable[str]) -> Iterator[Concept]:
             yield Concept(english[0], category, {"en": forms, "ja": tuple(japanese)})
 
 
-class Writer:
-    """Writes one document, each token with its truth.
+class Page(Writer):
+    """One document, each token written with its truth."""
 
-    draw: gives uniform numbers in [0, 1), all that the document takes from chance.
-    """
-
-    def __init__(self, lexicon: Lexicon, kind: Kind, draw: Callable[[], float]) -> None:
-        self.lexicon, self.kind, self.random = lexicon, kind, draw
+    def __init__(self, lexicon: Lexicon, kind: Kind, random: Callable[[], float]) -> None:
+        super().__init__(random)
+        self.lexicon, self.kind = lexicon, kind
         self.determiners = zipf([lexicon.ids[word] for word in lexicon.data["determiners"].split()])
         topics = [i for i, name in enumerate(lexicon.categories) if name not in NO_TOPIC]
-        self.topic = topics[int(draw() * len(topics))]
-        first = int(draw() * 2)
+        self.topic, first = self.any(topics), self.any((0, 1))
         if kind in LANGUAGES:
             first = LANGUAGES.index(kind)
         self.order = (first, 1 - first) if kind == "par" else (first,)  # of languages
@@ -136,10 +132,7 @@ class Writer:
         return self.tokens[: length + 1]
 
     def _new_subject(self) -> int:
-        return pick(self.lexicon.popular[self.topic], self.random())
-
-    def _any(self, things: Sequence[T]) -> T:
-        return things[int(self.random() * len(things))]
+        return self.pick(self.lexicon.popular[self.topic])
 
     def _sentence(self, subject: int) -> None:
         """One statement, in each language of the document in turn."""
@@ -152,10 +145,10 @@ class Writer:
                 text = lexicon.data["years"][LANGUAGES[where]]
                 self._say(text, where, Fact(len(lexicon.relations), subject, -1, ()), year)
             return
-        fact = self._any(known)
+        fact = self.any(known)
         if self.random() < NOISE:
             things = lexicon.members[lexicon.concepts[fact.object].category]
-            fact = fact._replace(object=self._any(things))
+            fact = fact._replace(object=self.any(things))
         wording, relation = int(self.random() * 2), lexicon.relations[fact.relation]
         for where in self.order:
             text = lexicon.data["relations"][relation][LANGUAGES[where]][wording]
@@ -165,22 +158,22 @@ class Writer:
         lexicon, (relation, subject, thing, _) = self.lexicon, fact
 
         def plain(word: str) -> Token:
-            token = pick(self.determiners, self.random()) if word == "D" else lexicon.ids[word]
+            token = self.pick(self.determiners) if word == "D" else lexicon.ids[word]
             return Token(token, -1, -1, relation, FUNCTION, subject, where)
 
         def named(concept: int, slot: int) -> Iterator[Token]:
             """A form of a concept, in gloss documents with another form in brackets."""
             category = lexicon.concepts[concept].category
             own, other = (lexicon.forms[LANGUAGES[i]][concept] for i in (where, 1 - where))
-            word = pick(own, self.random())
+            word = self.pick(own)
             yield Token(word, concept, category, relation, slot, subject, where)
             if self.kind != "gloss" or self.random() >= GLOSSED:
                 return
             others = [i for i in own.things if i != word]
             if self.random() < TRANSLATED or not others:
-                gloss, inside = pick(other, self.random()), 1 - where
+                gloss, inside = self.pick(other), 1 - where
             else:
-                gloss, inside = self._any(others), where
+                gloss, inside = self.any(others), where
             token = Token(gloss, concept, category, relation, GLOSS, subject, inside)
             yield from fill(lexicon.data["gloss"], {"G": [token]}, plain)
 

@@ -69,9 +69,17 @@ def zipf(things: Sequence[T], exponent: float = 1.0) -> Weighted[T]:
     return weighted(things, ((i + 1) ** -exponent for i in range(len(things))))
 
 
-def pick(weighted: Weighted[T], u: float) -> T:
-    """The thing that a uniform number in [0, 1) falls on."""
-    return weighted.things[bisect(weighted.below, u)]
+class Writer:
+    """Writes a document; all it takes from chance are uniform numbers in [0, 1) of `random`."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self.random = random
+
+    def pick(self, weighted: Weighted[T]) -> T:
+        return weighted.things[bisect(weighted.below, self.random())]
+
+    def any(self, things: Sequence[T]) -> T:
+        return things[int(self.random() * len(things))]
 
 
 def fill(template: str, slots: Mapping[str, Iterable[T]], plain: Callable[[str], T]) -> Iterator[T]:

@@ -17,12 +17,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from .engine import BOS, Weighted, pick, uniform, zipf
+from .engine import BOS, Weighted, Writer, uniform, zipf
 from .facts import Fact, Lexicon, Role, Token, inflected
 
-T = TypeVar("T")
 Verb = tuple[int, int]  # singular, plural
 Statements = list[list[Token]]  # of one fact
 
@@ -48,7 +46,8 @@ class Grammar:
     """The lexicon as tables of token ids for one register and one tense."""
 
     def __init__(self, lexicon: Lexicon, facts: Sequence[Fact], formal: bool, past: bool) -> None:
-        data, ids, members = lexicon.data, lexicon.ids, lexicon.members
+        data, members = lexicon.data, lexicon.members
+        self.ids = ids = lexicon.ids
 
         def side(text: str) -> list[str]:
             return [word.split("/")[-formal] for word in text.split()]
@@ -75,38 +74,33 @@ class Grammar:
         self.adjectives = [zipf(members(f"{t} adjective")) for t in lexicon.topics]
         verbs = [data["topics"][t]["verbs"].split() for t in lexicon.topics]
         self.verbs = [zipf([verb(inflected(x)) for x in each]) for each in verbs]
-        words = ("which", "that", "and", "in", ".")
-        self.which, self.that, self.and_, self.in_, self.stop = (ids[w] for w in words)
         self.of_topic = [list[Statements]() for _ in lexicon.topics]
         self.of_city, self.of_person = list[Statements](), defaultdict[int, list[Statements]](list)
         self.epithets = defaultdict[int, list[list[Token]]](list)
         for fact in facts:
             relation = lexicon.relations[fact.relation]
             said = [lexicon.said(fact, text, past) for text in relation["wordings"]]
-            if relation["of"] == "person":
-                self.of_person[fact.subject].append(said)
+            if relation["of"] == "noun":
+                self.of_topic[fact.topic].append(said)
             else:
-                (self.of_topic[fact.topic] if relation["of"] == "noun" else self.of_city).append(
-                    said
-                )
+                about = self.of_city if relation["of"] == "city" else self.of_person[fact.subject]
+                about.append(said)
             if "epithet" in relation:
                 self.epithets[fact.subject].append(lexicon.said(fact, relation["epithet"], past))
 
 
-class Writer:
-    """Writes one document, each token with its role, so that no role is ever guessed.
+class Page(Writer):
+    """One document, each token written with its role, so that no role is ever guessed."""
 
-    draw: gives uniform numbers in [0, 1), all that the document takes from chance.
-    """
-
-    def __init__(self, grammar: Grammar, draw: Callable[[], float], topic: int) -> None:
-        self.grammar, self.random, self.topic = grammar, draw, topic
+    def __init__(self, grammar: Grammar, topic: int, random: Callable[[], float]) -> None:
+        super().__init__(random)
+        self.grammar, self.topic = grammar, topic
         self.tokens: list[Token] = [(BOS, Role.SPECIAL)]
 
     def document(self) -> list[Token]:
         """BOS first."""
         low, high = SENTENCES
-        self.cast = [self._draw(self.grammar.people) for _ in range(CAST)]
+        self.cast = [self.pick(self.grammar.people) for _ in range(CAST)]
         for _ in range(low + int(self.random() * (high - low + 1))):
             self._sentence()
         return self.tokens
@@ -114,18 +108,23 @@ class Writer:
     def _sentence(self) -> None:
         g = self.grammar
         if self.random() < OPENS:
-            self._say(self._draw(g.connectives), Role.FUNCTION)
+            self._say(self.pick(g.connectives), Role.FUNCTION)
         if self.random() < REPORTS:
             self._person(Role.SUBJECT)
-            self._say(self._draw(g.reports)[False], Role.VERB)
-            self._say(g.that, Role.FUNCTION)
+            self._say(self.pick(g.reports)[False], Role.VERB)
+            self._say(g.ids["that"], Role.FUNCTION)
         self._clause()
-        self._say(g.stop, Role.FUNCTION)
+        self._say(g.ids["."], Role.FUNCTION)
 
     def _clause(self) -> None:
         g = self.grammar
         if self.random() < STATES_FACT:
-            self._fact()
+            kind = self.random()
+            if kind < FACT_KINDS[0]:
+                said = self.any(g.of_person[self.any(self.cast)])
+            else:
+                said = self.any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
+            self.tokens += self.any(said)
             return
         plural = self._phrase(Role.SUBJECT, 0)
         if self.random() >= LINKS:
@@ -134,16 +133,8 @@ class Writer:
         self._say((g.seem if self.random() < SEEMS else g.be)[plural], Role.VERB)
         self._adjective(Role.COMPLEMENT)
 
-    def _fact(self) -> None:
-        g, kind = self.grammar, self.random()
-        if kind < FACT_KINDS[0]:
-            said = self._any(g.of_person[self._any(self.cast)])
-        else:
-            said = self._any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
-        self.tokens += self._any(said)
-
     def _person(self, role: Role) -> None:
-        who = self._any(self.cast)
+        who = self.any(self.cast)
         self._name("person", who, who, role)
 
     def _phrase(self, role: Role, depth: int) -> bool:
@@ -154,7 +145,7 @@ class Writer:
         else:
             plural = self._noun_phrase(role, depth)
         if depth < MAX_DEPTH and self.random() < AND:
-            self._say(self.grammar.and_, Role.FUNCTION)
+            self._say(self.grammar.ids["and"], Role.FUNCTION)
             self._noun_phrase(role, MAX_DEPTH)
             return True
         return plural
@@ -162,13 +153,13 @@ class Writer:
     def _noun_phrase(self, role: Role, depth: int) -> bool:
         g, is_thing = self.grammar, self.random() < IS_THING
         plural = self.random() < PLURAL and not is_thing
-        self._say(self._draw(g.determiners[plural]), Role.FUNCTION)
+        self._say(self.pick(g.determiners[plural]), Role.FUNCTION)
         if self.random() < ADJECTIVE:
             self._adjective(Role.MODIFIER)
         if is_thing:
-            self._say(self._draw(self._draw(g.things)), role)
+            self._say(self.pick(self.pick(g.things)), role)
         else:
-            noun = self._draw(g.nouns[self.topic])
+            noun = self.pick(g.nouns[self.topic])
             if self._name("noun", noun[plural], noun[0], role):
                 return plural
         if depth < MAX_DEPTH:
@@ -178,40 +169,34 @@ class Writer:
     def _tail(self, plural: bool, depth: int) -> None:
         g, kind = self.grammar, self.random()
         if kind < TAILS[0]:
-            self._say(self._draw(g.prepositions), Role.FUNCTION)
+            self._say(self.pick(g.prepositions), Role.FUNCTION)
             self._phrase(Role.OBLIQUE, depth + 1)
         elif kind < TAILS[1]:
-            self._say(g.in_, Role.FUNCTION)
-            city = self._draw(g.cities)
+            self._say(g.ids["in"], Role.FUNCTION)
+            city = self.pick(g.cities)
             self._name("city", city, city, Role.OBLIQUE)
         elif kind < TAILS[2]:
-            self._say(g.which, Role.FUNCTION)
+            self._say(g.ids["which"], Role.FUNCTION)
             self._verb_phrase(plural, depth + 1)
 
     def _verb_phrase(self, plural: bool, depth: int) -> None:
-        self._say(self._draw(self.grammar.verbs[self.topic])[plural], Role.VERB)
+        self._say(self.pick(self.grammar.verbs[self.topic])[plural], Role.VERB)
         self._phrase(Role.OBJECT, depth)
 
     def _adjective(self, role: Role) -> None:
         g = self.grammar
         if self.random() < INTENSIFIED:
-            self._say(self._draw(g.intensifiers), Role.MODIFIER)
+            self._say(self.pick(g.intensifiers), Role.MODIFIER)
         coloured = self.random() < COLOURED
-        self._say(self._draw(g.colours if coloured else g.adjectives[self.topic]), role)
+        self._say(self.pick(g.colours if coloured else g.adjectives[self.topic]), role)
 
     def _name(self, kind: str, word: int, about: int, role: Role) -> bool:
         """Says a noun, often with an epithet; whether it has got one."""
         self._say(word, role)
         if self.random() >= EPITHETS[kind]:
             return False
-        self.tokens += self._any(self.grammar.epithets[about])
+        self.tokens += self.any(self.grammar.epithets[about])
         return True
 
     def _say(self, word: int, role: Role) -> None:
         self.tokens.append((word, role))
-
-    def _draw(self, weighted: Weighted[T]) -> T:
-        return pick(weighted, self.random())
-
-    def _any(self, things: Sequence[T]) -> T:
-        return things[int(self.random() * len(things))]

@@ -22,7 +22,7 @@ from ..errors import ParameterError, message, whole
 from . import engine
 from .engine import BOS, columns, one_of
 from .facts import Lexicon, Role
-from .grammar import Grammar, Writer
+from .grammar import Grammar, Page
 
 DOCUMENT = columns(
     "text:text tokens:ints topic:int formal:flag past:flag word_class:ints role:ints entity:ints"
@@ -101,8 +101,8 @@ class TextWorld(Lexicon):
             is_formal = own[1] if formal is None else formal
             is_past = own[2] if past is None else past
             about = own[0] if topic is None else topic
-            written = Writer(self._grammars[is_formal, is_past], draw, about).document()
-            ids, roles = zip(*written, strict=True)
+            page = Page(self._grammars[is_formal, is_past], about, draw)
+            ids, roles = zip(*page.document(), strict=True)
             rows.append(
                 {
                     "text": " ".join([self.words[i] for i in ids[1:]]),
