@@ -13,6 +13,7 @@ with their translation (`par`), or with glosses in brackets (`gloss`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from torch.nn.functional import pad
 
 from ..errors import DataError, ParameterError, message, whole
 from . import engine
-from .bilingual_grammar import KINDS, LANGUAGES, SLOTS, Fact, Kind, Language, Lexicon, Page, Token
+from .bilingual_grammar import KINDS, LANGUAGES, SLOTS, Kind, Language, Lexicon, Page, Token
 
 LENGTH = 48  # tokens of a document behind BOS
 ANALYSIS: Mapping[Kind, float] = {"en": 1, "ja": 1}  # pure texts, one to one
@@ -84,25 +85,18 @@ class BilingualWorld(Lexicon):
         languages whose texts state the fact), prompt (BOS first, most frequent spelling), answers
         (every spelling of the object in the prompt's language).
         """
-        facts = self.drawn_facts()
-        rows = [self._asked(fact, language) for fact in facts for language in LANGUAGES]
+        rows, the = [], self.ids[self.data["determiners"].split()[0]]
+        for fact, where in product(self.drawn_facts(), range(len(LANGUAGES))):
+            name, language = self.relations[fact.relation], LANGUAGES[where]
+            forms = self.forms[language]
+            slots = {"S": [forms[fact.subject].things[0]], "D": [the]}
+            # The first English and the second Japanese wording name the relation before the object.
+            before = self.data["relations"][name][language][where].partition("O")[0]
+            prompt = [engine.BOS, *engine.fill(before, slots, self.ids.__getitem__)]
+            row = {"relation": name, "subject": fact.subject, "object": fact.object}
+            row |= {"language": language, "said_in": fact.said_in, "prompt": prompt}
+            rows.append(row | {"answers": forms[fact.object].things})
         return Dataset.from_list(rows, features=FACT)
-
-    def _asked(self, fact: Fact, language: Language) -> dict[str, object]:
-        name, forms = self.relations[fact.relation], self.forms[language]
-        # The first English wording and the second Japanese one name the relation before the object.
-        before = self.data["relations"][name][language][LANGUAGES.index(language)].partition("O")[0]
-        determiner = self.data["determiners"].split()[0]
-        slots = {"S": [forms[fact.subject].things[0]], "D": [self.ids[determiner]]}
-        return {
-            "relation": name,
-            "subject": fact.subject,
-            "object": fact.object,
-            "language": language,
-            "said_in": fact.said_in,
-            "prompt": [engine.BOS, *engine.fill(before, slots, self.ids.__getitem__)],
-            "answers": forms[fact.object].things,
-        }
 
 
 def column(documents: Dataset, name: str) -> Tensor:
