@@ -123,9 +123,11 @@ class BiographyWorld(World):
         whole("n_bios", n_bios, 1)
         self.people = draw_people(n_known + n_other, sizes or ListSizes(), seed)
         self.n_known, self.grammar, self.n_bios, self.seed = n_known, grammar, n_bios, seed
-        texts = [DATA["paired"], *COLOURS, *NUMBERS] if grammar == "paired" else []
-        for kind in ("sentences",) if grammar == "paired" else ("sentences", "questions"):
-            texts += [text for relation in DATA["relations"].values() for text in relation[kind]]
+        if grammar == "plain":
+            texts, kinds = [], ["questions", "sentences"]
+        else:
+            texts, kinds = [DATA["paired"], *COLOURS, *NUMBERS], ["sentences"]
+        texts += [text for x in DATA["relations"].values() for kind in kinds for text in x[kind]]
         texts += [text for p in self.people for text in (p.pronoun, p.name, *p.values)]
         words = unique("Q: A: .", *texts, slots="N P V COLOUR NUMBER")
         self.words = ("<pad>", "<eos>", "<unk>", *sorted(words))
@@ -213,4 +215,4 @@ def _said(text: str, **slots: str) -> str:
     return " ".join(fill(text, {name: (value,) for name, value in slots.items()}, str))
 
 
-draw_world = BiographyWorld
+draw_world = BiographyWorld  # as notebooks call it
