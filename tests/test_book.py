@@ -218,7 +218,7 @@ def test_verdicts_can_be_read_in_light_and_dark() -> None:
     style = (ROOT / "book" / "_static" / "custom.css").read_text("utf-8")
     rule = r"\.verdict-([a-z-]+) \{ color: (#\w{6}); background: (#\w{6}); \}"
     chips = re.findall(rule, style)
-    wanted = [verdict.replace(" ", "-") for verdict in claims.VERDICTS]
+    wanted = [verdict.replace(" ", "-") for verdict in verdicts.VERDICTS]
     assert [name for name, _, _ in chips] == wanted * 2, "one rule per verdict and theme"
     for name, colour, background in chips:
         dark, light = sorted((luminance(colour), luminance(background)))
