@@ -14,7 +14,7 @@ from srclib.checkpoint import load_sae, save_sae
 from srclib.config import TrainConfig
 from srclib.errors import CheckpointError, DataError, ParameterError
 from srclib.methods import alignsae
-from srclib.methods.alignsae import AlignSAE, binding, losses, terms
+from srclib.methods.alignsae import AlignSAE, binding, terms
 from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
@@ -89,7 +89,7 @@ def test_terms_against_float64() -> None:
         Binding(1.0, form="mse"): mse,
         Orthogonality(0.5): 0.5 * cov.square().sum(),
         Value(1.0): torch.stack(heads).mean(),
-        terms.Independence(1.0): losses.independence(acts[:, :-K]),
+        terms.Independence(1.0): terms.independence(acts[:, :-K]),
     }
     for term, value in expected.items():
         found = term(sae, x, out, context)  # type: ignore[operator]

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from srclib import engine, files, fingerprint, runs
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.control import AutoL0, KSchedule, Trace
+from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
+from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
 from srclib.runs import Job, keys, train_all
 from srclib.sae import SAE

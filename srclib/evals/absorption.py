@@ -29,14 +29,10 @@ class ParentAbsorption(NamedTuple):
 
     parent: int
     probe_f1: float
-    main: tuple[int, ...]
-    """the latents that stand for the parent"""
-    n_words: int
-    """test words of the parent that the probe gets right"""
-    fraction: float
-    """mean absorption fraction of these words"""
-    full: float
-    """share of them that are fully absorbed"""
+    main: tuple[int, ...]  # the latents that stand for the parent
+    n_words: int  # test words of the parent that the probe gets right
+    fraction: float  # mean absorption fraction of these words
+    full: float  # share of them that are fully absorbed
 
 
 class Absorption(NamedTuple):

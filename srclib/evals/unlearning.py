@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ParameterError, message
+from ..metrics import firing_rate
 from ..sae import SAE
-from .core import firing_rate
 
 Edit = Callable[[Tensor], Tensor]
 """residual [..., d_in] -> residual [..., d_in]"""
@@ -24,14 +24,11 @@ MIN_RETAINED = 0.99
 class Setting(NamedTuple):
     """One point of the sweep."""
 
-    threshold: float
-    """latents that fire at least this often on the retain corpus are spared"""
+    threshold: float  # latents that fire at least this often on the retain corpus are spared
     n_latents: int
     multiplier: float
-    forget: float
-    """accuracy on questions of the topic"""
-    retain: float
-    """accuracy on all other questions"""
+    forget: float  # accuracy on questions of the topic
+    retain: float  # accuracy on all other questions
 
 
 class Unlearning(NamedTuple):

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import DataError, message
-from .dictionary import unit_rows
-from .matching import match_to_features
+from .dictionary import match_to_features, unit_rows
 
 
 @dataclass(frozen=True)

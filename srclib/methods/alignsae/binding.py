@@ -51,10 +51,8 @@ def margin(slots: Tensor) -> float:
 class Selective(NamedTuple):
     """The latents of an unsupervised SAE that stand in for slots."""
 
-    latents: Tensor
-    """[K] a latent for each relation, all different"""
-    purity: Tensor
-    """[K] the share of its total class mean that a latent has on its relation"""
+    latents: Tensor  # [K] a latent for each relation, all different
+    purity: Tensor  # [K] the share of its total class mean that a latent has on its relation
 
 
 @torch.no_grad()

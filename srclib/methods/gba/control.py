@@ -1,10 +1,4 @@
-"""Group Bias Adaptation in training: the control that moves the biases of an SAE.
-
-    sae = hand_over_bias(SAE(d_in, 260, JumpReLU(), decoder_norm=1.0))
-    train(sae, source, cfg, control=GroupBiases(geometric_targets(10, 0.1, 0.001), period=5))
-
-The rule and its symbols stand in `bias_adaptation`.
-"""
+"""Group Bias Adaptation in training; the rule and its symbols stand in `update`."""
 
 from __future__ import annotations
 
@@ -17,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...activations import JumpReLU, ReLU
-from ...control import refuse_notes
-from ...errors import ParameterError, SuiteError, message
+from ...control import Control, refuse_notes
+from ...errors import ParameterError, SuiteError, message, whole
 from ...sae import SAE
 from .update import adapt, check_gamma, check_targets, group_index
 
@@ -42,8 +36,8 @@ def biases(sae: SAE) -> Tensor:
 
 
 @dataclass(eq=False)
-class GroupBiases:
-    """A `srclib.control.Control`: one event every `period` batches, groups in order of latents.
+class GroupBiases(Control):
+    """One event every `period` batches, groups in order of latents.
 
     targets: a TAF per group, decreasing (`geometric_targets`); one of them is the paper's BA.
     Between events it keeps a count and a maximum per latent, no pre-activations: what an event
@@ -71,9 +65,7 @@ class GroupBiases:
         self.targets = tuple(self.targets)
         check_targets(self.targets, self.eps)
         check_gamma(self.gamma)
-        if isinstance(self.period, bool) or not isinstance(self.period, int) or self.period < 1:
-            fix = "The paper's is 50."
-            raise ParameterError(message("period", self.period, "a whole number >= 1", fix))
+        whole("period", self.period, 1)
         self.fired = self.largest = torch.zeros(0)
 
     @torch.no_grad()
@@ -146,13 +138,9 @@ class GroupBiases:
             )
 
     def state(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "n_batches": self.n_batches,
-            "n_samples": self.n_samples,
-            "fired": self.fired.tolist(),
-            "largest": self.largest.tolist(),
-        }
+        counts = {"n_batches": self.n_batches, "n_samples": self.n_samples}
+        buffer = {"fired": self.fired.tolist(), "largest": self.largest.tolist()}
+        return {"rows": self.rows} | counts | buffer
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.rows = list(state["rows"])

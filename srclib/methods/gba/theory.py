@@ -15,6 +15,7 @@ counted in units of 1 / p, the size of a gradient from a share p of the inputs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import rng
-from ...errors import ParameterError, message
+from ...errors import ParameterError, message, whole
 from ...sources import Source
 
 BETA = 50.0
@@ -49,20 +50,12 @@ def modified_ba(
     if not 1 <= n_active < n_batch:
         fix = "Raise n_batch or p."
         raise ParameterError(message("p * n_batch", p * n_batch, f"in [1, {n_batch})", fix))
-    if n_neurons < 1 or not lr > 0:
-        seen = (n_neurons, lr)
-        raise ParameterError(
-            message("(n_neurons, lr)", seen, "n_neurons >= 1, lr > 0", "Raise it.")
-        )
-    W = F.normalize(
-        rng.normals(seed, "modified_ba", "start", shape=(n_neurons, source.d_in)), dim=1
-    )
-    step = 0
-    while True:
+    shape = (whole("n_neurons", n_neurons, 1), source.d_in)
+    W = F.normalize(rng.normals(seed, "modified_ba", "start", shape=shape), dim=1)
+    for step in itertools.count():
         x = source.batch(step, n_batch)
         W = torch.cat([_step(part, x, n_active, lr / p) for part in W.split(512)])
         yield W
-        step += 1
 
 
 def _step(W: Tensor, x: Tensor, n_active: int, lr: float) -> Tensor:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Literal, NamedTuple
 
-from ..errors import DataError, ParameterError, message
+from ...errors import DataError, ParameterError, message, whole
 
 Label = str | int | None  # None is no label
 Language = Literal["en", "ja"]
@@ -106,15 +106,13 @@ def vote(text: Sequence[str], position: int) -> Language | None:
 class Scores(NamedTuple):
     """How much the tokens of a latent differ; `classify` reads these two numbers."""
 
-    top_share: float
-    """share of the texts that show the commonest token"""
-    entropy: float
-    """of the token distribution, over ln(number of texts): 0 one token, 1 all different"""
+    top_share: float  # share of the texts that show the commonest token
+    entropy: float  # of the tokens, over ln(number of texts): 0 one token, 1 all different
 
 
 def scores(tokens: Iterable[str]) -> Scores:
     """Both scores of lower-cased, stripped tokens, one per text. Raises DataError for no tokens."""
-    words = _words(tokens)
+    words = [*map(_word, _checked("tokens", tokens))]
     if not words:
         raise DataError(message("tokens", [], "one token per text", "Leave dead latents out."))
     shares = [n / len(words) for n in Counter(words).values()]
@@ -135,10 +133,10 @@ def classify(
     spelling is "token" at 0.5. Tokens cannot tell few unrelated tokens from few related ones, so
     a small vocabulary calls for `oracle`. Raises DataError and ParameterError.
     """
-    _check_min_texts(min_texts)
+    whole("min_texts", min_texts, 1)
     if not 0 < dominant <= 1:
         raise ParameterError(message("dominant", dominant, "0 < dominant <= 1", "Take 0.5 or 0.8."))
-    words = _words(tokens)
+    words = [*map(_word, _checked("tokens", tokens))]
     if len(words) < min_texts:
         return "excluded"
     found = scores(words)
@@ -158,7 +156,7 @@ def with_lexicon(
     and ParameterError as `classify`, and DataError for a spelling with two concepts (by its case).
     """
     concepts = _by_word(concept_of)
-    words = _words(tokens)
+    words = [*map(_word, _checked("tokens", tokens))]
     coarse = classify(words, min_texts)
     if coarse == "excluded":
         return coarse
@@ -182,8 +180,8 @@ def oracle(
     nothing, so function words cannot share a concept. Fewer than `min_texts` texts: "excluded".
     Raises DataError when a list has another length than tokens, or holds tensors.
     """
-    _check_min_texts(min_texts)
-    words = _words(tokens)
+    whole("min_texts", min_texts, 1)
+    words = [*map(_word, _checked("tokens", tokens))]
     for name, labels in [("concepts", concepts), *meanings.items(), *neighbours.items()]:
         _check_labels(name, labels, len(words))
     if len(words) < min_texts:
@@ -208,10 +206,6 @@ def _word(token: str) -> str:
     return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip().lower()
 
 
-def _words(tokens: Iterable[str]) -> list[str]:
-    return [_word(token) for token in _checked("tokens", tokens)]
-
-
 def _checked(name: str, tokens: Iterable[str]) -> list[str]:
     """The tokens as a list. A string would be taken apart, a set or Counter has lost its counts."""
     allowed, fix = "a list of strings, one per text", "Decode each token: ['cat', '猫']."
@@ -233,11 +227,6 @@ def _check_labels(name: str, labels: Sequence[Label], n: int) -> None:
         if label is not None and not isinstance(label, str | Integral):
             allowed = "a string, a whole number or None"
             raise DataError(message(f"{name}[{i}]", label, allowed, "Take .tolist() of a tensor."))
-
-
-def _check_min_texts(min_texts: int) -> None:
-    if isinstance(min_texts, bool) or not isinstance(min_texts, int) or min_texts < 1:
-        raise ParameterError(message("min_texts", min_texts, "a whole number > 0", "Take 10."))
 
 
 def _by_word(concept_of: Mapping[str, Label]) -> dict[str, Label]:

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..activations import BatchTopK
-from ..errors import DataError, ParameterError, message
-from ..sae import SAE
+from ...activations import BatchTopK
+from ...errors import DataError, ParameterError, message, whole
+from ...sae import SAE
 
 Rule = Literal["threshold", "top"]
 Batches = Callable[[], Iterable[Tensor]]
@@ -39,16 +39,11 @@ class Examples:
     One token stands for each text: the first of those with the highest activation in it.
     """
 
-    documents: Tensor
-    """[d_sae, n_texts] int64, places in the stream; ascending ("threshold") or strongest first"""
-    positions: Tensor
-    """[d_sae, n_texts] int64, place of that token in its text"""
-    values: Tensor
-    """[d_sae, n_texts] its activation"""
-    count: Tensor
-    """[d_sae] int64"""
-    peak: Tensor
-    """[d_sae] largest pre-activation anywhere; a latent that is never active has no texts"""
+    documents: Tensor  # [d_sae, n_texts] place in the stream; ascending, or strongest first
+    positions: Tensor  # [d_sae, n_texts] place of that token in its text
+    values: Tensor  # [d_sae, n_texts] its activation
+    count: Tensor  # [d_sae]
+    peak: Tensor  # [d_sae] largest pre-activation; a latent that is never active has no texts
 
 
 @torch.no_grad()
@@ -108,28 +103,21 @@ class Entries(NamedTuple):
         return Entries(*(each[chosen] for each in self))
 
     def one_per_text(self) -> Entries:
-        """The first strongest entry of each latent in each document, by latent, then document."""
+        """The first strongest entry of each latent in each document."""
         e = self.at(np.lexsort((self.position, -self.value, self.document, self.latent)))
         first = np.ones(len(e.latent), bool)
         first[1:] = np.diff(e.latent).astype(bool) | np.diff(e.document).astype(bool)
         return e.at(first)
-
-    def rank(self) -> Ints:
-        """Place of each entry among those of its latent; entries are sorted by latent."""
-        _, start, count = np.unique(self.latent, return_index=True, return_counts=True)
-        return np.arange(len(self.latent)) - np.repeat(start, count)
 
 
 class Collector:
     """Keeps up to `n_texts` texts for each of `d_sae` latents while entries stream by."""
 
     def __init__(self, d_sae: int, n_texts: int, rule: Rule = "threshold") -> None:
-        if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 1:
-            raise ParameterError(message("n_texts", n_texts, "a whole number >= 1", "Use 50."))
-        self.rule, self.n_texts = rule, n_texts
-        self._documents = np.full((d_sae, n_texts), -1, np.int64)
-        self._positions = np.full((d_sae, n_texts), -1, np.int64)
-        self._values = np.zeros((d_sae, n_texts), np.float32)
+        self.rule, self.n_texts = rule, whole("n_texts", n_texts, 1)
+        shape = (d_sae, n_texts)
+        self._documents, self._positions = np.full((2, *shape), -1, np.int64)
+        self._values = np.zeros(shape, np.float32)
         self._count = np.zeros(d_sae, np.int64)
 
     def add(self, latent: Tensor, document: Tensor, position: Tensor, value: Tensor) -> None:
@@ -137,36 +125,28 @@ class Collector:
         documents in order."""
         e = Entries(*(each.cpu().numpy() for each in (latent, document, position, value)))
         # What cannot be kept is left out before anything is sorted: most of a long stream.
-        if self.rule == "threshold":
-            e = e.at(self._count[e.latent] < self.n_texts).one_per_text()
-        else:
-            e = e.at(e.value > self._values[e.latent, -1]).one_per_text()
+        room = self._count[e.latent] < self.n_texts
+        if self.rule == "top":
+            room = e.value > self._values[e.latent, -1]
+        e = e.at(room).one_per_text()
         if len(e.latent):
-            self._append(e) if self.rule == "threshold" else self._merge(e)
-
-    def _append(self, e: Entries) -> None:
-        """The first texts of a latent: what comes behind those there are, while there is room."""
-        place = self._count[e.latent] + e.rank()
-        fits = place < self.n_texts
-        e, place = e.at(fits), place[fits]
-        self._documents[e.latent, place] = e.document
-        self._positions[e.latent, place] = e.position
-        self._values[e.latent, place] = e.value
-        self._count += np.bincount(e.latent, minlength=len(self._count))
+            self._merge(e)
 
     def _merge(self, e: Entries) -> None:
-        """The strongest texts of a latent among those there are and the new ones."""
-        touched, row = np.unique(e.latent, return_inverse=True)
-        place = self.n_texts + e.rank()
-        values = np.zeros((len(touched), int(place.max()) + 1), np.float32)
-        values[:, : self.n_texts], values[row, place] = self._values[touched], e.value
-        best = np.argsort(-values, axis=1, kind="stable")[:, : self.n_texts]  # earlier texts win
-        self._values[touched] = np.take_along_axis(values, best, 1)
-        for kept, fresh in ((self._documents, e.document), (self._positions, e.position)):
-            both = np.full(values.shape, -1, np.int64)
-            both[:, : self.n_texts], both[row, place] = kept[touched], fresh
-            kept[touched] = np.take_along_axis(both, best, 1)
-        self._count[touched] = (self._documents[touched] >= 0).sum(1)
+        """The best texts of each latent among those it has and the new ones."""
+        touched = np.unique(e.latent)
+        row, place = np.nonzero(self._documents[touched] >= 0)
+        at = touched[row], place
+        kept = Entries(at[0], self._documents[at], self._positions[at], self._values[at])
+        e = Entries(*(np.concatenate([a, b]) for a, b in zip(kept, e, strict=True)))
+        strength = -e.value if self.rule == "top" else np.zeros(len(e.value))
+        e = e.at(np.lexsort((e.document, strength, e.latent)))  # of equals the earlier text
+        _, start, count = np.unique(e.latent, return_index=True, return_counts=True)
+        place = np.arange(len(e.latent)) - np.repeat(start, count)
+        fits = place < self.n_texts
+        e, at = e.at(fits), (e.latent[fits], place[fits])
+        self._documents[at], self._positions[at], self._values[at] = e[1:]
+        self._count[touched] = np.minimum(count, self.n_texts)
 
     def result(self, peak: Tensor) -> Examples:
         """What was kept; peak [d_sae]."""
