@@ -4,9 +4,6 @@ Two passes, as the code of Inaba et al. 2025 (arXiv:2503.06394v1) makes them: th
 activation of each latent, then the first texts, in stored order, in which the latent is active
 above 0.7 of it. That is a sample of the top of the range, not its extreme; `rule="top"` gives
 the extreme. Memory is that of the result and of one batch, however many documents there are.
-
-    found = collect(sae, batches)  # batches() yields [n_docs, seq, d_in], anew at each call
-    found.documents[f, : found.count[f]]  # the texts of latent f
 """
 
 from __future__ import annotations
@@ -55,7 +52,7 @@ def collect(
     share: float = 0.7,
     n_texts: int = 50,
 ) -> Examples:
-    """Examples for every latent.
+    """Examples for every latent; `documents[f, : count[f]]` are those of latent f.
 
     batches: called once per pass; yields activations [n_docs, seq, d_in], documents in order.
     rule: "threshold": the first `n_texts` texts where the latent is active above `share` times
@@ -103,11 +100,16 @@ class Entries(NamedTuple):
         return Entries(*(each[chosen] for each in self))
 
     def one_per_text(self) -> Entries:
-        """The first strongest entry of each latent in each document."""
+        """The first strongest entry of each latent in each document, by latent, then document."""
         e = self.at(np.lexsort((self.position, -self.value, self.document, self.latent)))
         first = np.ones(len(e.latent), bool)
         first[1:] = np.diff(e.latent).astype(bool) | np.diff(e.document).astype(bool)
         return e.at(first)
+
+    def rank(self) -> Ints:
+        """Place of each entry among those of its latent; entries are sorted by latent."""
+        _, start, count = np.unique(self.latent, return_index=True, return_counts=True)
+        return np.arange(len(self.latent)) - np.repeat(start, count)
 
 
 class Collector:
@@ -125,28 +127,36 @@ class Collector:
         documents in order."""
         e = Entries(*(each.cpu().numpy() for each in (latent, document, position, value)))
         # What cannot be kept is left out before anything is sorted: most of a long stream.
-        room = self._count[e.latent] < self.n_texts
-        if self.rule == "top":
-            room = e.value > self._values[e.latent, -1]
-        e = e.at(room).one_per_text()
+        if self.rule == "threshold":
+            e = e.at(self._count[e.latent] < self.n_texts).one_per_text()
+        else:
+            e = e.at(e.value > self._values[e.latent, -1]).one_per_text()
         if len(e.latent):
-            self._merge(e)
+            self._append(e) if self.rule == "threshold" else self._merge(e)
+
+    def _append(self, e: Entries) -> None:
+        """The first texts of a latent: what comes behind those there are, while there is room."""
+        place = self._count[e.latent] + e.rank()
+        fits = place < self.n_texts
+        e, place = e.at(fits), place[fits]
+        self._documents[e.latent, place] = e.document
+        self._positions[e.latent, place] = e.position
+        self._values[e.latent, place] = e.value
+        self._count += np.bincount(e.latent, minlength=len(self._count))
 
     def _merge(self, e: Entries) -> None:
-        """The best texts of each latent among those it has and the new ones."""
-        touched = np.unique(e.latent)
-        row, place = np.nonzero(self._documents[touched] >= 0)
-        at = touched[row], place
-        kept = Entries(at[0], self._documents[at], self._positions[at], self._values[at])
-        e = Entries(*(np.concatenate([a, b]) for a, b in zip(kept, e, strict=True)))
-        strength = -e.value if self.rule == "top" else np.zeros(len(e.value))
-        e = e.at(np.lexsort((e.document, strength, e.latent)))  # of equals the earlier text
-        _, start, count = np.unique(e.latent, return_index=True, return_counts=True)
-        place = np.arange(len(e.latent)) - np.repeat(start, count)
-        fits = place < self.n_texts
-        e, at = e.at(fits), (e.latent[fits], place[fits])
-        self._documents[at], self._positions[at], self._values[at] = e[1:]
-        self._count[touched] = np.minimum(count, self.n_texts)
+        """The strongest texts of a latent among those there are and the new ones."""
+        touched, row = np.unique(e.latent, return_inverse=True)
+        place = self.n_texts + e.rank()
+        values = np.zeros((len(touched), int(place.max()) + 1), np.float32)
+        values[:, : self.n_texts], values[row, place] = self._values[touched], e.value
+        best = np.argsort(-values, axis=1, kind="stable")[:, : self.n_texts]  # earlier texts win
+        self._values[touched] = np.take_along_axis(values, best, 1)
+        for kept, fresh in ((self._documents, e.document), (self._positions, e.position)):
+            both = np.full(values.shape, -1, np.int64)
+            both[:, : self.n_texts], both[row, place] = kept[touched], fresh
+            kept[touched] = np.take_along_axis(both, best, 1)
+        self._count[touched] = (self._documents[touched] >= 0).sum(1)
 
     def result(self, peak: Tensor) -> Examples:
         """What was kept; peak [d_sae]."""
