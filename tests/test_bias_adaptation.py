@@ -258,7 +258,7 @@ def test_a_bias_with_two_masters_is_refused() -> None:
     for name in ("b_enc", "theta"):
         sae = make(JumpReLU())
         sae.get_parameter(name).requires_grad_(True)
-        with pytest.raises(ParameterError, match="call hand_over_bias"):
+        with pytest.raises(ParameterError, match="Call hand_over_bias"):
             train(sae, SOURCE, cfg(), control=GroupBiases(TARGETS))
 
 

@@ -25,10 +25,7 @@ class AlignSAE(SAE):
 
     The head of slot k predicts the answer of relation k from the slot's value alone:
     1 -> `d_head` (ReLU) -> `n_answers`. It learns together with the SAE and is otherwise unused.
-
     linear: no ReLU anywhere (the authors' code); by default slots and free latents are ReLU.
-
-    Raises ParameterError for more slots than latents.
     """
 
     linear: Tensor  # a buffer, so that it is part of what is stored and of every key
@@ -94,8 +91,8 @@ class AlignSAE(SAE):
 def labels(relation: Tensor, answer: Tensor, n_relations: int) -> Tensor:
     """[n, 2] int64 for `Rows(x, labels=...)`.
 
-    Raises DataError for a relation outside the ontology, or one of it without any row: its slot
-    would learn nothing.
+    Raises DataError for a relation outside the ontology, or one without any row: its slot would
+    learn nothing.
     """
     for i, r in enumerate(relation.tolist()):
         if not 0 <= r < n_relations:

@@ -14,7 +14,7 @@ from ...errors import DataError, message
 def slot_accuracy(slots: Tensor, relation: Tensor) -> float:
     """Share of rows whose largest slot is that of their relation. slots [n, K], relation [n].
 
-    No threshold. Pre-activations tell more than activations, which tie where several are 0.
+    Pre-activations tell more than activations, which tie where several are 0.
     """
     _check(slots, relation)
     return float((slots.argmax(dim=1) == relation).double().mean())
@@ -23,13 +23,12 @@ def slot_accuracy(slots: Tensor, relation: Tensor) -> float:
 def binding_matrix(slots: Tensor, relation: Tensor) -> Tensor:
     """[K, K] float64: column r holds the shares of the slots that win on questions of relation r.
 
-    Its diagonal averages to the diagonal accuracy. Raises DataError for a relation without rows.
+    Raises DataError for a relation without rows.
     """
     _check(slots, relation)
     n_slots = slots.shape[1]
-    counts = torch.zeros(n_slots, n_slots, dtype=torch.float64)
-    pairs = (slots.argmax(dim=1), relation)
-    counts.index_put_(pairs, torch.ones(len(relation), dtype=torch.float64), accumulate=True)
+    pairs = slots.argmax(dim=1) * n_slots + relation
+    counts = torch.bincount(pairs, minlength=n_slots**2).view(n_slots, n_slots).double()
     empty = (counts.sum(dim=0) == 0).nonzero().flatten().tolist()
     if empty:
         fix = "Ask about every relation."

@@ -1,7 +1,7 @@
 """Reading and rewriting the last token of a prompt at one site of the residual stream.
 
-Site l is the residual that enters block l, site n_layers what the last block returns (before the
-final norm): 0 is token plus position embedding. Vectors are read and written at the same site.
+Site l is the residual that enters block l (0: token plus position embedding), site n_layers what
+the last block returns, before the final norm. Vectors are read and written at the same site.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Where = Literal["resid", "input_embedding"]
 
 
 def hook(model: PreTrainedModel, site: int) -> tuple[int, Site]:
-    """Block and side of a site. Raises ParameterError for a site outside the model."""
+    """Block and side of a site."""
     n_layers = model.config.get_text_config().num_hidden_layers
     if whole("site", site) > n_layers:
         fix = "0 is the embedding, n_layers the last block's output."
@@ -70,8 +70,7 @@ def write(
     where: "resid" writes at the site that was read; "input_embedding" feeds the vector in below
         block 0 at any site, a position embedding added, as the script behind the paper's numbers.
 
-    Returns at most `n_new` tokens for each row, cut before `eos`. Raises ParameterError for a
-    site outside the model, DataError for vectors of another shape or that are not finite.
+    Returns at most `n_new` tokens for each row, cut before `eos`.
     """
     layer, side = hook(model, site)
     if where not in ("resid", "input_embedding"):
@@ -98,8 +97,7 @@ def swap_slots(
     """AlignSAE's swap: z[source slot] = 0, z[target slot] = alpha, h' = decode(z).
 
     h: [n, d_in]; source, target: [n] relations; alpha: the raw value, one or one per row. h is
-    replaced, so the reconstruction error is written too. Raises ParameterError for an alpha that
-    is not finite, DataError for a relation without a slot.
+    replaced, so the reconstruction error is written too.
     """
     for name, relation in (("source", source), ("target", target)):
         if bool(((relation < 0) | (relation >= sae.n_slots)).any()):
@@ -111,9 +109,9 @@ def swap_slots(
 
 @torch.no_grad()
 def rewrite(sae: SAE, h: Tensor, off: Tensor, on: Tensor, values: Tensor) -> Tensor:
-    """decode(z) after the latents `off` [n, k] of each row are set to 0, then `on` to `values`.
+    """A swap of any latents: decode(z) after `off` are set to 0, then `on` to `values`, all [n, k].
 
-    h: [n, d_in]; on and values: [n, k]. The general form of a swap, for any latents.
+    h: [n, d_in].
     """
     acts = sae.eval().encode(h)
     acts = acts.scatter(1, off, 0.0).scatter(1, on, values.to(acts))
@@ -137,7 +135,7 @@ def swap_latents(
 
 
 def add(h: Tensor, directions: Tensor, alpha: Tensor | float) -> Tensor:
-    """h + alpha * direction, row by row [n, d_in]. Raises ParameterError for alpha not finite."""
+    """h + alpha * direction, row by row [n, d_in]."""
     return h + _each(alpha, h[:, 0]) * directions
 
 
@@ -199,7 +197,7 @@ def _position(model: PreTrainedModel, position: int) -> Tensor:
 def _check(vectors: Tensor, n: int, model: PreTrainedModel) -> None:
     shape = (n, model.config.get_text_config().hidden_size)
     if vectors.shape != shape:
-        fix = "Give one vector per row, as wide as the model."
+        fix = "Give a vector per row."
         raise DataError(message("vectors.shape", tuple(vectors.shape), str(shape), fix))
     if not bool(torch.isfinite(vectors).all()):
         seen, fix = "NaN or infinity", "Check alpha and the SAE."

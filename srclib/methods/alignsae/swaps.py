@@ -38,9 +38,9 @@ def all_swaps(
 ) -> Swaps:
     """Every question with every other relation whose value is a different one.
 
-    questions: places of the questions that are asked, best those the model answers; person and
-    relation: of all questions; values: of all people, in the order of the relations. A person
-    whose birth city is also the work city cannot show that the two were swapped.
+    questions: places of those asked, best the ones the model answers; person and relation: of all
+    questions; values: of all people, in the order of the relations. A person whose birth city is
+    also the work city cannot show that the two were swapped.
     """
     rows = [
         (q, person[q], relation[q], target, wanted)
@@ -70,10 +70,9 @@ def lenient(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 
 def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]) -> Tensor:
-    """[n] bool: the answer has the form of the target relation's values.
+    """[n] bool: the answer has as many words as a value of the target, each of which occurs in one.
 
-    That is: as many words as one of them, each of which occurs in one. A date that is nobody's
-    birthday is a date; half a date, or two, is none.
+    A date that is nobody's birthday is a date; half a date, or two, is none.
     """
     words = [{word for value in each for word in value.split()} for each in values]
     lengths = [{len(value.split()) for value in each} for each in values]

@@ -32,19 +32,12 @@ BETA = 50.0
 
 @torch.no_grad()
 def modified_ba(
-    source: Source,
-    n_neurons: int,
-    p: float,
-    *,
-    n_batch: int = 4096,
-    lr: float = 10.0,
-    seed: int = 0,
+    source: Source, n_neurons: int, p: float, *, n_batch: int = 4096, lr: float = 10, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Directions [n_neurons, d_in] after each step, unit rows, without end.
+    """Directions [n_neurons, d_in] after each step, unit rows, without end; a random start.
 
-    Neurons are independent of each other, so the first m rows are what a run of width m would
-    have found: one run answers for every smaller width. Random start on the sphere.
-    source: inputs of norm about 1. Raises ParameterError unless 1 <= p * n_batch < n_batch.
+    Neurons are independent of each other, so one run answers for every smaller width. source:
+    inputs of norm about 1. Raises ParameterError unless 1 <= p * n_batch < n_batch.
     """
     n_active = round(p * n_batch)
     if not 1 <= n_active < n_batch:
@@ -69,10 +62,7 @@ def _step(W: Tensor, x: Tensor, n_active: int, lr: float) -> Tensor:
 
 
 def width_needed(W: Tensor, features: Tensor, share: float, tau: float) -> float:
-    """Smallest number of leading rows of W that recover `share` of the features (cosine >= tau).
-
-    NaN where all of W is not enough.
-    """
+    """How many leading rows of W recover `share` of the features (cosine >= tau); NaN: not all."""
     found = F.normalize(W, dim=1) @ F.normalize(features, dim=1).T >= tau  # [n_neurons, n_features]
     reached = found.any(dim=0)
     first = torch.where(reached, found.float().argmax(dim=0) + 1.0, torch.inf)

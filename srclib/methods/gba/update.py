@@ -38,12 +38,10 @@ def adapt(
 ) -> Tensor:
     """One event: the new biases [d_sae]; nothing that is passed changes.
 
-    b: biases [d_sae]. firing_rate: p, share of inputs with y > 0 [d_sae]. max_pre: largest y,
-    bias included [d_sae]. group: index of each latent's group [d_sae]. target: a TAF per group.
-    A group without a positive max_pre raises its dead latents by the mean over all groups.
-
-    Raises ParameterError for a gamma, an eps or TAFs out of range and more groups than latents,
-    DataError for shapes that differ or a group index without TAF.
+    b, firing_rate (p, share of inputs with y > 0), max_pre (largest y, bias included), group
+    (index of each latent's group): [d_sae]. target: a TAF per group. A group without a positive
+    max_pre raises its dead latents by the mean over all groups. Raises ParameterError for numbers
+    out of range, DataError for shapes that differ or a group index without TAF.
     """
     TAF = check_targets(target, eps).to(b.device)
     check_gamma(gamma)
@@ -61,7 +59,7 @@ def adapt(
 
 
 def geometric_targets(n_groups: int, highest: float, lowest: float) -> tuple[float, ...]:
-    """TAFs from `highest` (HTF) to `lowest` (LTF) with a constant ratio. One group: `(p,)`."""
+    """TAFs from `highest` (HTF) to `lowest` (LTF) with a constant ratio. One group: write (p,)."""
     whole("n_groups", n_groups, 2)
     if not 0 < lowest < highest < 1:
         allowed = "0 < lowest < highest < 1"
@@ -70,10 +68,7 @@ def geometric_targets(n_groups: int, highest: float, lowest: float) -> tuple[flo
 
 
 def group_index(d_sae: int, n_groups: int) -> Tensor:
-    """[d_sae] int64: latents in order, cut into groups of equal size.
-
-    Raises ParameterError when d_sae is no multiple of n_groups.
-    """
+    """[d_sae] int64: latents in order, cut into groups of equal size."""
     if not 1 <= n_groups <= d_sae or d_sae % n_groups:
         allowed = f"a divisor of d_sae={d_sae}, so that groups have equal size"
         divisors = (n for n in range(1, d_sae + 1) if d_sae % n == 0)
