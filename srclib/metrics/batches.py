@@ -95,10 +95,8 @@ def most_prominent(score: Tensor, alpha: float, alive: Tensor | None = None) -> 
 class EffectiveFeatures(NamedTuple):
     """How many latents carry a concept, on average over the concepts."""
 
-    eff_feat: float
-    """exp of the entropy of the shares: 1 where one latent carries all"""
-    top1_conc: float
-    """the share of the strongest latent"""
+    eff_feat: float  # exp of the entropy of the shares: 1 where one latent carries all
+    top1_conc: float  # the share of the strongest latent
 
 
 @torch.no_grad()
@@ -113,8 +111,7 @@ def effective_features(acts: Tensor, labels: Tensor) -> EffectiveFeatures:
     when the lengths differ.
     """
     if len(acts) == 0 or labels.shape != acts.shape[:1]:
-        allowed = f"one class for each of the {len(acts)} rows of acts, at least one"
-        fix = "Pass a label a row."
+        allowed, fix = f"({len(acts)},), the rows of acts, at least one", "Pass a label a row."
         raise DataError(message("labels.shape", tuple(labels.shape), allowed, fix))
     means = torch.stack([acts[labels == c].double().mean(dim=0) for c in labels.unique()])
     means = means.clamp(min=0)  # [n_classes, latents]
@@ -134,8 +131,7 @@ def geometric_median(x: Tensor, *, tol: float = 1e-9, max_steps: int = 10_000) -
     Raises DataError for an empty or non-finite x, and when `max_steps` do not suffice.
     """
     if x.ndim != 2 or len(x) == 0 or not bool(x.isfinite().all()):
-        allowed = "[n, d_in] with n >= 1 and finite numbers"
-        fix = "Look at the activations it comes from."
+        allowed, fix = "[n >= 1, d_in], finite numbers", "Look at where the activations come from."
         raise DataError(message("x.shape", tuple(x.shape), allowed, fix))
     points = x.double()
     y, slack, seen = points.mean(dim=0), tol * len(x), -1

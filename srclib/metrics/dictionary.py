@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
 from ..kernels import kth_largest
 
 RECOVERED = 0.98  # a feature counts as recovered when its matched cosine is above this
@@ -27,10 +27,7 @@ def unit_rows(W: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decoder_pairwise_cosine(W_dec: Tensor) -> float:
-    """c_dec = 2 / (h (h - 1)) sum_{i<j} |cos(W_i, W_j)|   (Sparse but Wrong, eq. 4).
-
-    Takes any dictionary with one row per latent; for the encoder pass `W_enc.T`.
-    """
+    """c_dec = 2 / (h (h - 1)) sum_{i<j} |cos(W_i, W_j)|   (Sparse but Wrong, eq. 4)."""
     h = len(W_dec)
     if h < 2:
         raise DataError(message("len(W_dec)", h, "at least 2 rows", "One row has no pairs."))
@@ -46,10 +43,9 @@ def nth_decoder_projection(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> f
     Zero-based: exactly n * batch projections exceed it. Sparse but Wrong, appendix A.9.
     Raises ParameterError unless 0 <= n < d_sae.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < len(W_dec):
+    if whole("n", n) >= len(W_dec):
         fix = "n well above any plausible L0 and below d_sae / 2 tells most."
-        allowed = f"a whole number with 0 <= n < d_sae={len(W_dec)}"
-        raise ParameterError(message("n", n, allowed, fix))
+        raise ParameterError(message("n", n, f"0 <= n < d_sae={len(W_dec)}", fix))
     Z = (x - b_dec) @ unit_rows(W_dec).T  # [batch, d_sae]
     return kth_largest(Z, n * len(x) + 1)
 
@@ -63,8 +59,7 @@ def max_cosine_similarity(a: Tensor, b: Tensor, *, block: int = 2048) -> Tensor:
     Raises DataError when the widths differ or `b` has no rows.
     """
     if a.shape[1:] != b.shape[1:] or len(b) == 0:
-        fix = "Compare dictionaries of one space, with rows as directions."
-        allowed = f"[n, {a.shape[-1]}] with n >= 1, the width of a"
+        allowed, fix = f"[n >= 1, {a.shape[-1]}], the width of a", "Rows are directions."
         raise DataError(message("b.shape", tuple(b.shape), allowed, fix))
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     b_unit = unit_rows(b.to(dtype))
@@ -82,11 +77,10 @@ def displacement(W: Tensor, W0: Tensor) -> Tensor:
     """[d_sae] cosine of each row of W with the same row of W0; 1: has not turned, 0 for zero rows.
 
     Between the trained and the initial decoder it tells how far latents went from their start.
-    Raises DataError when the shapes differ.
     """
     if W.shape != W0.shape:
-        fix = "Row i is compared with row i."
-        raise DataError(message("W0.shape", tuple(W0.shape), f"{tuple(W.shape)}, as W", fix))
+        allowed, fix = f"{tuple(W.shape)}, as W", "Row i is compared with row i."
+        raise DataError(message("W0.shape", tuple(W0.shape), allowed, fix))
     return (unit_rows(W.double()) * unit_rows(W0.double())).sum(dim=1)
 
 
@@ -106,12 +100,9 @@ def consistency(W: Tensor, others: Sequence[Tensor]) -> Tensor:
 class Match(NamedTuple):
     """A one-to-one assignment of latents to features."""
 
-    mcc: float
-    """mean over features of the matched cosine; an unmatched feature counts as 0"""
-    cosines: Tensor
-    """[n_features] signed cosine of each feature with its latent, 0 without one"""
-    assignment: Tensor
-    """[n_features] index of the latent matched to each feature, -1 without one"""
+    mcc: float  # mean over features of the matched cosine; an unmatched feature counts as 0
+    cosines: Tensor  # [n_features] signed cosine of each feature with its latent, 0 without one
+    assignment: Tensor  # [n_features] latent matched to each feature, -1 without one
 
 
 @torch.no_grad()
