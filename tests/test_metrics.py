@@ -181,7 +181,9 @@ def test_nth_projection_sees_directions_not_lengths(seed: int, scale: float) -> 
 
 @pytest.mark.parametrize("n", [-1, 5, 2.0, True])
 def test_nth_projection_refuses(n: int) -> None:
-    with pytest.raises(ParameterError, match=r"n=(5: allowed is 0 <= n < d_sae=5|.*a whole number >= 0)"):
+    with pytest.raises(
+        ParameterError, match=r"n=(5: allowed is 0 <= n < d_sae=5|.*a whole number >= 0)"
+    ):
         metrics.nth_decoder_projection(torch.ones(3, 4), torch.ones(5, 4), torch.zeros(4), n)
 
 

@@ -37,9 +37,8 @@ class Stability(NamedTuple):
             return float(same.mean())
         weight = weight.detach().cpu().double()
         if weight.shape != same.shape or not bool((weight >= 0).all() & weight.isfinite().all()):
-            seen = (tuple(weight.shape), float(weight.min()) if weight.numel() else None)
             allowed = f"one finite number >= 0 for each of {len(same)} latents of a"
-            raise DataError(message("weight (shape, smallest)", seen, allowed, "Check the mask."))
+            raise DataError(message("weight", weight, allowed, "Check the mask."))
         total = float(weight.sum())
         return float(same @ weight) / total if total > 0 else math.nan
 

@@ -22,13 +22,6 @@ class Swaps(NamedTuple):
     target: Tensor  # [n]
     wanted: list[str]  # what the person's value of the target relation is
 
-    def select(self, rows: Sequence[int]) -> Swaps:
-        """Some of the swaps."""
-        at = torch.as_tensor(rows, dtype=torch.long)
-        question, person = [self.question[i] for i in rows], [self.person[i] for i in rows]
-        wanted = [self.wanted[i] for i in rows]
-        return Swaps(question, person, self.source[at], self.target[at], wanted)
-
 
 def all_swaps(
     questions: Sequence[int],
