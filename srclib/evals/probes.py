@@ -121,10 +121,10 @@ def sparse_probing(
 ) -> dict[int, float]:
     """SAEBench sparse probing: {k: test accuracy of probes on the k most telling columns}.
 
-    Mean over classes, each against as many rows of the others (`one_vs_rest`), in training and
-    test alike; chance is 1/2. features: [n, d], pooled over the text; labels: [n] class. Columns
-    are chosen and probes fitted on the training rows alone. SAEBench's baselines are the same
-    call: the residual instead of latents for its best channels, `ks=(d,)` for all columns.
+    Mean over classes, each against as many rows of the others (`one_vs_rest`); chance is 1/2.
+    features: [n, d], pooled over the text; labels: [n] class. Columns are chosen and probes fitted
+    on the training rows alone. SAEBench's baselines are the same call: the residual instead of
+    latents for its best channels, `ks=(d,)` for all columns.
 
     Differs from SAEBench: one data set, which the caller brings; the unit of the features does
     not count (`fit_probe`). Raises DataError for a class without rows or without a rest.

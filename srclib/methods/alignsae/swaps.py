@@ -59,7 +59,11 @@ def lenient(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
     An answer of one letter passes where the wanted text contains it; an empty one never does.
     """
-    return torch.tensor([_alike(a, w) for a, w in zip(answers, wanted, strict=True)])
+    alike = []
+    for answer, text in zip(answers, wanted, strict=True):
+        a, w = answer.lower().strip(), text.lower().strip()
+        alike.append(bool(a) and (a in w or w in a or set(a.split()) == set(w.split())))
+    return torch.tensor(alike)
 
 
 def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]) -> Tensor:
@@ -88,10 +92,3 @@ def rate(success: Tensor, person: Sequence[int]) -> Rate:
     """Mean of the successes [n] with `metrics.clustered_t` over people; NaN without swaps."""
     value = float(success.double().mean()) if len(success) else math.nan
     return Rate(value, *clustered_t(success, person))
-
-
-def _alike(answer: str, wanted: str) -> bool:
-    a, w = answer.lower().strip(), wanted.lower().strip()
-    if not a:
-        return False
-    return a in w or w in a or set(a.split()) == set(w.split())
