@@ -22,9 +22,10 @@ from torch import Tensor
 
 from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.control import AutoL0, KSchedule, Trace
+from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.memo import key_of, train_all
+from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows, Scaled
