@@ -24,7 +24,7 @@ _HOME = {
     "train_all": "runs",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
-    "harvest": "lm.harvesting",
+    "harvest": "lm.harvest",
     "parameters": "suite.params",
     "ledger": "suite.claims",
     "SuiteError": "errors",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .checkpoint import save_sae as save_sae
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
-    from .lm.harvesting import harvest as harvest
+    from .lm.harvest import harvest as harvest
     from .runs import Job as Job
     from .runs import train_all as train_all
     from .sae import SAE as SAE

@@ -34,3 +34,10 @@ class NotebookError(SuiteError, RuntimeError):
 def message(name: str, seen: object, allowed: str, fix: str) -> str:
     """`k=60: allowed is 0 < k <= d_sae. Lower k or raise d_sae.`"""
     return f"{name}={seen!r}: allowed is {allowed}. {fix}"
+
+
+def whole(name: str, value: object, low: int = 0) -> int:
+    """The value, if it is a whole number >= low; raises ParameterError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))
+    return value

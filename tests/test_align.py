@@ -20,7 +20,7 @@ from srclib.objectives import Context, Objective
 from srclib.rng import normals
 from srclib.runs import Job, keys
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows
+from srclib.sources import Rows
 from srclib.trainer import train
 
 K, D, ANSWERS = 3, 8, 5

@@ -40,7 +40,7 @@ def test_no_name_is_also_a_module() -> None:
 
 def test_modules_are_reached_by_attribute_alone() -> None:
     """In an interpreter where nothing else has imported them."""
-    code = "import srclib; srclib.sources.toy.ToyFeatures; srclib.sources.tensor.Rows"
+    code = "import srclib; srclib.sources.ToyFeatures; srclib.sources.rows.Rows"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

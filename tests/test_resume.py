@@ -17,7 +17,7 @@ from srclib.control import AutoL0, KSchedule
 from srclib.errors import CheckpointError
 from srclib.objectives import SquaredError
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig, train
 
 

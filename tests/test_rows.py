@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.sources.tensor import Centred, Rows, Scaled
+from srclib.sources import Centred, Rows, Scaled
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:

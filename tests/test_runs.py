@@ -27,8 +27,7 @@ from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.objectives import L1, SquaredError
 from srclib.runs import Job, keys, train_all
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import Rows, Scaled, ToyFeatures
 from srclib.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)
@@ -159,7 +158,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     runs._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "kernels", "gradients", "objectives", "state", "trainer")
-    expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
+    expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.claims", "srclib.suite.cli"} & set(seen)
 
@@ -392,7 +391,7 @@ from pathlib import Path
 from srclib import processes, runs, store
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.sources import Source
-from srclib.sources.tensor import Centred, Rows, Scaled
-from srclib.sources.toy import ToyFeatures, random_correlation
+from srclib.sources import Centred, Rows, Scaled, Source, ToyFeatures, random_correlation
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:

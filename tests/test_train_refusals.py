@@ -18,7 +18,7 @@ from srclib.control import AutoL0, Trace
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.preflight import memory_needed
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources import Rows, Scaled
 from srclib.trainer import train
 
 

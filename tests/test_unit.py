@@ -7,8 +7,7 @@ import torch
 
 from srclib import rng
 from srclib.errors import DataError
-from srclib.sources.tensor import Rows
-from srclib.sources.unit import Unit, unit
+from srclib.sources import Rows, Unit, unit
 
 
 def test_rows_have_norm_one_and_their_direction() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..activations import TopK
 from ..errors import DataError, ParameterError, message
 from ..sae import SAE
-from .revisions import expand
+from .hub import expand
 
 MODEL_TYPE = "topk_sae"
 
@@ -50,7 +50,7 @@ def load_released(folder: str | Path) -> SAE:
 def load_series(
     template: str, steps: Sequence[int], d_in: int, d_sae: int, k: int
 ) -> dict[int, SAE]:
-    """The released SAE of each checkpoint; template and steps as for `revisions.expand`.
+    """The released SAE of each checkpoint; template and steps as for `hub.expand`.
 
     d_in, d_sae, k: what the reader has set up for. Raises ParameterError naming the parameter to
     change where an SAE has other sizes, and what `expand` and `load_released` raise.

@@ -12,7 +12,7 @@ import torch
 from srclib.activations import BatchTopK, TopK
 from srclib.control import AutoL0, KSchedule, Trace
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig, TrainResult, train
 
 N_STEPS = 40

@@ -4,8 +4,8 @@
     folders = expand("EleutherAI/pythia-160m@step{step}", [0, 512, 143000])
     models = {step: load_model(folder) for step, folder in folders.items()}
 
-The same form as `pretraining.checkpoints`, so whoever reads checkpoints need not know where they
-come from. Nothing is downloaded and nothing in a folder is executed.
+The same form as `train.checkpoints`, so whoever reads checkpoints need not know where they come
+from. Nothing is downloaded and nothing in a folder is executed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from ..errors import DataError, ParameterError, message
+from .models import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FIELD = re.compile(r"\{step(?::0(\d+)d)?\}")
 HUB = re.compile(r"(?P<name>[\w.{}:-]+(?:/[\w.{}:-]+)?)@(?P<revision>[^@\s]+)")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
@@ -60,6 +61,21 @@ def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
     return {step: folder for step, folder in found.items() if folder is not None}
 
 
+def load_tokenizer(
+    name_or_path: str | Path, revision: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokeniser of a local model. Raises DataError when it is not there or brings code."""
+    folder = local_folder(name_or_path, revision)
+    return shared_tokenizer({0: folder})
+
+
+def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:
+    """Where a model lies on this machine. Raises what `models.load_config` raises."""
+    load_config(name_or_path, revision)
+    folder = Path(name_or_path)
+    return folder if folder.is_dir() else _cached(f"{name_or_path}@{revision or 'main'}") or folder
+
+
 def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:
     """The one tokeniser of all checkpoints; a folder that brings none takes that of the others.
 
@@ -67,23 +83,20 @@ def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:
     difference: a latent of one would be read with the words of the other), when there is none at
     all, and when one does not load or brings code.
     """
-    first: tuple[Path, PreTrainedTokenizerBase] | None = None
-    for folder in folders.values():
-        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            continue
-        tokenizer = _load_tokenizer(folder)
-        if first is None:
-            first = folder, tokenizer
-        elif difference := _difference(first[1], tokenizer):
-            raise DataError(
-                f"tokenisers of {first[0]} and {folder} differ: {difference}. Allowed is one "
-                "tokeniser for the whole series. Copy the right one into both, or leave one out."
-            )
-    if first is None:
+    with_one = [f for f in folders.values() if any((f / name).is_file() for name in TOKENIZER)]
+    loaded = [(folder, _load_tokenizer(folder)) for folder in with_one]
+    if not loaded:
         where = _listed([str(folder) for folder in folders.values()])
         fix = "Save the tokeniser into one of them with save_pretrained."
         raise DataError(f"{where}: no tokeniser. Allowed is one for the whole series. {fix}")
-    return first[1]
+    first, tokenizer = loaded[0]
+    for folder, other in loaded[1:]:
+        if difference := _difference(tokenizer, other):
+            raise DataError(
+                f"tokenisers of {first} and {folder} differ: {difference}. Allowed is one "
+                "tokeniser for the whole series. Copy the right one into both, or leave one out."
+            )
+    return tokenizer
 
 
 def _check(template: str, steps: Sequence[int]) -> None:

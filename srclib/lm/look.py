@@ -1,0 +1,144 @@
+"""Inputs are looked at before anything is computed: named models and corpora, no weights loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, ParameterError, message
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+SAMPLES, SAMPLE_BYTES = 8, 2**16
+
+
+def look(
+    model_name: str,
+    corpus: str | Sequence[str] = "",
+    *,
+    layers: Sequence[int] = (),
+    context: int = 1,
+    steps: Sequence[int] = (),
+    needs_corpus: bool = False,
+    corpus_alone: bool = False,
+) -> None:
+    """Refuses a model or a corpus that a study could not use, in seconds.
+
+        look(P.model_name, P.corpus, layers=[P.layer], context=P.context)
+
+    model_name: a folder or the name of a model in the local cache of the hub; with `steps` a
+        template of checkpoints (`hub.expand`). Empty: none is named.
+    corpus: what `corpora.read` takes, or several of them.
+    layers: blocks that will be read, counted from 0. context: tokens per row.
+    needs_corpus: a named model has no text of ours. corpus_alone: a corpus needs no named model.
+
+    Looked at: that the model is there with its configuration, safetensors and a tokeniser; that
+    its family is one of `sites.LAYOUTS`; its blocks and its context; that every checkpoint has the
+    same sizes and weights of its own; that each corpus is there in a known form with a document.
+    Raises DataError or ParameterError.
+    """
+    corpora = [corpus] if isinstance(corpus, str) else list(corpus)
+    corpora = [each for each in corpora if each or not isinstance(corpus, str)]
+    if corpora and not model_name and not corpus_alone:
+        fix = "Name the model that reads it as well, or leave the corpus out."
+        raise ParameterError(message("corpus", corpus, "empty where no model is named", fix))
+    if model_name and needs_corpus and not corpora:
+        fix = "Name its text: corpus=FOLDER."
+        allowed = f"a corpus where a model is named ({model_name})"
+        raise ParameterError(message("corpus", corpus, allowed, fix))
+    if corpora:
+        from .corpora import check
+
+        for each in corpora:
+            check(each)
+    if model_name:
+        _look_at_model(model_name, layers, context, steps)
+
+
+def _look_at_model(
+    model_name: str, layers: Sequence[int], context: int, steps: Sequence[int]
+) -> None:
+    from .hub import TOKENIZER, expand, local_folder
+    from .models import load_config
+
+    folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
+    configs = {step: load_config(folder).get_text_config() for step, folder in folders.items()}
+    for step, folder in folders.items():
+        _look_at_config(str(folder), configs[step], layers, context)
+        if not any(folder.glob("*.safetensors")):
+            raise DataError(
+                f"{folder}: no weights in safetensors. Allowed is *.safetensors; pickled weights "
+                "are refused unread. Save the model again with save_pretrained."
+            )
+    if not any((folder / name).is_file() for folder in folders.values() for name in TOKENIZER):
+        fix = "Save its tokeniser into the folder with save_pretrained."
+        raise DataError(f"{model_name}: no tokeniser. Allowed is one beside the weights. {fix}")
+    _refuse_other_sizes(folders, configs)
+    _refuse_equal_weights(folders)
+
+
+def _look_at_config(
+    name: str, config: PretrainedConfig, layers: Sequence[int], context: int
+) -> None:
+    from .sites import check_layer, family
+
+    family(config)
+    for layer in layers:
+        check_layer(layer, config.num_hidden_layers)
+    if context > config.max_position_embeddings:
+        allowed = f"at most {config.max_position_embeddings}, the context of {name}"
+        raise ParameterError(message("context", context, allowed, "Shorten the rows."))
+
+
+def _refuse_other_sizes(
+    folders: Mapping[int, Path], configs: Mapping[int, PretrainedConfig]
+) -> None:
+    named = ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")
+    sizes = {step: [getattr(config, name) for name in named] for step, config in configs.items()}
+    first = next(iter(sizes))
+    for step, found in sizes.items():
+        if found != sizes[first]:
+            fix = "Name checkpoints of one model."
+            allowed = f"{sizes[first]} ({', '.join(named)}) as in {folders[first]}"
+            raise DataError(message(str(folders[step]), found, allowed, fix))
+
+
+def _refuse_equal_weights(folders: Mapping[int, Path]) -> None:
+    """A sample of each file tells most apart; only where samples agree are all bytes read."""
+    sampled = {step: _digest(folder, _sample) for step, folder in folders.items()}
+    for a, b in itertools.combinations(folders, 2):
+        if sampled[a] == sampled[b] and _digest(folders[a], _whole) == _digest(folders[b], _whole):
+            fix = "Copy the right weights into one of them, or leave a step out."
+            allowed = "weights of its own at each checkpoint"
+            raise DataError(
+                message(f"steps {a} and {b}", f"{folders[a]}, {folders[b]}", allowed, fix)
+            )
+
+
+def _digest(folder: Path, read: Callable[[Path], Iterator[bytes]]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        for piece in read(file):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _sample(file: Path) -> Iterator[bytes]:
+    """The size and some pieces of the tensors, not of the header, which may hold a date."""
+    size = file.stat().st_size
+    yield str(size).encode()
+    with open(file, "rb") as data:
+        start = 8 + int.from_bytes(data.read(8), "little")
+        for i in range(SAMPLES):
+            data.seek(start + (size - start) * i // SAMPLES)
+            yield data.read(SAMPLE_BYTES)
+
+
+def _whole(file: Path) -> Iterator[bytes]:
+    with open(file, "rb") as data:
+        data.seek(8 + int.from_bytes(data.read(8), "little"))
+        yield from iter(lambda: data.read(2**24), b"")
