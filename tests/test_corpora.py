@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm.corpora import read_rows
+from srclib.lm.corpora import check, read, read_rows
 
 WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]
 
@@ -107,3 +109,84 @@ def test_a_bos_that_does_not_exist_and_a_context_of_nothing(tmp_path: Path) -> N
     for context in (1, 0, 2.0, True):
         with pytest.raises(ParameterError, match="context="):
             read_rows([text], words(), context)  # type: ignore[arg-type]
+
+
+def saved(texts: list[str], **columns: list[Any]) -> Dataset:
+    return Dataset.from_dict({"text": texts, **columns})
+
+
+@pytest.fixture
+def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The same two documents in every form."""
+    monkeypatch.setattr(files, "build", lambda: tmp_path / "build")
+    forms = {name: tmp_path / name for name in ("saved", "folder")}
+    table = saved(["a b", "b c"], id=[1, 2])
+    table.save_to_disk(forms["saved"])
+    forms["folder"].mkdir()
+    file(forms["folder"], "a b\r\n\n", "1.txt")
+    file(forms["folder"], '{"text": "b c", "id": 2}\n', "2.jsonl")
+    file(forms["folder"], "no text", "README")
+    forms["txt"] = file(tmp_path, "a b\nb c")
+    forms["parquet"] = tmp_path / "x.parquet"
+    table.to_parquet(forms["parquet"])
+    return forms
+
+
+@pytest.mark.parametrize("form", ["saved", "folder", "txt", "parquet"])
+def test_every_form_is_the_same_corpus(
+    corpora: dict[str, Path], form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = read(corpora[form])
+    assert found.column_names == ["text"] and list(found["text"]) == ["a b", "b c"]
+    assert "Generating" not in capfd.readouterr().err, "no progress bars"
+    expected = [[0, 2, 3], [0, 3, 4]]
+    for corpus in (corpora[form], str(corpora[form]), found):
+        assert read_rows(corpus, words(), 3).rows.tolist() == expected
+
+
+def test_a_changed_file_is_read_again(corpora: dict[str, Path]) -> None:
+    assert len(read(corpora["txt"])) == 2
+    corpora["txt"].write_text("c")
+    assert list(read(corpora["txt"])["text"]) == ["c"]
+
+
+def test_bad_bytes_further_on_are_named_when_read(corpora: dict[str, Path]) -> None:
+    bad = file(corpora["folder"], b"a b\nb \x8a\n", "3.txt")
+    check(corpora["folder"])
+    with pytest.raises(DataError, match=rf"{bad}, row 2: byte 3"):
+        read(corpora["folder"])
+
+
+def splits(folder: Path) -> None:
+    DatasetDict({"train": saved(["a"]), "test": saved(["b"])}).save_to_disk(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: None, "corpus='.*there': allowed is an existing path"),
+        (lambda f: f.mkdir(), "corpus='.*there': allowed is a saved dataset with a column text"),
+        (splits, "allowed is one split of a saved dataset. Name .*there/train or .*there/test"),
+        (lambda f: saved(["a"]).rename_column("text", "t").save_to_disk(f), r"columns=\['t'\]"),
+        (lambda f: saved([]).save_to_disk(f), "dataset is broken or empty"),
+        (lambda f: (f.mkdir(), file(f, "\n \n")), "one document or more, and it has none"),
+        (lambda f: (f.mkdir(), (f / "state.json").touch()), "dataset is broken or empty"),
+        (lambda f: f.write_text("a"), "file=.*there': allowed is one of .txt, .jsonl, .parquet"),
+        (lambda f: (f.mkdir(), file(f, "a", "x.parquet")), "cannot be read as parquet"),
+    ],
+)
+def test_what_is_no_corpus_is_refused_at_once(tmp_path: Path, make: Any, message: str) -> None:
+    make(tmp_path / "there")
+    for look in (check, read):
+        with pytest.raises(DataError, match=message):
+            look(tmp_path / "there")
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(tmp_path, "numpy==1.0", "constraints.txt")
+    monkeypatch.chdir(tmp_path)
+    for look in (check, read, lambda path: read_rows(path, words(), 3)):
+        with pytest.raises(DataError, match="corpus='': allowed is an existing path"):
+            look("")

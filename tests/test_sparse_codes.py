@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from srclib.sources.sparse_codes import SparseCodes, Subsets, inclusion, odds_for
 from torch import Tensor
 
 from srclib import rng
 from srclib.errors import DataError, ParameterError
 from srclib.metrics import max_cosine_similarity
+from srclib.sources.sparse_codes import SparseCodes, Subsets, inclusion, odds_for
 
 TAIL = 1 / torch.arange(1, 13)
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -141,8 +141,8 @@ def _saved(path: str | Path) -> Dataset:
 
     try:
         saved = Dataset.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: dataset does not load ({error}). Save it again.") from error
+    except (OSError, ValueError, LookupError) as error:  # LookupError: no rows
+        raise DataError(f"{path}: dataset is broken or empty ({error}). Save it again.") from error
     return _with_text(str(path), saved)
 
 
