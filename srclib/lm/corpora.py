@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 KINDS = (".txt", ".jsonl", ".parquet")
-FORMS = "a saved dataset with a column text, or .txt, .jsonl or .parquet: a file or a folder"
+FORMS = "saved dataset with a column text, or .txt, .jsonl or .parquet: a file or a folder of them"
+Place = str | Path | Sequence[str | Path]  # a folder, a file, or several files
 
 
 class Corpus(NamedTuple):
@@ -32,12 +33,12 @@ class Corpus(NamedTuple):
     """documents dropped because they end before the context does"""
 
 
-def read(path: str | Path) -> Dataset:
+def read(path: Place) -> Dataset:
     """A corpus as a `datasets.Dataset` with a column `text`, one document per row.
 
     path: a folder of `save_to_disk`; a `.txt` with a document per line, a `.jsonl` with a document
-        in the field `text` of each line, a `.parquet` with a column `text`; or a folder of such
-        files, read sorted by name.
+        in the field `text` of each line, a `.parquet` with a column `text`; a folder of such
+        files, read sorted by name, or a list of them. A corpus may be larger than memory.
 
     Windows line ends, byte order marks and empty lines are mended. Invalid UTF-8 and lines that
     are no document are refused, because the text cannot be known. Raises DataError naming the
@@ -52,7 +53,7 @@ def read(path: str | Path) -> Dataset:
     as_of = [(file.stat().st_mtime_ns, file.stat().st_size) for file in found]
     with_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # in a notebook each leaves its lines for ever
-    try:  # by way of files: a corpus may be larger than memory
+    try:
         return datasets.Dataset.from_generator(
             _as_rows,
             gen_kwargs={"found": found, "as_of": as_of},
@@ -66,12 +67,12 @@ def read(path: str | Path) -> Dataset:
             datasets.enable_progress_bars()
 
 
-def check(path: str | Path) -> None:
+def check(path: Place) -> None:
     """Raises what `read` would raise, as far as it shows without reading more than one document."""
-    splits = Path(path) / "dataset_dict.json"
-    if str(path) and splits.is_file():
+    splits = Path(path) / "dataset_dict.json" if isinstance(path, str | Path) and path else None
+    if splits and splits.is_file():
         names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
-        fix = f"Name {' or '.join(str(Path(path) / name) for name in names)}."
+        fix = f"Name {' or '.join(str(splits.parent / name) for name in names)}."
         raise DataError(message("corpus", str(path), "one split of a saved dataset", fix))
     first = _saved(path)[:1]["text"] if _is_saved(path) else _documents(_found(path))
     if next(iter(first), None) is None:
@@ -80,7 +81,7 @@ def check(path: str | Path) -> None:
 
 
 def read_rows(
-    corpus: str | Path | Dataset | Sequence[str | Path],
+    corpus: Place | Dataset,
     tokenizer: PreTrainedTokenizerBase,
     context: int,
     *,
@@ -89,7 +90,7 @@ def read_rows(
 ) -> Corpus:
     """The first `context` tokens of each document, in order.
 
-    corpus: what `read` takes or returns, or a list of files. Read document by document.
+    corpus: what `read` takes or returns.
     n_documents: stop after so many rows; fewer is an error, not a smaller corpus.
     bos: begin each row with the tokeniser's BOS, which counts as one of `context` tokens. It is
         put there once, also where the tokeniser would add it by itself.
@@ -106,8 +107,8 @@ def read_rows(
         raise ParameterError(message("bos", True, "a tokeniser that has a BOS", fix))
     first = [tokenizer.bos_token_id] if bos else []
     kept, n_rows, n_short = array("i"), 0, 0  # flat: a tensor a row would weigh three times as much
-    for text in _texts(corpus):
-        ids = first + tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    for row in corpus if hasattr(corpus, "column_names") else read(corpus):
+        ids = first + tokenizer(row["text"], add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) < context:
             n_short += 1
             continue
@@ -123,31 +124,18 @@ def read_rows(
     return Corpus(torch.frombuffer(kept, dtype=torch.int32).view(n_rows, context), n_short)
 
 
-def _texts(corpus: str | Path | Dataset | Sequence[str | Path]) -> Iterable[str]:
-    if isinstance(corpus, str | Path):
-        check(corpus)
-        corpus = _saved(corpus) if _is_saved(corpus) else _found(corpus)
-    if isinstance(corpus, Sequence):
-        return _documents(map(Path, corpus))
-    return (row["text"] for row in _with_text("corpus", corpus))
+def _is_saved(path: Place) -> bool:
+    return isinstance(path, str | Path) and bool(path) and (Path(path) / "state.json").is_file()
 
 
-def _is_saved(path: str | Path) -> bool:
-    return bool(str(path)) and (Path(path) / "state.json").is_file()
-
-
-def _saved(path: str | Path) -> Dataset:
+def _saved(path: Place) -> Dataset:
     from datasets import Dataset
 
     try:
         saved = Dataset.load_from_disk(str(path))
     except (OSError, ValueError, LookupError) as error:  # LookupError: no rows
         raise DataError(f"{path}: dataset is broken or empty ({error}). Save it again.") from error
-    return _with_text(str(path), saved)
-
-
-def _with_text(name: str, saved: Dataset) -> Dataset:
-    _require_text(name, saved.column_names)
+    _require_text(str(path), saved.column_names)
     return saved.select_columns("text")
 
 
@@ -157,17 +145,19 @@ def _require_text(name: str, columns: list[str]) -> None:
         raise DataError(message(f"{name}: columns", columns, "a column text", fix))
 
 
-def _found(path: str | Path) -> list[Path]:
-    """The files of a corpus, sorted."""
+def _found(path: Place) -> list[Path]:
+    """The files of a corpus, in the order of reading."""
+    if not isinstance(path, str | Path):
+        return [Path(each) for each in path]
     place = Path(path)
-    if not str(path) or not place.exists():  # an empty name would be the current folder
-        fix = "Mend the path, or bring the corpus."
-        raise DataError(message("corpus", str(path), f"an existing path: {FORMS}", fix))
-    found = sorted(f for f in place.iterdir() if f.suffix in KINDS) if place.is_dir() else [place]
+    if path and place.is_file():
+        return [place]
+    # an empty name would be the current folder
+    found = [f for f in place.iterdir() if f.suffix in KINDS] if path and place.is_dir() else []
     if not found:
-        fix = "Name the folder that holds the texts."
-        raise DataError(message("corpus", str(path), FORMS, fix))
-    return found
+        fix = "Mend the path, or bring the corpus."
+        raise DataError(message("corpus", str(path), f"an existing {FORMS}", fix))
+    return sorted(found)
 
 
 def _as_rows(found: list[Path], as_of: object) -> Iterator[dict[str, str]]:
