@@ -18,11 +18,12 @@ from torch import Tensor
 
 from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm import store, train
+from srclib.lm import train
 from srclib.lm.harvest import token_losses
 from srclib.lm.models import FAMILIES, LMConfig, load_model, new_model, save_model
+from srclib.lm.parts import Part, batch
 from srclib.lm.sites import blocks, edited, family
-from srclib.lm.train import PRETRAINING, Part, _adam, batch, checkpoints, lr_factor, train_lm
+from srclib.lm.train import PRETRAINING, _adam, checkpoints, lr_factor, train_lm
 
 SMALL = LMConfig(
     "gpt2",
@@ -49,7 +50,7 @@ def same(a: Any, b: Any) -> bool:
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of its own, as in a fresh process."""
     monkeypatch.setattr(files, "build", lambda: tmp_path)
-    store._forget_once.cache_clear()
+    train._forget_once.cache_clear()
     return tmp_path
 
 
@@ -159,7 +160,7 @@ def test_forced_runs_train_once_more(built: Path, monkeypatch: Any) -> None:
 
     monkeypatch.setattr(train, "_train", fake)
     train_lm(SMALL, COUNTING)
-    store._forget_once.cache_clear()  # a new process
+    train._forget_once.cache_clear()  # a new process
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
     train_lm(SMALL, COUNTING)
     checkpoints(SMALL, COUNTING)

@@ -10,6 +10,8 @@ from. Nothing is downloaded and nothing in a folder is executed.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub
 from huggingface_hub import constants
 
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
 from .models import load_config
 
 if TYPE_CHECKING:
@@ -105,15 +107,15 @@ def _check(template: str, steps: Sequence[int]) -> None:
         allowed = "a folder or model@revision with {step} or {step:07d}"
         fix = "Example: run/iter_{step:07d}."
         raise ParameterError(message("checkpoint_template", template, allowed, fix))
-    sound = all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in steps)
-    if not steps or not sound or list(steps) != sorted(set(steps)):
+    for step in steps:
+        whole("steps", step)
+    if not steps or list(steps) != sorted(set(steps)):
         allowed = "increasing whole numbers >= 0"
         raise ParameterError(message("steps", list(steps), allowed, "Sort them."))
     if len(steps) > 1 and not fields:
         fix = "Without it all steps would be the same model."
-        raise ParameterError(
-            message("checkpoint_template", template, "a {step} where there are several steps", fix)
-        )
+        allowed = "a {step} where there are several steps"
+        raise ParameterError(message("checkpoint_template", template, allowed, fix))
 
 
 def _filled(template: str, step: int) -> str:
@@ -137,13 +139,9 @@ def _others_on_disk(template: str) -> list[str]:
     parts = Path(template).parts
     varying = next((i for i, part in enumerate(parts) if FIELD.search(part)), len(parts) - 1)
     start, pattern = Path(*parts[:varying]), _pattern(template)
-    below = "/".join(FIELD.sub("*", _globless(part)) for part in parts[varying:])
+    below = "/".join(FIELD.sub("*", glob.escape(part)) for part in parts[varying:])
     found = (path.parent for path in start.glob(f"{below}/config.json"))
     return sorted((str(path) for path in found if pattern.fullmatch(str(path))), key=_by_number)
-
-
-def _globless(part: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", part)
 
 
 def _cached(name: str) -> Path | None:
@@ -167,15 +165,12 @@ def _others_cached(template: str) -> list[str]:
 
 def _cache_contents() -> Iterator[str]:
     """Branches and tags, and commits that have neither."""
-    for folder in Path(constants.HF_HUB_CACHE).glob("models--*"):
-        model = folder.name.removeprefix("models--").replace("--", "/")
-        refs = [path for path in folder.glob("refs/**/*") if path.is_file()]
-        named = {path.read_text(encoding="utf-8").strip() for path in refs}
-        commits = {path.name for path in folder.glob("snapshots/*")} - named
-        for revision in [str(path.relative_to(folder / "refs")) for path in refs] + [*commits]:
-            name = f"{model}@{revision}"
-            if _cached(name):
-                yield name
+    with contextlib.suppress(huggingface_hub.errors.CacheNotFound):
+        for repo in huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos:
+            for each in repo.revisions:
+                for revision in each.refs or [each.commit_hash]:
+                    if _cached(name := f"{repo.repo_id}@{revision}"):
+                        yield name
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
@@ -192,7 +187,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     for file in (folder / "tokenizer_config.json", folder / "config.json"):
-        if file.is_file() and "auto_map" in _json(file):
+        if file.is_file() and "auto_map" in read_json(file):
             fix = "Take a tokeniser that transformers itself has."
             raise DataError(f"{file}: brings code of its own, which never runs here. {fix}")
     try:
@@ -203,7 +198,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise DataError(f"{folder}: tokeniser does not load ({reason}). {fix}") from error
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """Raises DataError for a file that is no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -214,9 +210,9 @@ def _difference(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> str |
     """The first thing in which two tokenisers differ, None where there is none."""
     ids_a, ids_b = a.get_vocab(), b.get_vocab()
     tokens = ids_a.keys() | ids_b.keys()
-    changed = [token for token in tokens if ids_a.get(token) != ids_b.get(token)]
+    changed = [token for token in sorted(tokens) if ids_a.get(token) != ids_b.get(token)]
     if changed:
-        token = min(changed, key=lambda each: (ids_a.get(each, ids_b.get(each)), each))
+        token = changed[0]
         return f"{token!r} is id {ids_a.get(token)} and {ids_b.get(token)} ({len(changed)} tokens)"
     if a.special_tokens_map != b.special_tokens_map:
         return f"special tokens {a.special_tokens_map} and {b.special_tokens_map}"

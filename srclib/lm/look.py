@@ -37,8 +37,8 @@ def look(
     needs_corpus: a named model has no text of ours. corpus_alone: a corpus needs no named model.
 
     Looked at: that the model is there with its configuration, safetensors and a tokeniser; that
-    its family is one of `sites.LAYOUTS`; its blocks and its context; that every checkpoint has the
-    same sizes and weights of its own; that each corpus is there in a known form with a document.
+    its family is one of `sites.LAYOUTS`; its blocks and its context; that every checkpoint has
+    weights of its own; that each corpus is there in a known form with a document.
     Raises DataError or ParameterError.
     """
     corpora = [corpus] if isinstance(corpus, str) else list(corpus)
@@ -66,9 +66,8 @@ def _look_at_model(
     from .models import load_config
 
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
-    configs = {step: load_config(folder).get_text_config() for step, folder in folders.items()}
-    for step, folder in folders.items():
-        _look_at_config(str(folder), configs[step], layers, context)
+    for folder in folders.values():
+        _look_at_config(str(folder), load_config(folder).get_text_config(), layers, context)
         if not any(folder.glob("*.safetensors")):
             raise DataError(
                 f"{folder}: no weights in safetensors. Allowed is *.safetensors; pickled weights "
@@ -77,7 +76,6 @@ def _look_at_model(
     if not any((folder / name).is_file() for folder in folders.values() for name in TOKENIZER):
         fix = "Save its tokeniser into the folder with save_pretrained."
         raise DataError(f"{model_name}: no tokeniser. Allowed is one beside the weights. {fix}")
-    _refuse_other_sizes(folders, configs)
     _refuse_equal_weights(folders)
 
 
@@ -92,19 +90,6 @@ def _look_at_config(
     if context > config.max_position_embeddings:
         allowed = f"at most {config.max_position_embeddings}, the context of {name}"
         raise ParameterError(message("context", context, allowed, "Shorten the rows."))
-
-
-def _refuse_other_sizes(
-    folders: Mapping[int, Path], configs: Mapping[int, PretrainedConfig]
-) -> None:
-    named = ("model_type", "num_hidden_layers", "hidden_size", "vocab_size")
-    sizes = {step: [getattr(config, name) for name in named] for step, config in configs.items()}
-    first = next(iter(sizes))
-    for step, found in sizes.items():
-        if found != sizes[first]:
-            fix = "Name checkpoints of one model."
-            allowed = f"{sizes[first]} ({', '.join(named)}) as in {folders[first]}"
-            raise DataError(message(str(folders[step]), found, allowed, fix))
 
 
 def _refuse_equal_weights(folders: Mapping[int, Path]) -> None:

@@ -7,41 +7,30 @@ of the hub (`config.json`, `model.safetensors`), so that anything that reads hub
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import math
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import files, fingerprint, rng
+from .. import files, fingerprint
 from ..engine import in_processes
 from ..errors import DataError, ParameterError, message
-from ..sources.rows import in_turn
 from .models import LMConfig, load_model, new_model, save_model
-from .store import kept
+from .parts import Part, batch, packed, part_loss
+from .parts import answers as answers
+from .parts import texts as texts
 
-PAD = 0  # never read: nothing attends to what comes later, and the mask leaves it out
 Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
-
-
-@dataclass(frozen=True)
-class Part:
-    """Texts of one kind and how many of them a step reads.
-
-    ids: [n_texts, length] int64, padded on the right. learnt: [n_texts, length] bool, the tokens
-    to predict, never the first; None: every token but the first.
-    """
-
-    ids: Tensor
-    learnt: Tensor | None
-    n_batch: int
 
 
 @dataclass(frozen=True)
@@ -68,12 +57,12 @@ def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
     Raises DataError for tokens of another shape, ids outside the vocabulary, a loss that is no
     number.
     """
-    return load_model(_trained(cfg, [_packed(cfg, tokens)], PRETRAINING))
+    return load_model(_trained(cfg, [packed(cfg, tokens)], PRETRAINING))
 
 
 def checkpoints(cfg: LMConfig, tokens: Tensor) -> Trajectory:
     """The folder of each of `cfg.checkpoint_steps`, for `load_model`; trains where needed."""
-    return _by_step(cfg, _trained(cfg, [_packed(cfg, tokens)], PRETRAINING))
+    return _by_step(cfg, _trained(cfg, [packed(cfg, tokens)], PRETRAINING))
 
 
 def train_lms(
@@ -123,44 +112,6 @@ def supervised_checkpoints(
     return _by_step(cfg, _trained(cfg, parts, recipe or Recipe(), start))
 
 
-def answers(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], n: int) -> Part:
-    """Questions, `n` a step, of which only the answers are learnt."""
-    pairs = list(zip(prompts, answers, strict=True))
-    return _part([[*p, *a] for p, a in pairs], [len(p) for p, _ in pairs], n)
-
-
-def texts(tokens: Sequence[Sequence[int]], n: int) -> Part:
-    """Whole texts, `n` a step, of which every token after the first is learnt."""
-    return _part([list(text) for text in tokens], [1] * len(tokens), n)
-
-
-def _part(rows: list[list[int]], first_learnt: list[int], n_batch: int) -> Part:
-    if n_batch < 1 or not rows:
-        seen = (len(rows), n_batch)
-        fix = "Give some texts."
-        raise ParameterError(message("(texts, n_batch)", seen, "at least 1 each", fix))
-    for i, (row, first) in enumerate(zip(rows, first_learnt, strict=True)):
-        if len(row) <= first:
-            raise DataError(message(f"text {i}", row, "at least one token to learn", "Drop it."))
-    ids = torch.full((len(rows), max(map(len, rows))), PAD)
-    learnt = torch.zeros_like(ids, dtype=torch.bool)
-    for i, (row, first) in enumerate(zip(rows, first_learnt, strict=True)):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        learnt[i, first : len(row)] = True
-    return Part(ids, learnt, n_batch)
-
-
-def _packed(cfg: LMConfig, tokens: Tensor) -> Part:
-    """Rows that are learnt whole."""
-    shape = f"[n_rows >= {cfg.n_batch} (n_batch), {cfg.context} (context)]"
-    if tokens.ndim != 2 or len(tokens) < cfg.n_batch or tokens.shape[1] != cfg.context:
-        fix = "Cut the corpus into rows of the context's length."
-        raise DataError(message("tokens.shape", tuple(tokens.shape), shape, fix))
-    if tokens.is_floating_point() or tokens.dtype == torch.bool:
-        raise DataError(message("tokens.dtype", tokens.dtype, "an integer type", "Give ids."))
-    return Part(tokens.cpu().long(), None, cfg.n_batch)
-
-
 def _train(
     cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None, folder: Path
 ) -> None:
@@ -206,41 +157,23 @@ def lr_factor(step: int, cfg: LMConfig, floor: float = 0.0) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def part_loss(model: PreTrainedModel, ids: Tensor, learnt: Tensor | None) -> Tensor:
-    """Mean cross entropy in nats of the learnt tokens of a batch [n, length]."""
-    logits, targets = model(input_ids=ids, use_cache=False).logits[:, :-1], ids[:, 1:]
-    if learnt is None:
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    here = learnt[:, 1:]
-    return F.cross_entropy(logits[here], targets[here])
-
-
-def batch(cfg: LMConfig, part: Part, index: int, step: int) -> tuple[Tensor, Tensor | None]:
-    """What step `step` reads of part `index`: epochs one after another, cut to the longest row."""
-    names = ("epoch",) if part.learnt is None else ("part", index)
-    rows = in_turn(
-        step, part.n_batch, len(part.ids), lambda e: _order(cfg.seed, len(part.ids), *names, e)
-    )
-    if part.learnt is None:
-        return part.ids[rows], None
-    learnt = part.learnt[rows]
-    length = int(learnt.any(dim=0).nonzero()[-1]) + 1
-    return part.ids[rows, :length], learnt[:, :length]
-
-
-@functools.lru_cache(maxsize=8)
-def _order(seed: int, n_rows: int, *names: str | int) -> Tensor:
-    """The rows of one epoch, remembered for its many steps."""
-    return torch.randperm(n_rows, generator=rng.stream(seed, "lm", *names))
-
-
 def _trained(
     cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None = None
 ) -> Path:
     """The folder of the trained model, with its checkpoints as subfolders."""
     _check(cfg, parts)
     key = _key(cfg, parts, recipe, start)
-    return kept(key, lambda folder: _train(cfg, parts, recipe, start, folder))
+    place = files.build() / "cache" / key[:2] / key
+    _forget_once(place)
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_suffix(".lock"), "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
+        if not place.is_dir():
+            with files.folder_atomic(place) as folder, _one_thread():
+                _train(cfg, parts, recipe, start, folder)
+    return place
 
 
 def _check(cfg: LMConfig, parts: Sequence[Part]) -> None:
@@ -279,6 +212,27 @@ def _weights(start: str | Path) -> str:
 def _code() -> str:
     """Read once: the code that a process runs is the one it loaded, whatever is edited since."""
     return fingerprint.modules_hash(fingerprint.closure(__name__))
+
+
+@functools.cache
+def _forget_once(place: Path) -> None:
+    """`run --force` trusts nothing stored; what this process makes after that, it may reuse."""
+    if os.environ.get("SRCLIB_RECOMPUTE"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same bits whatever the caller's thread count, and no collapse beside other work.
+
+    Two threads gain a third on an idle one; beside another process they lose a factor of ten.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _name(step: int) -> str:
