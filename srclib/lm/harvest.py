@@ -34,11 +34,9 @@ def harvest(
     tokens: ids, as an integer tensor [n_texts, seq], a list of lists of any lengths, or a
     dataset with a column `tokens`. `acts` is float32 on the CPU, in the order of `tokens`, and 0
     wherever `mask` is false: behind the end of a text, and at every `bos_id` with `bos="drop"`.
-    The model stops at the site (see `sites`), runs in eval mode without gradients, and is left
-    in the mode it had.
+    The model stops at the site (see `sites`), without dropout and gradients.
 
-    pad_id: fills the ends of texts in `tokens` and is not read there; None means that every id
-        is a token. Padding on the left is refused.
+    pad_id: fills the ends of texts in `tokens` and is not read there; None: every id is a token.
     bos_id: the id that `bos="drop"` masks, by default the one of the model's configuration.
         Nothing is ever masked because it comes first, or because it is 0.
     batch_tokens: positions per forward pass, padding included. Texts of like length share one.

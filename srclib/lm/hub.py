@@ -135,13 +135,12 @@ def _on_disk(name: str) -> Path | None:
 
 def _others_on_disk(template: str) -> list[str]:
     """Checkpoints that match the template at any step. The first {step} ends the fixed part."""
-    template = str(Path(template).expanduser())
-    parts = Path(template).parts
+    parts = Path(template).expanduser().parts
     varying = next((i for i, part in enumerate(parts) if FIELD.search(part)), len(parts) - 1)
-    start, pattern = Path(*parts[:varying]), _pattern(template)
+    pattern = _pattern(str(Path(*parts)))
     below = "/".join(FIELD.sub("*", glob.escape(part)) for part in parts[varying:])
-    found = (path.parent for path in start.glob(f"{below}/config.json"))
-    return sorted((str(path) for path in found if pattern.fullmatch(str(path))), key=_by_number)
+    found = (str(path.parent) for path in Path(*parts[:varying]).glob(f"{below}/config.json"))
+    return sorted(filter(pattern.fullmatch, found), key=_by_number)
 
 
 def _cached(name: str) -> Path | None:

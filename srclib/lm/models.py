@@ -79,7 +79,7 @@ def new_model(cfg: LMConfig) -> PreTrainedModel:
     """The untrained model of a configuration, float32, in eval mode.
 
     Weights come from the stream ("lm", "weights") of `cfg.seed`, by the family's own rules; the
-    global generator is left as it was. GPT-2 and Gemma-2 tie the embedding to the head anyway.
+    global generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
         torch.default_generator.manual_seed(rng.derive(cfg.seed, "lm", "weights"))
@@ -208,10 +208,8 @@ def _architecture(cfg: LMConfig) -> PretrainedConfig:
     if cfg.family == "gpt_neox":
         return GPTNeoXConfig(hidden_dropout=0.0, **shared)
     shared["num_key_value_heads"] = cfg.n_heads
-    if cfg.family == "llama":
-        return LlamaConfig(**shared)
-    if cfg.family == "qwen2":
-        return Qwen2Config(**shared)
+    if cfg.family != "gemma2":
+        return (LlamaConfig if cfg.family == "llama" else Qwen2Config)(**shared)
     head = cfg.d_model // cfg.n_heads
     # every second block of Gemma-2 looks back over a window: here over the whole context
     window = {"sliding_window": cfg.context}

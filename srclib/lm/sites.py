@@ -131,9 +131,9 @@ def edited(
 ) -> Iterator[None]:
     """Inside the block, the residual at a site is replaced by `edit(residual)`.
 
-    edit: [batch, seq, d_model] to the same shape; the result is cast back to the model's dtype.
+    edit: [batch, seq, d_model] to the same shape, else DataError; cast back to the model's dtype.
     With a key-value cache it sees the new positions only. Of two edits at one site the inner
-    acts first. Raises DataError when `edit` returns something else.
+    acts first.
     """
     name = hook_point(model, layer, site)
 

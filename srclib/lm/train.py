@@ -50,12 +50,10 @@ PRETRAINING = Recipe((0.9, 0.95), weight_decay=0.1, floor=0.0, decay_vectors=Fal
 def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
     """Train on `tokens` [n_rows, context] (ids), or load what an equal call stored.
 
-    AdamW (`PRETRAINING`), gradient norm clipped at 1, linear warmup, then a cosine down to 0. Step
-    i reads rows that depend on (seed, i) alone, each row once per epoch. The same call gives the
-    same bits on one machine. The store is `build/cache` (`python -m srclib clean` empties it).
-
-    Raises DataError for tokens of another shape, ids outside the vocabulary, a loss that is no
-    number.
+    `PRETRAINING`, gradient norm clipped at 1. Step i reads rows that depend on (seed, i) alone,
+    each row once per epoch. The same call gives the same bits on one machine. The store is
+    `build/cache` (`python -m srclib clean` empties it). Raises DataError for tokens of another
+    shape, ids outside the vocabulary, a loss that is no number.
     """
     return load_model(_trained(cfg, [packed(cfg, tokens)], PRETRAINING))
 
@@ -71,8 +69,7 @@ def train_lms(
     """The checkpoints of every configuration, trained where an equal call has not stored them.
 
     tokens: [n_rows, context] for all, or one corpus per configuration. workers: processes of one
-    thread; by default one per core. The bits are those of `checkpoints`, one after
-    another. Raises what that raises, DataError when corpora and configurations do not pair up.
+    thread; by default one per core. The bits are those of `checkpoints`, one after another.
     """
     corpora = [tokens] * len(configs) if isinstance(tokens, Tensor) else list(tokens)
     if len(corpora) != len(configs):

@@ -170,8 +170,8 @@ def _shares(frequency: Tensor | None, n_features: int, s: int) -> Tensor:
     most = s * float(share.max())
     if most >= 1:  # it would have to stand in a row twice
         fix = f"Feature {int(share.argmax())} is too frequent: flatten the tail or lower s."
-        name, allowed = "s * max(frequency) / sum(frequency)", "a share of the rows below 1"
-        raise ParameterError(message(name, most, allowed, fix))
+        allowed = "a share of the rows below 1"
+        raise ParameterError(message("s * max(frequency) / sum(frequency)", most, allowed, fix))
     return share
 
 
@@ -227,10 +227,7 @@ class Subsets:
 
 
 def inclusion(odds: Tensor, size: int) -> Tensor:
-    """P(i is a member) [n] for subsets of `size`, from odds [n].
-
-    P_r(i) is proportional to odds_i (1 - P_(r-1)(i)) and sums to r; P_0 = 0.
-    """
+    """P(i is a member) [n], from odds [n]: P_r(i) ~ odds_i (1 - P_(r-1)(i)), sum r; P_0 = 0."""
     found = torch.zeros_like(odds)
     for r in range(1, size + 1):
         found = odds * (1 - found)
@@ -241,8 +238,7 @@ def inclusion(odds: Tensor, size: int) -> Tensor:
 def odds_for(wanted: Tensor, size: int) -> Tensor:
     """Odds [n], float64, for the inclusion probabilities `wanted` [n], each below 1, sum `size`.
 
-    A fixed point; raises ParameterError where it is not reached (a member that is nearly always
-    there).
+    A fixed point. Raises ParameterError where it is not reached: a member nearly always there.
     """
     odds = wanted.clone()
     for _ in range(MOST_ROUNDS):
