@@ -67,6 +67,12 @@ def remove(pattern: str) -> Callable[[Path], None]:
     return lambda root: [file.unlink() for file in root.glob(pattern)] and None
 
 
+def one_shard_short(root: Path) -> None:
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (root / "step1" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (root / "step1" / "model.safetensors").rename(root / "step1" / "model-1.safetensors")
+
+
 def copied(root: Path) -> None:
     """The weights of one step in the place of another's, with a header of their own."""
     tensors = load_file(root / "step1" / "model.safetensors")
@@ -79,7 +85,8 @@ FAULTS: list[tuple[Callable[[Path], None] | None, dict[str, Any], str]] = [
     (remove("step1/config.json"), {}, "step1.*does not load"),
     (edit("step1/config.json", model_type="opt"), {}, "model_type='opt': allowed is one of gpt2"),
     (edit("step1/config.json", auto_map={"AutoModel": "evil.Model"}), {}, "brings code of its own"),
-    (remove("step1/*.safetensors"), {}, "no weights in safetensors"),
+    (remove("step1/*.safetensors"), {}, r"step1: model.safetensors missing"),
+    (one_shard_short, {}, "step1: model-2.safetensors missing"),
     (remove("step1/*token*"), {}, "step1: no tokeniser"),
     (None, {"layers": [0, 2]}, "layer=2: allowed is 0 <= layer < 2"),
     (None, {"layers": [-1]}, "layer=-1"),

@@ -63,19 +63,16 @@ def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
     return {step: folder for step, folder in found.items() if folder is not None}
 
 
-def load_tokenizer(
-    name_or_path: str | Path, revision: str | None = None
-) -> PreTrainedTokenizerBase:
+def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     """The tokeniser of a local model. Raises DataError when it is not there or brings code."""
-    folder = local_folder(name_or_path, revision)
-    return shared_tokenizer({0: folder})
+    return shared_tokenizer({0: local_folder(name_or_path)})
 
 
-def local_folder(name_or_path: str | Path, revision: str | None = None) -> Path:
+def local_folder(name_or_path: str | Path) -> Path:
     """Where a model lies on this machine. Raises what `models.load_config` raises."""
-    load_config(name_or_path, revision)
+    load_config(name_or_path)
     folder = Path(name_or_path)
-    return folder if folder.is_dir() else _cached(f"{name_or_path}@{revision or 'main'}") or folder
+    return folder if folder.is_dir() else _cached(f"{name_or_path}@main") or folder
 
 
 def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:

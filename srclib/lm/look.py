@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, ParameterError, message
+from .corpora import check
+from .hub import TOKENIZER, expand, local_folder, read_json
+from .models import load_config
+from .sites import check_layer, family
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -41,8 +45,7 @@ def look(
     weights of its own; that each corpus is there in a known form with a document.
     Raises DataError or ParameterError.
     """
-    corpora = [corpus] if isinstance(corpus, str) else list(corpus)
-    corpora = [each for each in corpora if each or not isinstance(corpus, str)]
+    corpora = [corpus] * bool(corpus) if isinstance(corpus, str) else list(corpus)
     if corpora and not model_name and not corpus_alone:
         fix = "Name the model that reads it as well, or leave the corpus out."
         raise ParameterError(message("corpus", corpus, "empty where no model is named", fix))
@@ -50,11 +53,8 @@ def look(
         fix = "Name its text: corpus=FOLDER."
         allowed = f"a corpus where a model is named ({model_name})"
         raise ParameterError(message("corpus", corpus, allowed, fix))
-    if corpora:
-        from .corpora import check
-
-        for each in corpora:
-            check(each)
+    for each in corpora:
+        check(each)
     if model_name:
         _look_at_model(model_name, layers, context, steps)
 
@@ -62,16 +62,13 @@ def look(
 def _look_at_model(
     model_name: str, layers: Sequence[int], context: int, steps: Sequence[int]
 ) -> None:
-    from .hub import TOKENIZER, expand, local_folder
-    from .models import load_config
-
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
     for folder in folders.values():
         _look_at_config(str(folder), load_config(folder).get_text_config(), layers, context)
-        if not any(folder.glob("*.safetensors")):
+        if missing := [file.name for file in _weight_files(folder) if not file.is_file()]:
             raise DataError(
-                f"{folder}: no weights in safetensors. Allowed is *.safetensors; pickled weights "
-                "are refused unread. Save the model again with save_pretrained."
+                f"{folder}: {', '.join(missing)} missing. Allowed are all weights in safetensors; "
+                "pickled ones are refused unread. Bring them, or save again with save_pretrained."
             )
     if not any((folder / name).is_file() for folder in folders.values() for name in TOKENIZER):
         fix = "Save its tokeniser into the folder with save_pretrained."
@@ -82,14 +79,19 @@ def _look_at_model(
 def _look_at_config(
     name: str, config: PretrainedConfig, layers: Sequence[int], context: int
 ) -> None:
-    from .sites import check_layer, family
-
     family(config)
     for layer in layers:
         check_layer(layer, config.num_hidden_layers)
     if context > config.max_position_embeddings:
         allowed = f"at most {config.max_position_embeddings}, the context of {name}"
         raise ParameterError(message("context", context, allowed, "Shorten the rows."))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """One file, or the shards that an index names."""
+    index = folder / "model.safetensors.index.json"
+    shards = read_json(index)["weight_map"].values() if index.is_file() else ["model.safetensors"]
+    return [folder / name for name in sorted(set(shards))]
 
 
 def _refuse_equal_weights(folders: Mapping[int, Path]) -> None:
@@ -106,7 +108,7 @@ def _refuse_equal_weights(folders: Mapping[int, Path]) -> None:
 
 def _digest(folder: Path, read: Callable[[Path], Iterator[bytes]]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in _weight_files(folder):
         for piece in read(file):
             digest.update(piece)
     return digest.hexdigest()
