@@ -107,7 +107,8 @@ def read_rows(
         raise ParameterError(message("bos", True, "a tokeniser that has a BOS", fix))
     first = [tokenizer.bos_token_id] if bos else []
     kept, n_rows, n_short = array("i"), 0, 0  # flat: a tensor a row would weigh three times as much
-    for row in corpus if hasattr(corpus, "column_names") else read(corpus):
+    table = read(corpus) if isinstance(corpus, str | Path | Sequence) else corpus
+    for row in table:
         ids = first + tokenizer(row["text"], add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) < context:
             n_short += 1
