@@ -59,7 +59,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 CHEAP = ["srclib", "srclib.errors", "srclib.files", "srclib.fingerprint", "srclib.suite.params"]
-CHEAP += ["srclib.suite.claims", "srclib.suite.cli"]
+CHEAP += ["srclib.suite.claims", "srclib.suite.cli", "srclib.sources"]
 HEAVY = {
     "torch",
     "numpy",

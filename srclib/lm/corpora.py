@@ -95,9 +95,8 @@ def read_rows(
     bos: begin each row with the tokeniser's BOS, which counts as one of `context` tokens. It is
         put there once, also where the tokeniser would add it by itself.
 
-    Documents that end before `context` tokens are dropped and counted: padding would be read as
-    text. Raises what `read` raises, DataError for too few documents, and ParameterError for a
-    context of no tokens and for a missing BOS.
+    Shorter documents are dropped and counted: padding would be read as text. Raises what `read`
+    raises, DataError for too few documents, ParameterError for no context or a missing BOS.
     """
     whole("context", context, 1 + bos)
     if n_documents is not None:

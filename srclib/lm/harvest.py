@@ -39,12 +39,11 @@ def harvest(
     pad_id: fills the ends of texts in `tokens` and is not read there; None: every id is a token.
     bos_id: the id that `bos="drop"` masks, by default the one of the model's configuration.
         Nothing is ever masked because it comes first, or because it is 0.
-    batch_tokens: positions per forward pass, padding included. Texts of like length share one.
-        Values depend on it by rounding alone.
+    batch_tokens: positions per forward pass, padding included; moves values by rounding alone.
     max_bytes: a larger result is refused; `sources.Streamed` computes it batch by batch.
 
-    Raises DataError naming the text: empty or without any token left, an id outside the
-    vocabulary, longer than the model's context, NaN; and when the result is too large.
+    Raises DataError naming the text: nothing left in it, an id outside the vocabulary, longer than
+    the model's context, NaN; and when the result is too large.
     """
     name = hook_point(model, layer, site)
     bos_id = _bos_id(model, bos, bos_id)
@@ -53,10 +52,7 @@ def harvest(
     texts = [_ids(i, text, pad_id, bos_id) for i, text in enumerate(_listed(tokens))]
     _check(model, texts, dropped)
     shape = (len(texts), max(map(len, texts)), model.config.get_text_config().hidden_size)
-    if 4 * math.prod(shape) > max_bytes:
-        allowed = f"at least {4 * math.prod(shape)} (activations {list(shape)} in float32)"
-        fix = "Give fewer texts, raise max_bytes, or compute batch by batch: sources.Streamed."
-        raise DataError(message("max_bytes", max_bytes, allowed, fix))
+    _check_size(shape, max_bytes)
     all_acts, all_kept = torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool)
     with measuring(model):
         for batch in _batches([len(text) for text in texts], batch_tokens):
@@ -82,9 +78,8 @@ def token_losses(model: PreTrainedModel, tokens: Tensor, batch_tokens: int = 204
         for ids in tokens.split(max(1, batch_tokens // tokens.shape[1])):
             ids = ids.to(model.device)
             logits = model(input_ids=ids, use_cache=False).logits[:, :-1]  # [batch, seq - 1, vocab]
-            loss = F.cross_entropy(
-                logits.float().flatten(0, 1), ids[:, 1:].flatten().long(), reduction="none"
-            )
+            targets = ids[:, 1:].flatten().long()
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
             losses.append(loss.view(len(ids), -1).cpu())
     return torch.cat(losses)
 
@@ -153,6 +148,14 @@ def _check(model: PreTrainedModel, texts: list[Tensor], dropped: int | None) -> 
             raise DataError(
                 message(f"text {index}: length", len(ids), f"at most {context} (context)", fix)
             )
+
+
+def _check_size(shape: tuple[int, ...], max_bytes: int) -> None:
+    needed = 4 * math.prod(shape)
+    if needed > max_bytes:
+        allowed = f"at least {needed} (activations {list(shape)} in float32)"
+        fix = "Give fewer texts, raise max_bytes, or compute batch by batch: sources.Streamed."
+        raise DataError(message("max_bytes", max_bytes, allowed, fix))
 
 
 def _batches(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
