@@ -20,7 +20,7 @@ from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows
+from srclib.sources.rows import Rows
 from srclib.sweeps import Run
 from srclib.trainer import train
 

@@ -21,7 +21,7 @@ from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.methods.gba import GroupBiases, biases, hand_over_bias
 from srclib.methods.gba.update import adapt, ceiling_l0, geometric_targets, group_index
 from srclib.sae import SAE
-from srclib.sources.sparse_codes import SparseCodes
+from srclib.sources import SparseCodes
 from srclib.trainer import train
 
 SOURCE = SparseCodes(12, 8, 2)

@@ -28,7 +28,7 @@ from srclib.memo import key_of, train_all
 from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
 from srclib.sweeps import Run
 from srclib.trainer import TrainConfig, train
@@ -171,7 +171,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     memo._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
-    expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
+    expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
 

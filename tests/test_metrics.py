@@ -16,7 +16,7 @@ from srclib.activations import BatchTopK
 from srclib.errors import DataError, ParameterError
 from srclib.methods.mirror import start_from
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 
 few = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 10**6)

@@ -18,7 +18,7 @@ from srclib.errors import CheckpointError
 from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import SquaredError
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig, train
 
 

@@ -19,7 +19,7 @@ from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.methods.auto_l0 import AutoL0
 from srclib.preflight import memory_needed
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources import Rows, Scaled
 from srclib.trainer import train
 
 
