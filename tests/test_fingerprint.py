@@ -31,8 +31,8 @@ class Shape:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty checkout that `files.root()` points to."""
-    monkeypatch.setattr(files, "root", lambda: tmp_path)
+    """An empty checkout that `files.home()` points to."""
+    monkeypatch.setattr(files, "home", lambda: tmp_path)
     (tmp_path / "srclib").mkdir()
     return tmp_path
 
@@ -165,7 +165,8 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
 
     def key(values: dict[str, object] | None = None) -> str:
-        return fingerprint.compute_key(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
+        parts = fingerprint.inputs(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
+        return fingerprint.key_of(parts)
 
     keys = [key(), key({"k": [1, 3]})]
     files.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
@@ -186,11 +187,12 @@ def test_this_pythons_own_text_depends_on_its_version(
 ) -> None:
     path = checkout / "n.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
+    write(checkout, {"a": "# READS_PYTHON = True", "b": "READS_PYTHON = True"})
     found = []
     for version in ("3.11.2", "3.11.9"):
         monkeypatch.setattr(fingerprint.platform, "python_version", lambda v=version: v)
-        for modules in ([], [fingerprint.READS_PYTHON]):
-            found.append(fingerprint.compute_key(path, modules, "toy", {}))
+        for module in ("srclib.a", "srclib.b"):
+            found.append(fingerprint.key_of(fingerprint.inputs(path, [module], "toy", {})))
     assert found[0] == found[2]  # whoever reads other text does not mind
     assert len(set(found)) == 3
 

@@ -56,7 +56,7 @@ def _trained(cfg: LMConfig, tokens: Tensor) -> Path:
 
 def kept(key: str, train: Callable[[Path], None]) -> Path:
     """The folder that `train` filled once, on one thread, for the content `key`."""
-    place = files.build() / "cache" / key[:2] / key
+    place = files.place(key)
     _forget_once(place)
     if place.is_dir():
         return place

@@ -1,4 +1,4 @@
-"""The command line: list, run, claims, verify, clean, book.
+"""The command line: list, run, claims, compare, saes, verify, clean, book.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or parameters; 130 and 143 on signals. The
 modules that run notebooks are imported by the commands that need them, so `list` and
@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from .. import files
+from .. import __version__, files
 from ..errors import ParameterError, SuiteError
-from . import params, records, verify
-from .claims import summary
-from .plan import duration, plan, short
+from . import params, records, results, verify
+from .plan import duration, plan
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command is not _clean:
+            files.root()  # refuses in one line where there is no checkout
         with _sigterm_exits():
             code: int = options.command(options)
             sys.stdout.flush()
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("srclib", description="Run studies and read their results.")
+    parser.add_argument("--version", action="version", version=f"srclib {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -66,14 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--study", help="one study only")
     claims.add_argument("--profile", default="laptop", choices=params.PROFILES)
     claims.add_argument("--json", action="store_true", help="print the records as JSON")
+    compare = add("compare", _compare, "two results of a study side by side, claim by claim")
+    compare.add_argument("study", metavar="STUDY")
+    compare.add_argument("--profile", default="laptop", choices=params.PROFILES)
+    compare.add_argument("--with", dest="other", metavar="NAME", required=True, help=_NAMES)
+    saes = add("saes", _saes, "the SAEs that a study has left in the store")
+    saes.add_argument("study", metavar="STUDY")
+    saes.add_argument("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check.add_argument("--strict", action="store_true", help="stale full and paper results fail")
     text = "first judge published measurements by the present ledger"
     check.add_argument("--rejudge", action="store_true", help=text)
     clean = add("clean", _clean, "delete stored intermediate results")
-    clean.add_argument("--all", action="store_true", help="delete all of build/, results too")
+    clean.add_argument("--all", action="store_true", help="delete the whole store, results too")
     add("book", _book, "build the book from the executed notebooks")
     return parser
+
+
+_NAMES = "a profile, PROFILE-published, PROFILE-local or custom-..., as `list` shows it"
 
 
 def _run_options(run: argparse.ArgumentParser) -> None:
@@ -92,6 +103,8 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{study}  {spec.title} ({spec.paper})")
         for name, profile in spec.profiles.items():
             print(f"    {name:7} about {duration(profile.seconds):7}  {_last(study, name)}")
+        for line in results.lines(study):
+            print(f"    {line}")
     return 0
 
 
@@ -116,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
                 publish=options.publish,
                 timeout=options.timeout,
             )
-            print(f"{study} at {profile}: {_counts(record)}", flush=True)
+            print(f"{study} at {profile}: {results.counts(record)}", flush=True)
         except SuiteError as error:
             if len(studies) == 1:
                 raise
@@ -127,14 +140,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_parallel(studies: list[str], profile: str, options: argparse.Namespace) -> int:
-    from .jobs import run_parallel
+    from ..engine import in_processes
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
     shared = ["--profile", profile]
     shared += [text for name, value in options.p for text in ("-p", name, value)]
     shared += [f"--{name}" for name in ("force", "publish", "debug") if getattr(options, name)]
     shared += ["--timeout", str(options.timeout)] if options.timeout else []
-    codes = run_parallel(main, [["run", study, *shared] for study in studies], options.jobs)
+    codes = list(in_processes(options.jobs, main, [["run", each, *shared] for each in studies]))
     return 1 if any(codes) else 0
 
 
@@ -145,30 +158,51 @@ def _claims(options: argparse.Namespace) -> int:
         print(files.pretty({"studies": found}), end="")
         return 0
     for record in found:
-        local = "" if record.get("published", True) else " (not published)"
-        print(f"{record['study']} at {record['profile']}{local}: {_counts(record)}")
+        local, counts = results.origin(record), results.counts(record)
+        print(f"{record['study']} at {record['profile']}{local}: {counts}")
         for row in record["claims"]:
             print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
+        for line in results.lines(record["study"], options.profile):
+            print(f"  {line}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    print(*results.compare(options.study, options.profile, options.other), sep="\n")
+    return 0
+
+
+def _saes(options: argparse.Namespace) -> int:
+    if options.export:
+        print(f"saved {results.export(options.study, *options.export)}: srclib.load_sae reads it")
+        return 0
+    shown = list(results.sae_lines(options.study))
+    print(*shown, sep="\n") if shown else print(f"none: run {options.study} first")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
     for path in records.rejudge_published() if options.rejudge else ():
-        print(f"{short(path)}: judged anew")
-    findings = verify.verify(strict=options.strict)
+        print(f"{files.short(path)}: judged anew")
+    looked, findings = len(verify.published()), verify.verify(strict=options.strict)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
     failed = sum(finding.failed for finding in findings)
-    print(f"{failed} problem(s)" if failed else "every published result belongs to this code")
-    return 1 if failed else 0
+    kept = sum(finding.changed and not finding.failed for finding in findings)
+    if failed:
+        print(f"{failed} problem(s)")
+    elif not looked:
+        print("nothing to verify: neither data/results/ nor book/_executed/ holds a result")
+    elif kept:
+        print(f"{kept} of {looked} results keep the commit of earlier code (--strict: they fail)")
+    else:
+        print("every published result belongs to this code")
+    return 1 if failed or not looked else 0
 
 
 def _clean(options: argparse.Namespace) -> int:
     folder = files.build() if options.all else files.build() / "cache"
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-    print(f"deleting {short(folder)}/: {size / 1e6:.1f} MB")
-    if folder.exists():
-        shutil.rmtree(folder)
+    print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
     return 0
 
 
@@ -193,20 +227,10 @@ def _settings(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
 
 
 def _last(study: str, profile: str) -> str:
-    places = (records.published_path(study, profile), records.local_path(study, profile))
-    if not any(path.exists() for path in places):
+    if profile not in results.named(study):
         return "never run"
     record = records.find(study, profile)
-    local = "" if record.get("published", True) else " (not published)"
-    return _counts(record) + local
-
-
-def _counts(record: records.Record) -> str:
-    """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`: scales are never added."""
-    return "; ".join(
-        f"{scale}: " + ", ".join(f"{count} {verdict}" for verdict, count in row.items() if count)
-        for scale, row in summary([record]).items()
-    )
+    return results.counts(record) + results.origin(record)
 
 
 def _print_error(error: Exception, hint: str = "") -> None:

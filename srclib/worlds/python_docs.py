@@ -22,6 +22,7 @@ from ..errors import DataError, ParameterError, message
 from .lexicon import EOS, SPECIALS
 from .tokenizing import with_bos
 
+READS_PYTHON = True  # keys of what reads this text cover the version of Python
 DOCUMENT = Features(name=Value("string"), text=Value("string"))
 # Installed packages and tests differ between machines, pydoc_data is prose in a string. (So do
 # the files _sysconfigdata*, which hold the paths of whoever built this Python.)
