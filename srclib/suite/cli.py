@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -113,42 +114,33 @@ def _run(options: argparse.Namespace) -> int:
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
-    if len(studies) > 1 and options.jobs > 1:
-        return _run_parallel(studies, profile, options)
+    one = functools.partial(_run_one, options, profile, overrides)
+    if options.jobs == 1 or len(studies) == 1:
+        return max(map(one, studies))
 
-    from . import execute
-
-    failures: list[SuiteError] = []
-    for study in studies:
-        try:
-            record = execute.run(
-                study,
-                profile,
-                overrides,
-                force=options.force,
-                publish=options.publish,
-                timeout=options.timeout,
-            )
-            print(f"{study} at {profile}: {results.counts(record)}", flush=True)
-        except SuiteError as error:
-            if len(studies) == 1:
-                raise
-            failures.append(error)
-    for failure in failures:
-        _print_error(failure)
-    return 1 if failures else 0
-
-
-def _run_parallel(studies: list[str], profile: str, options: argparse.Namespace) -> int:
     from ..engine import in_processes
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
-    shared = ["--profile", profile]
-    shared += [text for name, value in options.p for text in ("-p", name, value)]
-    shared += [f"--{name}" for name in ("force", "publish", "debug") if getattr(options, name)]
-    shared += ["--timeout", str(options.timeout)] if options.timeout else []
-    codes = list(in_processes(options.jobs, main, [["run", each, *shared] for each in studies]))
-    return 1 if any(codes) else 0
+    return max(in_processes(options.jobs, one, studies))
+
+
+def _run_one(
+    options: argparse.Namespace, profile: str, overrides: dict[str, object], study: str
+) -> int:
+    """In this process or in a worker; a failure is told at once and does not stop the others."""
+    from . import execute
+
+    how = {name: getattr(options, name) for name in ("force", "publish", "timeout")}
+    try:
+        with _sigterm_exits():
+            record = execute.run(study, profile, overrides, **how)
+    except SuiteError as error:
+        if options.debug:
+            raise
+        _print_error(error)
+        return 1
+    print(f"{study} at {profile}: {results.counts(record)}", flush=True)
+    return 0
 
 
 def _claims(options: argparse.Namespace) -> int:
