@@ -25,38 +25,27 @@ LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transform
 ABSENT = "absent"
 
 # Modules (with all below them) that change no number: they draw, word, show, or keep the books.
-# Everything else that a run imports counts, so a module that is new counts until it stands here.
+# Everything else that a run imports counts, so a new module counts until it stands here.
 PRESENTATION = (
     "srclib.__main__",
     "srclib.errors",  # the wording of refusals
-    "srclib.files",  # a key covers what is read through it
+    "srclib.files",  # what is read through it is in the key itself
     "srclib.fingerprint",  # another way to hash gives another key by itself
     "srclib.syntax",
-    "srclib.suite.book",
-    "srclib.suite.book_pages",
-    "srclib.suite.claims.judging",  # verdicts are judged anew from stored measurements
-    "srclib.suite.claims.ledgerfile",
-    "srclib.suite.claims.rederiving",
-    "srclib.suite.claims.rules",
-    "srclib.suite.claims.verdicts",
-    "srclib.suite.cli",
-    "srclib.suite.execute",
-    "srclib.suite.figures",
-    "srclib.suite.fonts",
-    "srclib.suite.gate",
-    "srclib.suite.interactive",
+    *("srclib.suite." + name for name in ("book", "book_pages", "cli", "execute", "figures")),
+    *("srclib.suite." + name for name in ("fonts", "gate", "interactive", "plan", "records")),
+    *("srclib.suite." + name for name in ("results", "verify")),
     "srclib.suite.params",  # the values that it hands out are in the key themselves
-    "srclib.suite.plan",
-    "srclib.suite.records",
-    "srclib.suite.results",
-    "srclib.suite.verify",
+    # verdicts are judged anew from stored measurements; medians and intervals are measurements
+    *("srclib.suite.claims." + name for name in ("judging", "ledgerfile", "rederiving")),
+    *("srclib.suite.claims." + name for name in ("rules", "verdicts")),
 )
 
 
 def counts(module: str) -> bool:
-    """Whether an edit of this module can change a number; a package itself hands out names."""
-    under = any(module == name or module.startswith(f"{name}.") for name in PRESENTATION)
-    return module not in ("srclib", "srclib.suite") and not under
+    """Whether an edit of this module can change a number; the package itself hands out names."""
+    shown = (f"{module}.".startswith(f"{name}.") for name in PRESENTATION)
+    return module not in ("srclib", "srclib.suite") and not any(shown)
 
 
 def source_hash(source: Path | str) -> str:
@@ -96,20 +85,22 @@ def module_hashes(names: Iterable[str]) -> dict[str, str]:
 def _module_hash(path: Path | None) -> str:
     if path is None:
         return ABSENT
-    data = _data_files(path.parent) if path.name == "__init__.py" else {}
+    data = _data_files(path.parent, ("__init__.py",)) if path.name == "__init__.py" else {}
     return files.sha256(files.canonical([source_hash(path), data])) if data else source_hash(path)
 
 
-def _data_files(folder: Path) -> dict[str, str]:
-    """Hashes of the files below a package that are no code, sub-packages and hidden ones aside."""
+def _data_files(folder: Path, borders: tuple[str, ...] = ()) -> dict[str, str]:
+    """Hash by name of the files below a folder: no code, nothing hidden, and nothing of folders
+    that hold a file of `borders`, such as packages inside a package."""
     found: dict[str, str] = {}
-    for path in folder.iterdir():
-        if path.name.startswith((".", "__pycache__")) or path.suffix == ".py":
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith((".", "__")) or (borders and path.suffix == ".py"):
             continue
         if path.is_file():
             found[path.name] = files.file_sha256(path)
-        elif not (path / "__init__.py").exists():
-            found |= {f"{path.name}/{name}": sha for name, sha in _data_files(path).items()}
+        elif not any((path / name).exists() for name in borders):
+            below = _data_files(path, borders)
+            found |= {f"{path.name}/{name}": digest for name, digest in below.items()}
     return found
 
 
@@ -118,27 +109,16 @@ def modules_hash(names: Iterable[str]) -> str:
     return files.sha256(files.canonical(module_hashes(names)))
 
 
-def notebook_hash(path: Path, drawing: bool = False) -> str:
-    """Hash of a notebook's code cells; those that only draw count where `drawing` says so.
-
-    Markdown, outputs and metadata (captions) never count.
-    """
+def notebook_hash(path: Path) -> str:
+    """Hash of the code cells that compute; Markdown, outputs and metadata never count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
-    texts = ["".join(c["source"]) for c in code] if drawing else syntax.computing(code)
-    return files.sha256(files.canonical([syntax.source_hash(text) for text in texts]))
+    return files.sha256(files.canonical(list(map(syntax.source_hash, syntax.computing(code)))))
 
 
 def data_hash(study: str) -> str:
     """Hash of the names and contents of all files below `data/<study>/`, hidden ones aside."""
-    folder = files.home() / "data" / study
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    visible = {
-        name.as_posix(): files.file_sha256(path)
-        for name, path in found.items()
-        if not any(part.startswith(".") for part in name.parts)
-    }
-    return files.sha256(files.canonical(visible))
+    return files.sha256(files.canonical(_data_files(files.home() / "data" / study)))
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
@@ -176,10 +156,15 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return files.sha256(files.canonical(parts))
 
 
-def page(notebook: Path, modules: Iterable[str]) -> dict[str, Any]:
-    """What a page shows besides its numbers: every code cell, and the modules that only draw."""
-    drawn = module_hashes(name for name in modules if not counts(name))
-    return {"notebook": notebook_hash(notebook, drawing=True), "modules": drawn}
+def page(notebook: Path, modules: Iterable[str], study: str) -> dict[str, Any]:
+    """What a page shows besides its numbers: prose, drawings, help texts, the modules that draw."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = [files.root() / "data" / name / f"{study}.toml" for name in ("profiles", "claims")]
+    return {
+        "modules": module_hashes(name for name in modules if not counts(name)),
+        "notebook": files.sha256(files.canonical(cells)),
+        "texts": [files.file_sha256(path) for path in texts],
+    }
 
 
 def provenance() -> dict[str, Any]:

@@ -210,14 +210,15 @@ def _load(job: Job, names: list[str]) -> TrainResult:
         if control is not None:
             control.load(meta["control"])
         history += [{**record, "sae": index} for record in meta["history"]]
-        _note(name, sae)
+        _note(name, sae, job.cfg.seed, meta["history"])
     return TrainResult(job.saes, sorted(history, key=lambda r: (r["step"], r["sae"])))
 
 
-def _note(name: str, sae: SAE) -> None:
+def _note(name: str, sae: SAE, seed: int, history: list[dict[str, Any]]) -> None:
     """Add a line to the file that the driver lists a run's SAEs in, for `python -m srclib saes`."""
     if noted := os.environ.get("SRCLIB_SAES"):
-        row = {"key": name, "d_in": sae.d_in, "d_sae": sae.d_sae, "index": {}}
+        row = {"key": name, "d_in": sae.d_in, "d_sae": sae.d_sae, "index": {}, "seed": seed}
+        row["l0"] = history[-1]["l0"] if history else None
         with open(noted, "a", encoding="utf-8") as file:
             file.write(files.canonical({**row, "activation": repr(sae.activation)}) + "\n")
 

@@ -82,7 +82,7 @@ def test_list_shows_studies_profiles_times_and_results(toy_ran: Path, srclib: Ru
 
 def test_claims_as_text_never_adds_scales(toy_ran: Path, srclib: Run) -> None:
     lines = srclib(toy_ran, "claims").stdout.splitlines()
-    expected = "toy at laptop (not published): reduced: 1 replicated; paper: 1 not assessed"
+    expected = "toy at laptop: reduced: 1 replicated; paper: 1 not assessed (not published)"
     assert lines[0] == expected
     assert "replicated" in lines[1] and "toy.mean: Holds" in lines[1]
     assert "not assessed" in lines[2] and "toy.named: needs a named model" in lines[2]
@@ -239,7 +239,7 @@ def test_custom_runs_are_listed_and_compared(toy_checkout: Path, srclib: Run) ->
     done = srclib(toy_checkout, "compare", "toy", "--with", folder.name)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"toy: laptop (not published) | {folder.name}",
+        f"toy: laptop | {folder.name}",
         "toy.mean: replicated | not assessed",
         "    value: 2 [1, 3] | 4.5 [4, 5]",
         "toy.named: not assessed | not assessed",
@@ -254,7 +254,7 @@ def test_a_local_run_that_differs_from_the_published_one(toy_checkout: Path, src
     record["claims"][0]["measured"] = 2.5
     path = toy_checkout / "data/results/toy.laptop.json"
     files.write_atomic(path, files.pretty(records.seal(record)))
-    assert "laptop-local  reduced: 1 replicated" in srclib(toy_checkout, "list").stdout
+    assert "laptop-local  laptop: reduced: 1 replicated" in srclib(toy_checkout, "list").stdout
     done = srclib(toy_checkout, "compare", "toy", "--with", "laptop-local")
     assert "    value: 2.5 [1, 3] | 2 [1, 3]" in done.stdout
 

@@ -116,8 +116,10 @@ def test_a_changed_drawing_is_drawn_anew_and_makes_no_record_stale(
     before = record_of(toy_checkout)["provenance"]["key"]
     module = toy_checkout / "srclib/suite/claims/verdicts.py"
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
+    edit_cell(toy_checkout, "# A toy study", "# The toy study")
     assert "stale" not in srclib(toy_checkout, "verify").stdout
     assert "up to date" not in srclib(toy_checkout, "run", "toy").stdout
+    assert "# The toy study" in (toy_checkout / "book/_executed/toy.ipynb").read_text("utf-8")
     assert record_of(toy_checkout)["provenance"]["key"] == before
     assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
 

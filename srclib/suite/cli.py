@@ -56,54 +56,51 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, help: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, help: str) -> Callable[..., argparse.Action]:
         added = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
-        return added
+        return added.add_argument
 
     add("list", _list, "studies, their profiles and expected times, and the last result")
-    _run_options(add("run", _run, "run a study, or reuse its result if nothing has changed"))
+    run = add("run", _run, "run a study, or reuse its result if nothing has changed")
+    run("study", metavar="STUDY", help="a study that `list` shows, or `all`")
+    run("--profile", help="size of the run (default: laptop)")
+    run("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run("--force", action="store_true", help="recompute from nothing")
+    run("--publish", action="store_true", help="write data/results/")
+    run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
+    run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
     claims = add("claims", _claims, "what was measured and how each claim was judged")
-    claims.add_argument("--study", help="one study only")
-    claims.add_argument("--profile", default="laptop", choices=params.PROFILES)
-    claims.add_argument("--json", action="store_true", help="print the records as JSON")
+    claims("--study", help="one study only")
+    claims("--profile", default="laptop", choices=params.PROFILES)
+    claims("--json", action="store_true", help="print the records as JSON")
     compare = add("compare", _compare, "two results of a study side by side, claim by claim")
-    compare.add_argument("study", metavar="STUDY")
-    compare.add_argument("--profile", default="laptop", choices=params.PROFILES)
-    compare.add_argument("--with", dest="other", metavar="NAME", required=True, help=_NAMES)
+    compare("study", metavar="STUDY")
+    compare("--profile", default="laptop", choices=params.PROFILES)
+    names = "a profile, PROFILE-published, PROFILE-local or custom-..., as `list` shows it"
+    compare("--with", dest="other", metavar="NAME", required=True, help=names)
     saes = add("saes", _saes, "the SAEs that a study has left in the store")
-    saes.add_argument("study", metavar="STUDY")
-    saes.add_argument("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
+    saes("study", metavar="STUDY")
+    saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
-    check.add_argument("--strict", action="store_true", help="stale full and paper results fail")
+    check("--strict", action="store_true", help="stale full and paper results fail")
     text = "first judge published measurements by the present ledger"
-    check.add_argument("--rejudge", action="store_true", help=text)
+    check("--rejudge", action="store_true", help=text)
     clean = add("clean", _clean, "delete stored intermediate results")
-    clean.add_argument("--all", action="store_true", help="delete the whole store, results too")
+    clean("--all", action="store_true", help="delete the whole store, results too")
     add("book", _book, "build the book from the executed notebooks")
     return parser
-
-
-_NAMES = "a profile, PROFILE-published, PROFILE-local or custom-..., as `list` shows it"
-
-
-def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("study", metavar="STUDY", help="a study that `list` shows, or `all`")
-    run.add_argument("--profile", help="size of the run (default: laptop)")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run.add_argument("--force", action="store_true", help="recompute from nothing")
-    run.add_argument("--publish", action="store_true", help="write data/results/")
-    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
-    run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
 
 
 def _list(options: argparse.Namespace) -> int:
     for study in params.studies():
         spec = params.load_spec(study)
         print(f"{study}  {spec.title} ({spec.paper})")
+        known = results.named(study)
         for name, profile in spec.profiles.items():
-            print(f"    {name:7} about {duration(profile.seconds):7}  {_last(study, name)}")
+            last = results.told(records.find(study, name)) if name in known else "never run"
+            print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
         for line in results.lines(study):
             print(f"    {line}")
     return 0
@@ -139,7 +136,7 @@ def _run_one(
             raise
         _print_error(error)
         return 1
-    print(f"{study} at {profile}: {results.counts(record)}", flush=True)
+    print(f"{study} at {profile}: {results.told(record)}", flush=True)
     return 0
 
 
@@ -150,8 +147,7 @@ def _claims(options: argparse.Namespace) -> int:
         print(files.pretty({"studies": found}), end="")
         return 0
     for record in found:
-        local, counts = results.origin(record), results.counts(record)
-        print(f"{record['study']} at {record['profile']}{local}: {counts}")
+        print(f"{record['study']} at {record['profile']}: {results.told(record)}")
         for row in record["claims"]:
             print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
         for line in results.lines(record["study"], options.profile):
@@ -216,13 +212,6 @@ def _settings(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
     if options.profile not in (None, named):
         raise ParameterError(f"profile is given as {options.profile} and {named}. Remove one.")
     return named, overrides
-
-
-def _last(study: str, profile: str) -> str:
-    if profile not in results.named(study):
-        return "never run"
-    record = records.find(study, profile)
-    return results.counts(record) + results.origin(record)
 
 
 def _print_error(error: Exception, hint: str = "") -> None:

@@ -49,9 +49,8 @@ def run(
     """Run a study, or take its stored result if that is up to date, and return the record.
 
     overrides: parameters that differ from the profile's; such a run stays in the store, in
-    `<study>/custom-<key>/`. force: recompute from nothing. publish: also write
-    `data/results/<study>.<profile>.json`. timeout: limit for one cell in seconds, by
-    default ten times the expected time of the whole run. Raises SuiteError.
+    `<study>/custom-<key>/`. force: recompute from nothing. timeout: limit for one cell in
+    seconds, by default ten times the expected time of the whole run. Raises SuiteError.
     """
     job = plan(study, profile, overrides or {}, publish)
     check_folders(job, publish)
@@ -77,8 +76,9 @@ def _stored(job: Job) -> Record | None:
         source, stamp = record["provenance"], notebook["metadata"][STAMP]
         modules = source["modules"]
         now = fingerprint.inputs(job.notebook, modules, job.study, job.values)
+        page = fingerprint.page(job.notebook, modules, job.study)
         fresh = fingerprint.key_of(now) == source["key"] == stamp["key"]
-        drawn = fingerprint.key_of(fingerprint.page(job.notebook, modules)) == stamp["page"]
+        drawn = fingerprint.key_of(page) == stamp["page"]
     except (SuiteError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     good = fresh and drawn and records.is_sealed(record) and seal_notebook(notebook) == notebook
@@ -96,7 +96,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
     everything = fingerprint.all_modules()
     inputs = fingerprint.inputs(job.notebook, everything, job.study, job.values)
-    page = fingerprint.page(job.notebook, everything)
+    page = fingerprint.page(job.notebook, everything, job.study)
     work = job.folder.with_name(f".{job.folder.name}.run")  # the lock makes it ours alone
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -148,7 +148,7 @@ def _complete(job: Job, record: Record, inputs: Mapping[str, Any], seconds: floa
     inputs = _used(inputs, record)
     inputs["versions"] = fingerprint.versions(inputs["modules"])
     extra = {"key": fingerprint.key_of(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
-    extra |= {"overridden": list(job.custom)} if job.custom else {}
+    extra |= {"set": list(job.custom)} if job.custom else {}
     return records.seal({**record, "provenance": {**record["provenance"], **extra}})
 
 

@@ -17,16 +17,13 @@ from .records import Record
 SAES = "saes.jsonl"  # in a run's folder: one line per SAE that the run trained or loaded
 
 
-def counts(record: Record) -> str:
+def told(record: Record) -> str:
     """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`: scales are never added."""
-    return "; ".join(
+    text = "; ".join(
         f"{scale}: " + ", ".join(f"{count} {verdict}" for verdict, count in row.items() if count)
         for scale, row in summary([record]).items()
     )
-
-
-def origin(record: Record) -> str:
-    return "" if record.get("published", True) else " (not published)"
+    return text + ("" if record.get("published", True) else " (not published)")
 
 
 def named(study: str) -> dict[str, Path]:
@@ -43,38 +40,33 @@ def named(study: str) -> dict[str, Path]:
 
 
 def lines(study: str, profile: str | None = None) -> Iterator[str]:
-    """What stands in the store besides the results of the profiles as they are: name and verdicts.
-
-    That is local runs of a published profile whose numbers differ, and custom runs.
-    """
-    found = named(study)
-    for name, path in found.items():
-        own = name.removesuffix("-local")
-        if name.startswith("custom-"):
-            record = records.load(path)
-            changed = record["provenance"].get("overridden", [])
-            given = ", ".join(f"{key}={record['params'][key]}" for key in changed)
-            if profile in (None, record["profile"]):
-                yield f"{name}  {record['profile']} with {given}: {counts(record)}"
-        elif name != own and f"{own}-published" in found and profile in (None, own):
-            record = records.load(path)
-            if record["claims"] != records.find(study, own)["claims"]:
-                yield f"{name}  {counts(record)} (not published)"
+    """What the store holds besides the last result of a profile: custom runs, and local runs
+    whose numbers differ from the published ones. Name, profile, what was set, verdicts."""
+    for name, path in named(study).items():
+        custom = name.startswith("custom-")
+        if not custom and not name.endswith("-local"):
+            continue
+        record = {**records.load(path), "published": False}
+        own, source = record["profile"], record["provenance"]
+        same = not custom and record["claims"] == records.find(study, own)["claims"]
+        if profile in (None, own) and not same:
+            given = ", ".join(f"{key}={record['params'][key]}" for key in source.get("set", []))
+            yield f"{name}  {own}{given and f' with {given}'}: {told(record)}"
 
 
 def compare(study: str, profile: str, other: str) -> Iterator[str]:
-    """Claim by claim, the result of a profile and another one, which is named as in `lines`."""
+    """Claim by claim, the result of a profile and another one, which is named as in `named`."""
     found = named(study)
     if other not in found:
         seen = message("--with", other, ", ".join(found) or "nothing yet", nearest(other, found))
         raise ParameterError(seen)
-    left, right = records.find(study, profile), records.load(found[other])
-    before, after = ({row["id"]: row for row in each["claims"]} for each in (left, right))
-    yield f"{study}: {profile}{origin(left)} | {other}"
-    for id in before | after:
-        pair = before.get(id), after.get(id)
-        yield f"{id}: " + " | ".join(row["verdict"] if row else "no such claim" for row in pair)
-        tables = [_cells(row) if row else {} for row in pair]
+    pair = records.find(study, profile), records.load(found[other])
+    yield f"{study}: {profile} | {other}"
+    rows = [{row["id"]: row for row in record["claims"]} for record in pair]
+    for id in rows[0] | rows[1]:
+        verdicts = (each[id]["verdict"] if id in each else "no such claim" for each in rows)
+        yield f"{id}: " + " | ".join(verdicts)
+        tables = [_cells(each[id]) if id in each else {} for each in rows]
         for label in tables[0] | tables[1]:
             yield f"    {label}: " + " | ".join(table.get(label, "-") for table in tables)
 
@@ -82,19 +74,12 @@ def compare(study: str, profile: str, other: str) -> Iterator[str]:
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     """{label: "0.93 [0.9, 0.95]"} of a claim's measurement."""
     measured, interval = row["measured"], row["interval"]
-    if measured is None:
-        return {}
     if not isinstance(measured, dict):
         measured, interval = {"value": measured}, {"value": interval}
-    spread = interval or {}
-    return {
-        label: f"{'-' if value is None else format(value, '.4g')}{_range(spread.get(label))}"
-        for label, value in measured.items()
-    }
-
-
-def _range(interval: list[float] | None) -> str:
-    return f" [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
+    shown = {label: "-" if value is None else f"{value:.4g}" for label, value in measured.items()}
+    for label, (low, high) in ((k, v) for k, v in (interval or {}).items() if v):
+        shown[label] += f" [{low:.4g}, {high:.4g}]"
+    return shown if row["measured"] is not None else {}
 
 
 def saes(study: str) -> dict[str, dict[str, Any]]:
@@ -102,26 +87,22 @@ def saes(study: str) -> dict[str, dict[str, Any]]:
     params.load_spec(study)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((files.build() / study).glob(f"*/{SAES}")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
             if (files.place(row["key"]) / "sae.json").is_file():
-                found.setdefault(row["key"], {**row, "runs": {}})["runs"][path.parent.name] = None
+                found.setdefault(row["key"], {**row, "runs": {}})["runs"][path.parent.name] = 1
     return found
 
 
 def sae_lines(study: str) -> Iterator[str]:
-    """One line per SAE: name, size, where it stands in its sweep, how good it is, its folder."""
+    """One line per SAE: name, size, place in its sweep, how good it is, its runs, its folder."""
     for key, row in saes(study).items():
-        index = [f"{name}={value}" for name, value in row["index"].items()]
-        index += [f"seed={row['seed']}"] if "seed" in row and "seed" not in row["index"] else []
-        quality = [f"{name} {_number(row.get(name.lower()))}" for name in ("L0", "FVU")]
-        size = f"{row['d_in']} x {row['d_sae']}  {row['activation']}"
-        parts = [key[:12], size, " ".join(index), *quality, ",".join(row["runs"])]
-        yield "  ".join([*filter(None, parts), files.short(files.place(key))])
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else format(value, ".3g")
+        index = {"seed": row["seed"]} if "seed" in row else {}
+        parts = [key[:12], f"{row['d_in']} x {row['d_sae']}", row["activation"]]
+        parts += [f"{name}={value}" for name, value in (index | row["index"]).items()]
+        for name in ("L0", "FVU"):
+            value = row.get(name.lower())
+            parts.append(f"{name} {'-' if value is None else format(value, '.3g')}")
+        yield "  ".join([*parts, ",".join(row["runs"]), files.short(files.place(key))])
 
 
 def export(study: str, name: str, folder: str) -> Path:
