@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 MARK = ".srclib-store"  # stands in every store that we made; nothing without it is deleted
 
 
-def home() -> Path:
+def root() -> Path:
     """The folder that holds the package `srclib`: a checkout, or site-packages."""
     return Path(__file__).resolve().parent.parent
 
 
 def is_checkout() -> bool:
-    """Whether `home()` also holds what a checkout has."""
+    """Whether `root()` also holds what a checkout has."""
     needed = ("notebooks", "data/profiles", "pyproject.toml")
-    return all((home() / name).exists() for name in needed)
+    return all((root() / name).exists() for name in needed)
 
 
-def root() -> Path:
-    """The checkout: `srclib/`, `notebooks/`, `data/`. Raises SuiteError where there is none."""
+def checkout() -> Path:
+    """`root()`, with the notebooks and the data. Raises SuiteError where they are missing."""
     if not is_checkout():
         raise SuiteError(
             "srclib is installed without its notebooks and data, and this needs a checkout of the "
             "suite. Get the repository, then `pip install -e .` in it, or use its Python."
         )
-    return home()
+    return root()
 
 
 def data_path(name: str) -> Path:
@@ -54,7 +54,7 @@ def data_path(name: str) -> Path:
 
     For notebooks, whose working directory is anyone's. Raises DataError where it is missing.
     """
-    path = root() / "data" / name
+    path = checkout() / "data" / name
     if not path.is_file():
         raise DataError(message("name", name, "a file under data/", f"Look into {path.parent}."))
     return path
@@ -66,7 +66,7 @@ def build() -> Path:
     if named := os.environ.get("SRCLIB_BUILD"):
         return Path(named).expanduser().absolute()
     if is_checkout():
-        return home() / "build"
+        return root() / "build"
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srclib"
 
 
@@ -77,7 +77,7 @@ def place(key: str) -> Path:
 
 def short(path: Path) -> str:
     """A path as messages show it: relative to the checkout where it lies inside."""
-    return (path.relative_to(home()) if path.is_relative_to(home()) else path).as_posix()
+    return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
 
 
 def make(folder: Path) -> Path:
@@ -87,7 +87,7 @@ def make(folder: Path) -> Path:
     """
     store = build()
     if folder.is_relative_to(store) and not (store / MARK).exists():
-        ours = is_checkout() and store == home() / "build"
+        ours = is_checkout() and store == root() / "build"
         if ours or not store.is_dir() or not any(store.iterdir()):
             store.mkdir(parents=True, exist_ok=True)
             (store / MARK).touch()

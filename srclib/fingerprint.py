@@ -118,7 +118,7 @@ def notebook_hash(path: Path) -> str:
 
 def data_hash(study: str) -> str:
     """Hash of the names and contents of all files below `data/<study>/`, hidden ones aside."""
-    return files.sha256(files.canonical(_data_files(files.home() / "data" / study)))
+    return files.sha256(files.canonical(_data_files(files.root() / "data" / study)))
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
@@ -191,7 +191,7 @@ def provenance() -> dict[str, Any]:
 
 def all_modules() -> tuple[str, ...]:
     """Every module of srclib that has a file, sorted."""
-    found = (path.relative_to(files.home()) for path in (files.home() / "srclib").rglob("*.py"))
+    found = (path.relative_to(files.root()) for path in (files.root() / "srclib").rglob("*.py"))
     parts = (file.with_suffix("").parts for file in found)
     names = (each[:-1] if each[-1] == "__init__" else each for each in parts)
     return tuple(sorted(".".join(each) for each in names))
@@ -199,7 +199,7 @@ def all_modules() -> tuple[str, ...]:
 
 def module_path(name: str) -> Path | None:
     """The source file of a module of srclib in this checkout, or None."""
-    base = files.home().joinpath(*name.split("."))
+    base = files.root().joinpath(*name.split("."))
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
 
@@ -226,9 +226,9 @@ def _version(library: str) -> str:
 
 def _git(*arguments: str) -> str | None:
     """Output of git in this checkout; None when it is no checkout or git is missing."""
-    if not (files.home() / ".git").exists():
+    if not (files.root() / ".git").exists():
         return None
-    command = ["git", "-C", str(files.home()), *arguments]
+    command = ["git", "-C", str(files.root()), *arguments]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

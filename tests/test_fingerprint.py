@@ -36,8 +36,8 @@ class Shape:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty checkout that `files.home()` points to."""
-    monkeypatch.setattr(files, "home", lambda: tmp_path)
+    """An empty checkout that `files.root()` points to."""
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     (tmp_path / "srclib").mkdir()
     return tmp_path
 
@@ -256,12 +256,12 @@ def test_one_edited_line_makes_exactly_its_studies_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a copy of the checkout, module after module."""
-    root = files.home()
+    root = files.root()
     notebooks = {path.stem: path for path in (root / "notebooks").glob("*.ipynb")}
     leads_to = {study: imported_by(path) for study, path in notebooks.items()}
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(root / "srclib", tmp_path / "srclib", ignore=ignored)
-    monkeypatch.setattr(files, "home", lambda: tmp_path)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     for name in ("notebook_hash", "versions"):  # they stay the same, and take long
         monkeypatch.setattr(fingerprint, name, lambda *_: "the same")
 

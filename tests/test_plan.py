@@ -16,8 +16,8 @@ from srclib.suite.plan import check_folders, duration, plan
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout that holds the toy study; `files.home()` points to it."""
-    monkeypatch.setattr(files, "home", lambda: tmp_path)
+    """A checkout that holds the toy study; `files.root()` points to it."""
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
     write_study(tmp_path)
     return tmp_path
 

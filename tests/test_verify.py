@@ -16,8 +16,8 @@ from srclib.suite.verify import Finding
 
 @pytest.fixture
 def checkout(toy_checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The toy checkout after a run, its laptop result published; `files.home()` points to it."""
-    monkeypatch.setattr(files, "home", lambda: toy_checkout)
+    """The toy checkout after a run, its laptop result published; `files.root()` points to it."""
+    monkeypatch.setattr(files, "root", lambda: toy_checkout)
     path = records.published_path("toy", "laptop")
     path.parent.mkdir(parents=True)
     shutil.copy(records.local_path("toy", "laptop"), path)

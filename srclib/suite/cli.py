@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command is not _clean:
-            files.root()  # refuses in one line where there is no checkout
+            files.checkout()  # refuses in one line where there is no checkout
         with _sigterm_exits():
             code: int = options.command(options)
             sys.stdout.flush()

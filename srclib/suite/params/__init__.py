@@ -163,6 +163,8 @@ def studies() -> list[str]:
 def load_spec(study: str) -> Spec:
     """Read `data/profiles/<study>.toml`; every profile must resolve within the ranges."""
     known = studies()
+    if not known:
+        files.checkout()  # outside a checkout this says so
     if study not in known:
         raise ParameterError(message("study", study, ", ".join(known), nearest(study, known)))
     path = files.root() / "data" / "profiles" / f"{study}.toml"
