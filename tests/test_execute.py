@@ -59,7 +59,7 @@ def hanging(root: Path, *arguments: str, kernels: int = 1) -> tuple[subprocess.P
     return driver, [int(path.stem) for path in (root / "build").glob("*.pid")]
 
 
-def test_a_run_keeps_notebook_result_and_manifest(toy_ran: Path) -> None:
+def test_a_run_keeps_notebook_and_result(toy_ran: Path) -> None:
     record = record_of(toy_ran)
     assert record["params"]["numbers"] == [1.0, 2.0, 3.0]
     verdicts = {row["id"]: row["verdict"] for row in record["claims"]}

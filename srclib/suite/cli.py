@@ -33,21 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = options.command(options)
             sys.stdout.flush()
         return code
-    except SuiteError as error:
-        if options.debug:
-            raise
-        _print_error(error)
-        return 2 if isinstance(error, ParameterError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `srclib claims | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # a full disk, or a fault of ours
-        if options.debug:
-            raise
-        _print_error(error, " (--debug shows where)")
-        return 1
+    except Exception as error:
+        return _failed(error, options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,8 +104,8 @@ def _run(options: argparse.Namespace) -> int:
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
     one = functools.partial(_run_one, options, profile, overrides)
-    if options.jobs == 1 or len(studies) == 1:
-        return max(map(one, studies))
+    if options.jobs == 1 or len(studies) < 2:
+        return max(map(one, studies), default=0)
 
     from ..engine import in_processes
 
@@ -131,11 +123,8 @@ def _run_one(
     try:
         with _sigterm_exits():
             record = execute.run(study, profile, overrides, **how)
-    except SuiteError as error:
-        if options.debug:
-            raise
-        _print_error(error)
-        return 1
+    except Exception as error:
+        return _failed(error, options.debug)
     print(f"{study} at {profile}: {results.told(record)}", flush=True)
     return 0
 
@@ -214,8 +203,13 @@ def _settings(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
     return named, overrides
 
 
-def _print_error(error: Exception, hint: str = "") -> None:
+def _failed(error: Exception, debug: bool) -> int:
+    """Tell an error in one line on stderr; the exit code. A full disk, say, is no SuiteError."""
+    if debug:
+        raise error
+    hint = "" if isinstance(error, SuiteError) else " (--debug shows where)"
     print(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    return 2 if isinstance(error, ParameterError) else 1
 
 
 def _positive(text: str) -> int:

@@ -118,6 +118,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
 def _variables(job: Job, force: bool, work: Path) -> dict[str, str]:
     extra = {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
+        "SRCLIB_BUILD": str(files.build()),  # the kernel has another working directory
         "SRCLIB_SAES": str(work / SAES),
     }
     if job.profile.name != "paper":  # only the paper's own models may be fetched
