@@ -1,8 +1,6 @@
 """What a result depends on, as hashes: code, data, parameters, library versions.
 
-Code counts as its syntax tree: comments, blank lines, docstrings and the wording of refusals
-make no result stale, every other edit of a module that computes does. Needs nothing but the
-standard library, so `verify` is quick. Hashes are hex strings of SHA-256.
+Needs nothing but the standard library, so `verify` is quick. Hashes are hex strings of SHA-256.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ DRAWS = {"plt", "sns", "figures", "display"}  # what a drawing cell may call for
 
 @functools.lru_cache(maxsize=1024)
 def source_hash(text: str) -> str:
-    """Hash of Python source without comments, docstrings and the texts of `raise` statements.
+    """Hash of Python source without comments, docstrings, layout and the texts of refusals.
 
-    Text that is no plain Python, such as a cell with an IPython magic, counts verbatim.
+    Every other edit counts. Text that is no plain Python, such as a magic, counts verbatim.
     """
     try:
         return files.sha256(_outline(ast.parse(text)))

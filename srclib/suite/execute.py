@@ -61,8 +61,8 @@ def run(
         else:
             print(f"{job.name}: up to date ({short(job.folder)}); --force recomputes")
         if not job.custom:
-            executed = files.root() / EXECUTED / f"{study}.ipynb"
-            files.write_atomic(executed, (job.folder / "notebook.ipynb").read_bytes())
+            gated = (job.folder / "notebook.ipynb").read_bytes()
+            files.write_atomic(files.root() / EXECUTED / f"{study}.ipynb", gated)
         if publish:
             _publish(record)
     return record
@@ -86,12 +86,9 @@ def _stored(job: Job) -> Record | None:
 
 
 def _compute(job: Job, force: bool, timeout: int | None) -> Record:
-    expected = job.profile.seconds
-    print(
-        f"{job.name}: expected are about {duration(expected)} and "
-        f"{job.profile.disk_mb:.0f} MB in {short(files.build())}/",
-        flush=True,
-    )
+    expected, store = job.profile.seconds, short(files.build())
+    cost = f"{duration(expected)} and {job.profile.disk_mb:.0f} MB in {store}/"
+    print(f"{job.name}: expected are about {cost}", flush=True)
     started = time.monotonic()
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
     everything = fingerprint.all_modules()
@@ -105,7 +102,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         notebook = _execute(job, work / "notebook.ipynb", timeout, _variables(job, force, work))
         record = gate(notebook, files.root())
         _check_identity(job, record)
-        record = _complete(job, record, inputs, time.monotonic() - started)
+        record = _complete(job, record, _used(inputs, record), time.monotonic() - started)
         _keep(job, notebook, record, _used(page, record), work)
     except SuiteError as error:
         raise type(error)(f"{job.name}: {error} {_keep_failed(job, work)}") from None
@@ -146,8 +143,7 @@ def _used(parts: Mapping[str, Any], record: Record) -> dict[str, Any]:
 
 def _complete(job: Job, record: Record, inputs: Mapping[str, Any], seconds: float) -> Record:
     """Add to the provenance what only the driver knows, and seal the record."""
-    inputs = _used(inputs, record)
-    inputs["versions"] = fingerprint.versions(inputs["modules"])
+    inputs = {**inputs, "versions": fingerprint.versions(inputs["modules"])}
     extra = {"key": fingerprint.key_of(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
     extra |= {"set": list(job.custom)} if job.custom else {}
     return records.seal({**record, "provenance": {**record["provenance"], **extra}})
@@ -157,10 +153,13 @@ def _keep(
     job: Job, notebook: nbformat.NotebookNode, record: Record, page: Mapping[str, Any], work: Path
 ) -> None:
     source = record["provenance"]
-    stamp = {"study": job.study, "profile": job.profile.name, "page": fingerprint.key_of(page)}
-    stamp |= {name: source[name] for name in ("key", "inputs", "commit")}
     document = json.loads(nbformat.writes(notebook))
-    document["metadata"][STAMP] = stamp
+    document["metadata"][STAMP] = {
+        **{name: source[name] for name in ("key", "inputs", "commit")},
+        "study": job.study,
+        "profile": job.profile.name,
+        "page": fingerprint.key_of(page),
+    }
     with files.folder_atomic(job.folder) as folder:
         sealed = files.pretty(seal_notebook(document))
         (folder / "notebook.ipynb").write_text(sealed, encoding="utf-8")
@@ -183,11 +182,8 @@ def _publish(record: Record) -> None:
     files.write_atomic(path, files.pretty(record))
     print(f"published {short(path)}")
     if record["provenance"]["dirty"]:
-        print(
-            f"warning: {short(path)} was computed with uncommitted changes; "
-            "commit them and run again with --force so that its commit is true",
-            file=sys.stderr,
-        )
+        why = "was computed with uncommitted changes; commit them and run again with --force"
+        print(f"warning: {short(path)} {why} so that its commit is true", file=sys.stderr)
 
 
 def _execute(
