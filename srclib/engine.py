@@ -62,4 +62,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     """With one thread where `function` has loaded torch: the processes share the cores."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except SystemExit:  # terminated, and tidied up: the pool would only hand out more work
+        os._exit(1)

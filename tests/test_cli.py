@@ -246,6 +246,8 @@ def test_custom_runs_are_listed_and_compared(toy_checkout: Path, srclib: Run) ->
     ]
     wrong = srclib(toy_checkout, "compare", "toy", "--with", "laptop-publisht")
     assert wrong.returncode == 2 and "laptop-local" in wrong.stderr
+    (folder / "result.json").write_text("{}")
+    assert f"{folder.name}  build/toy/" in srclib(toy_checkout, "list").stdout
 
 
 def test_a_local_run_that_differs_from_the_published_one(toy_checkout: Path, srclib: Run) -> None:

@@ -208,16 +208,23 @@ def test_no_kernel_survives_the_driver(toy_checkout: Path, number: int, code: in
     until(lambda: not alive(kernel), 20)
 
 
-def test_no_worker_survives_the_driver(toy_checkout: Path, srclib: Run) -> None:
-    write_study(toy_checkout, "toy2")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_no_worker_survives_the_driver(
+    toy_checkout: Path, srclib: Run, number: int, code: int
+) -> None:
+    for study in ("toy2", "toy3", "toy4"):  # more than run at once: none may start afterwards
+        write_study(toy_checkout, study)
     driver, kernels = hanging(toy_checkout, "run", "all", "--jobs", "2", kernels=2)
     listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True)
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
     started = [process for process, parent in parents if parent == driver.pid]
     assert len(started) >= 2
-    driver.kill()
-    driver.wait()
+    driver.send_signal(number)
+    assert driver.wait(20) == code
     until(lambda: not any(map(alive, kernels + started)), 20)
+    assert len(list((toy_checkout / "build").glob("*.pid"))) == 2
     again = srclib(toy_checkout, "run", "toy", "--profile", "smoke")  # no lock is left behind
     assert again.returncode == 0
 

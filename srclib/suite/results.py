@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import ParameterError, message
+from ..errors import DataError, ParameterError, message
 from . import params, records
 from .claims import summary
 from .params.fields import nearest
@@ -46,7 +46,11 @@ def lines(study: str, profile: str | None = None) -> Iterator[str]:
         custom = name.startswith("custom-")
         if not custom and not name.endswith("-local"):
             continue
-        record = {**records.load(path), "published": False}
+        try:
+            record = {**records.load(path), "published": False}
+        except DataError as error:  # of an earlier version, perhaps: the others are still shown
+            yield f"{name}  {error}"
+            continue
         own, source = record["profile"], record["provenance"]
         same = not custom and record["claims"] == records.find(study, own)["claims"]
         if profile in (None, own) and not same:
