@@ -124,7 +124,7 @@ def _split(
     if not len(part):
         return []
     names = list(part.index.names)
-    here = [level for level in by if level in names]
+    here = by if set(by) <= set(names) else []  # a part without them keeps its own label
     for level in [n for n in names if n not in here and n not in known]:
         kinds = part.index.get_level_values(level).unique()
         if len(kinds) > 1:

@@ -63,10 +63,12 @@ def log_ticks(ax: Axes, values: Sequence[float]) -> None:
 
 
 def name_ticks(axis: Any, names: Sequence[Any]) -> None:
-    """A tick at 0, 1, ... for each name; many long ones on the x axis are slanted."""
+    """A tick at 0, 1, ... for each name, slanted where the x axis has no room for them."""
     words = [text(name) for name in names]
-    slanted = axis.axis_name == "x" and len("".join(words)) > 60
-    axis.set_ticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if slanted else {}))
+    figure = axis.axes.figure
+    room = 9 * figure.get_figwidth() / len(figure.axes)  # characters in a panel
+    crowded = axis.axis_name == "x" and sum(len(word) + 1 for word in words) > room
+    axis.set_ticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if crowded else {}))
 
 
 def true_l0_line(ax: Axes, at: float, name: str = "true L0") -> None:

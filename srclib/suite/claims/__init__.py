@@ -30,11 +30,12 @@ __all__ += ["never_run", "rederive", "rejudge", "summary", "verdict_html", "verd
 class Ledger:
     """Collects the measurements of one run; every claim is recorded once or not at all."""
 
-    def __init__(self, study: str, P: Parameters):
+    def __init__(self, study: str, P: Parameters, unit: str = "seed", scale: str | None = None):
         if P.study != study:
             raise ClaimError(message("study", study, repr(P.study), "Use one study's parameters."))
         self._claims = {claim.id: claim for claim in load_claims(study)}
         self._study = study
+        self._unit, self._default_scale = unit, scale
         self._parameters = P
         self._rows: dict[str, Record] = {}
 
@@ -43,7 +44,7 @@ class Ledger:
         id: str,
         *parts: object,
         by: str | Sequence[str] | None = None,
-        unit: str = "seed",
+        unit: str | None = None,
         cluster: str | None = None,
         within: str | None = None,
         scale: str | None = None,
@@ -61,7 +62,7 @@ class Ledger:
         claim = self._new(id)
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
-        found = labelled(id, *parts, by=by, unit=unit, cluster=cluster, within=within)
+        found = labelled(id, *parts, by=by, unit=unit or self._unit, cluster=cluster, within=within)
         if not found.measured and not self._must_deliver(claim):
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
         self._rows[id] = self._row(claim, found, self._scale(id, scale), note)
@@ -111,7 +112,7 @@ class Ledger:
         return self._claims[id]
 
     def _scale(self, id: str, scale: str | None) -> str:
-        scale = self._parameters.scale if scale is None else scale
+        scale = scale or self._default_scale or self._parameters.scale
         if scale not in SCALES:
             raise ClaimError(message(f"{id}: scale", scale, ", ".join(SCALES), "Choose one."))
         return scale
@@ -137,6 +138,9 @@ class Ledger:
                 continue
 
 
-def ledger(study: str, P: Parameters) -> Ledger:
-    """A fresh ledger for one run of a study with the parameters `P`."""
-    return Ledger(study, P)
+def ledger(study: str, P: Parameters, *, unit: str = "seed", scale: str | None = None) -> Ledger:
+    """A fresh ledger for one run of a study with the parameters `P`.
+
+    unit, scale: the defaults of `record`; the scale is the profile's own unless given.
+    """
+    return Ledger(study, P, unit, scale)
