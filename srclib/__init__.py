@@ -27,16 +27,14 @@ _HOME = {
     "held_out": "sweeps",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
-    "harvest": "lm.harvesting",
+    "harvest": "lm.harvest",
     "parameters": "suite.params",
-    "ledger": "suite.claims",
+    "ledger": "suite.ledger",
+    "data_path": "files",
     "SuiteError": "errors",
 }
 _MODULES = (
     "activations",
-    "engine",
-    "files",
-    "fingerprint",
     "control",
     "metrics",
     "objectives",
@@ -47,11 +45,15 @@ _MODULES = (
 # transformers loads tqdm's widget, whose absence is no concern of a reader.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
+__version__: str
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
     from . import activations as activations
     from . import control as control
+    from . import engine as engine
+    from . import files as files
+    from . import fingerprint as fingerprint
     from . import metrics as metrics
     from . import objectives as objectives
     from . import rng as rng
@@ -64,10 +66,11 @@ if TYPE_CHECKING:
     from .checkpoint import save_sae as save_sae
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
-    from .lm.harvesting import harvest as harvest
+    from .files import data_path as data_path
+    from .lm.harvest import harvest as harvest
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
-    from .suite.claims import ledger as ledger
+    from .suite.ledger import ledger as ledger
     from .suite.params import parameters as parameters
     from .sweeps import Run as Run
     from .sweeps import Sweep as Sweep
@@ -83,10 +86,26 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        value = _version()
     else:
         raise AttributeError(f"module 'srclib' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """That of the installed package; in a checkout that is only on the path, of its pyproject."""
+    import tomllib
+    from importlib import metadata
+
+    try:
+        return metadata.version("sae-paper-suite")
+    except metadata.PackageNotFoundError:
+        from . import files
+
+        text = (files.root() / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
 
 
 def __dir__() -> list[str]:

@@ -228,6 +228,7 @@ class Sweep(Mapping[Key, Run]):
                     "d_in": run.sae.d_in,
                     "d_sae": run.sae.d_sae,
                     "activation": repr(run.sae.activation),
+                    "l0": run.history[-1]["l0"] if run.history else None,
                     "index": dict(zip(self.names, key, strict=True)),
                 }
                 for key, run in self._runs.items()

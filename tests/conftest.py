@@ -72,7 +72,7 @@ CELLS = [
     "quick: bool = None  # decides nothing\n"
     "fault: str = None  # what goes wrong on purpose",
     "from srclib.suite.params import parameters\n\nP = parameters('toy', In, globals())\nP",
-    "from srclib.suite.claims import ledger\n\nrecords = ledger('toy', P)",
+    "from srclib.suite.ledger import ledger\n\nrecords = ledger('toy', P)",
     "import os, sys, time\n\n"
     "if P.fault == 'raise':\n    raise ValueError('on purpose')\n"
     "if P.fault == 'exit':\n    sys.exit(0)\n"
@@ -98,6 +98,7 @@ def write_study(root: Path, study: str = "toy") -> None:
         path = root / "data" / name / f"{study}.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("toy", study), encoding="utf-8")
+    (root / "pyproject.toml").touch()
     (root / "notebooks").mkdir(exist_ok=True)
     nbformat.write(notebook, root / "notebooks" / f"{study}.ipynb")
 

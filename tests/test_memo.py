@@ -22,12 +22,13 @@ from torch import Tensor
 
 from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.control import AutoL0, KSchedule, Trace
+from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.memo import key_of, train_all
+from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
 from srclib.sweeps import Run
 from srclib.trainer import TrainConfig, train
@@ -170,9 +171,9 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     memo._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
-    expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
+    expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
-    assert not {"srclib.suite.figures", "srclib.suite.claims", "srclib.suite.cli"} & set(seen)
+    assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
 
 
 TERM = """
@@ -406,7 +407,7 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
 POOL = """
 import sys
 from pathlib import Path
-from srclib import engine, files, memo
+from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
@@ -431,7 +432,7 @@ def test_two_workers_give_the_bytes_of_one(tmp_path: Path) -> None:
     (tmp_path / "pool.py").write_text(POOL, encoding="utf-8")
     subprocess.run(
         [sys.executable, str(tmp_path / "pool.py"), str(checkout)],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**os.environ, "PYTHONPATH": str(checkout), "SRCLIB_BUILD": str(checkout / "build")},
         check=True,
         timeout=300,
     )

@@ -7,7 +7,7 @@ no memory, are computed when training asks for them. Both have one face.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError, message
+from ..sources.rows import Centred, Rows, Unit
 from ..sources.streamed import Streamed
-from ..sources.tensor import Centred, Rows
-from ..sources.unit import Unit
 from ..worlds import python_docs
-from ..worlds.packing import pack
-from .harvesting import harvest
-from .losses import token_losses
+from ..worlds.engine import pack
+from .corpora import read
+from .harvest import harvest, token_losses
+from .hub import load_tokenizer
 from .models import LMConfig, load_model
-from .pretraining import train_lm
+from .train import train_lm
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,21 +56,16 @@ def own_models(
 ) -> Hooks:
     """Three-block Qwen2 models, trained on every second row of each corpus.
 
-    corpora: folders of saved data sets with a column `text`; by default `n_chars` each of Python's
+    corpora: what `corpora.read` takes; by default `n_chars` each of Python's
     prose and code.
     """
     texts = _texts(corpora, n_chars)
     tokenizer = python_docs.tokenizer([t for each in texts.values() for t in each["text"]], 800)
     ids = _packed(texts, tokenizer)
-    shape = {"d_model": 64, "n_layers": 3, "d_mlp": 128, "context": CONTEXT}
-    read = torch.cat([rows[::2] for rows in ids.values()])
-    lms = {
-        s: train_lm(
-            LMConfig("qwen2", vocab_size=len(tokenizer), n_steps=n_steps, lr=1e-2, seed=s, **shape),
-            read,
-        )
-        for s in lm_seeds
-    }
+    shape = LMConfig("qwen2", d_model=64, n_layers=3, d_mlp=128, context=CONTEXT, lr=1e-2)
+    config = replace(shape, vocab_size=len(tokenizer), n_steps=n_steps)
+    every_second = torch.cat([rows[::2] for rows in ids.values()])
+    lms = {s: train_lm(replace(config, seed=s), every_second) for s in lm_seeds}
     return _hooks(lms, ids, layers, stream=False)
 
 
@@ -83,13 +78,11 @@ def named_model(
     """
     if not name:
         return None
-    from transformers import AutoTokenizer
-
     if len(lm_seeds) > 1:
         allowed = "one, since a named model has no seed of ours"
         raise ParameterError(message("lm_seeds", lm_seeds, allowed, "Give one."))
     texts = _texts(corpora, n_chars)
-    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    tokenizer = load_tokenizer(name)
     lms = {lm_seeds[0]: load_model(name)}
     return _hooks(lms, _packed(texts, tokenizer), layers, stream=True)
 
@@ -97,9 +90,7 @@ def named_model(
 def _texts(corpora: Sequence[str], n_chars: int) -> dict[str, Dataset]:
     if not corpora:
         return {"prose": python_docs.prose(n_chars), "code": python_docs.code(n_chars)}
-    from datasets import load_from_disk
-
-    return {Path(folder).name: load_from_disk(folder) for folder in corpora}
+    return {Path(each).name: read(each) for each in corpora}
 
 
 def _packed(texts: dict[str, Dataset], tokenizer: object) -> dict[str, Tensor]:

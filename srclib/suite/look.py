@@ -6,6 +6,7 @@ are colour-blind safe (Okabe-Ito); what is a control, a null or the truth is alw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from numbers import Integral, Real
@@ -91,7 +92,7 @@ def text(key: Any, labels: Labels = None, by: str | None = None) -> str:
     """How a figure names a value: as `labels` say, or `k = 5` for a number of the level k."""
     number = isinstance(key, Real)
     word = f"{key:,}" if isinstance(key, Integral) else f"{key:g}" if number else str(key)
-    if isinstance(labels, str):
-        return labels.replace("{}", word)
+    if isinstance(labels, str):  # {} or {:g}; the braces of formulas stay
+        return re.sub(r"\{(:[^{}]*)?\}", lambda m: format(key, m[1][1:]) if m[1] else word, labels)
     default = f"{by} = {word}" if by and number else word
     return default if labels is None else labels.get(key, default)
