@@ -137,6 +137,17 @@ class Sweep(Mapping[Key, Run]):
             raise ParameterError(message("one", levels, f"one run, not {len(found)}", fix))
         return found[0]
 
+    def rest(self, key: Key, level: str) -> list[Run]:
+        """The runs that differ from `key` in this level alone."""
+        place = self._place(level)
+        key = key if isinstance(key, tuple) else (key,)
+        return [
+            run
+            for other, run in self._runs.items()
+            if other != key
+            and (*other[:place], *other[place + 1 :]) == (*key[:place], *key[place + 1 :])
+        ]
+
     def map(self, function: Callable[[Run], Any]) -> dict[Key, Any]:
         """{key: function(run)}, without gradients, for what is no number."""
         with torch.no_grad():
