@@ -114,7 +114,7 @@ def test_a_changed_drawing_is_drawn_anew_and_makes_no_record_stale(
     toy_checkout: Path, srclib: Run
 ) -> None:
     before = record_of(toy_checkout)["provenance"]["key"]
-    module = toy_checkout / "srclib/suite/claims/verdicts.py"
+    module = toy_checkout / "srclib/suite/verdicts.py"
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
     edit_cell(toy_checkout, "# A toy study", "# The toy study")
     assert "stale" not in srclib(toy_checkout, "verify").stdout
