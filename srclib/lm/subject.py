@@ -69,7 +69,7 @@ class Subject:
     world: TextWorld | None = None
     config: LMConfig | None = None
     before: Mapping[str, PreTrainedModel] = field(default_factory=dict, repr=False)
-    """the same model before it was trained"""
+    """`twin`: the same model before it was trained"""
     sizes: tuple[int, int] = (0, 0)
     """rows of `ids` and of `test_ids` whose activations are in `source`"""
 
@@ -124,7 +124,7 @@ def own(
         for split, n in (("train", n_documents), ("test", n_test))
     )
     made = _trained(world, config, ids, test_ids, layer, n_rows, n_test_rows)
-    return replace(made, before={"untrained": new_model(config)})
+    return replace(made, before={"twin": new_model(config)})
 
 
 def named(
