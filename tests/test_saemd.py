@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import CFG, TOY, draw, make
+from torch import Tensor
 
 from srclib.activations import ReLU
 from srclib.errors import DataError
@@ -16,14 +17,27 @@ from srclib.lm.models import FAMILIES, LMConfig, new_model
 from srclib.lm.subject import Subject, named, own
 from srclib.methods.mirror import mlp_output_weights
 from srclib.methods.saemd.mlp_term import mlp_pass, mlp_share
-from srclib.methods.saemd.pairs import f1_with, matched_gap, meaning, modes, pair, usage
+from srclib.methods.saemd.pairs import (
+    agreement,
+    f1_with,
+    fit,
+    matched_gap,
+    meaning,
+    modes,
+    pair,
+    usage,
+)
 from srclib.sae import SAE
 from srclib.sources import tested
+from srclib.sweeps import Run
 from srclib.trainer import train
 from srclib.worlds.text import TextWorld
 
 SIZES: dict[str, Any] = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 32}
-ALL = torch.ones(6, dtype=torch.bool)
+
+
+def a_run(sae: SAE, x: Tensor | None = None) -> Run:
+    return Run(sae, tested.Tested(TOY, draw(1, 50, 8) if x is None else x), CFG)
 
 
 # --- the MLP's term -----------------------------------------------------------------------------
@@ -51,32 +65,39 @@ def test_no_hook_is_left_behind() -> None:
 # --- pairs --------------------------------------------------------------------------------------
 
 
-def test_an_sae_shares_all_latents_with_itself() -> None:
-    sae = make(ReLU())
-    two = pair(sae, sae, ALL, ALL)
-    row = two.agreement()
+def test_an_sae_shares_all_latents_with_itself_and_dead_ones_do_not_count() -> None:
+    run = a_run(make(ReLU()))
+    row = agreement(run, run)
     assert row["shared"] == row["all"] == row["equal"] == 1
     assert row["agree"] == pytest.approx(1) and math.isnan(row["disagree"])
-    live = ALL.clone()
-    live[2] = False
-    assert pair(sae, sae, live, ALL).both.sum() == 5
-
-
-def test_usage_counts_what_fires() -> None:
-    sae, x = make(ReLU()), draw(1, 50, 8)
+    silenced = a_run(make(ReLU()))
     with torch.no_grad():
-        sae.b_enc[0] = -100
-    seen = usage(sae, x)
-    acts = sae.encode(x)
-    assert seen.rate[0] == 0 and seen.live.tolist() == [False] + [True] * 5
-    assert seen.l0 == pytest.approx(float(acts.count_nonzero() / 50))
+        silenced.sae.b_enc[2] = -100
+    assert pair(silenced, run).both.tolist() == [i != 2 for i in range(6)]
+    assert usage(silenced).rate[2] == 0 and fit(silenced)["alive"] == 5 / 6
+    acts = silenced.sae.encode(draw(1, 50, 8))
+    assert usage(silenced).l0 == pytest.approx(float(acts.count_nonzero() / 50))
+
+
+def with_cosines(*cosines: float) -> tuple[Run, Run]:
+    """Two runs of latents in one plane each, whose matched rows have these cosines."""
+    n = len(cosines)
+    a, b = torch.zeros(2, n, 8), torch.zeros(2, n, 8)
+    for i, cosine in enumerate(cosines):
+        a[:, i, 2 * i] = 1
+        b[:, i, 2 * i], b[:, i, 2 * i + 1] = cosine, math.sqrt(1 - cosine**2)
+    runs = [a_run(make(ReLU(), d_sae=n), torch.eye(8)) for _ in range(2)]
+    with torch.no_grad():
+        for run, rows in zip(runs, (a[0], b[0]), strict=True):
+            run.sae.W_dec.copy_(rows)
+            run.sae.W_enc.copy_(rows.T)
+    return runs[0], runs[1]
 
 
 def test_two_groups_are_two_modes_and_one_is_not() -> None:
-    two = torch.cat([torch.full((50,), 0.2), torch.full((50,), 0.9), torch.tensor([0.5])])
-    found = modes(two, 0.2)
-    assert found["low"] == found["high"] == 50 / 101 and found["valley"] < 0.2
-    assert modes(torch.linspace(0.4, 0.9, 99), 0.2)["valley"] == 1e3
+    found = modes(*with_cosines(0.25, 0.2, 0.9, 0.95), 0.2)
+    assert found == {"high": 0.5, "low": 0.5, "valley": 0.0}
+    assert modes(*with_cosines(0.5, 0.5, 0.9, 0.95), 0.2)["valley"] == 1e3
 
 
 def test_a_curve_that_is_lifted_by_a_constant_has_that_gap() -> None:
@@ -87,14 +108,17 @@ def test_a_curve_that_is_lifted_by_a_constant_has_that_gap() -> None:
 
 
 def test_a_latent_that_fires_with_a_predicate_means_it() -> None:
-    truth = torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.5
-    acts = torch.cat([truth.float(), (~truth).float()], dim=1)
-    f1 = f1_with(acts, truth)
-    assert f1[:3].diag().tolist() == [1, 1, 1] and f1[3:].diag().tolist() == [0, 0, 0]
-    sae = make(ReLU())
-    row = meaning(pair(sae, sae, ALL, ALL), f1, f1)
-    assert row["found either"] == row["found both"] == 1 and "f1 shared" not in row
-    assert meaning(pair(sae, sae, ALL, ALL), torch.zeros(6, 0), torch.zeros(6, 0)) == {}
+    truth = torch.eye(3, dtype=torch.bool)
+    x = torch.cat([torch.eye(3), torch.zeros(3, 5)], dim=1)
+    run = a_run(make(ReLU(), d_sae=3), x)
+    with torch.no_grad():
+        run.sae.W_enc.copy_(x.T)
+        run.sae.W_dec.copy_(x)
+    assert torch.equal(f1_with(run, x, truth), torch.eye(3))
+    row = meaning(run, run, x, truth)
+    assert row["found either"] == row["found both"] == row["aligned"] == 1
+    assert "f1 shared" not in row  # all are
+    assert meaning(run, run, x, truth[:, :0]) == {}
 
 
 # --- sources and subjects -----------------------------------------------------------------------

@@ -1,7 +1,12 @@
-"""Do two SAEs learn the same latents, how far did they move, and what do the latents mean?"""
+"""Do two runs learn the same latents, and what do those that they share mean?
+
+Measures of a sweep: `runs.table(fit)`, `runs.pairs("seed", agreement)`. Runs must be trained; what
+they do on the evaluation rows of their source is computed once and remembered.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +18,8 @@ from torch import Tensor
 from ... import metrics
 from ...evals.core import alive, firing_rate
 from ...metrics import Stability
-from ...sae import SAE
+from ...sources.tested import Tested
+from ...sweeps import Run
 
 SHARED = 0.7  # both cosines of a shared latent exceed it (Paulo & Belrose)
 FOUND = 0.5  # F1 from which a latent stands for a predicate
@@ -30,12 +36,21 @@ class Usage(NamedTuple):
     fvu: float
 
 
+@functools.cache
 @torch.no_grad()
-def usage(sae: SAE, x: Tensor) -> Usage:
-    """x: [n_tokens, d_in]. The SAE is set to eval mode."""
-    out = sae.eval()(x)
+def usage(run: Run) -> Usage:
+    """Of a run whose source is `Tested`; the SAE is set to eval mode."""
+    assert isinstance(run.source, Tested)
+    x = run.source.test
+    out = run.sae.eval()(x)
     l0 = float((out.acts > 0).sum(1).double().mean())
     return Usage(firing_rate(out.acts), alive(out.acts), l0, metrics.fvu(x, out.x_hat))
+
+
+def fit(run: Run) -> dict[str, float]:
+    """fvu, L0 and the share of live latents."""
+    seen = usage(run)
+    return {"fvu": seen.fvu, "L0": seen.l0, "alive": float(seen.live.double().mean())}
 
 
 class Pair(NamedTuple):
@@ -56,34 +71,40 @@ class Pair(NamedTuple):
         match = self.match
         return match.equal & (match.cos_enc > SHARED) & (match.cos_dec > SHARED)
 
-    def agreement(self) -> dict[str, float]:
-        """Means over latents alive in both runs, NaN over none.
 
-        shared (`all`: dead ones too), equal: both matches name one partner, cos_enc, cos_dec; and
-        cosines and alignment where the matches agree and where they do not.
-        """
-        match, both = self.match, self.both
-        parts = {"agree": both & match.equal, "disagree": both & ~match.equal}
-        row = {"shared": match.shared(SHARED, both.double()), "all": match.shared(SHARED)}
-        row["equal"] = _mean(match.equal, both)
-        for name, values in (("enc", match.cos_enc), ("dec", match.cos_dec)):
-            row[f"cos_{name}"] = _mean(values, both)
-            row |= {f"{name} {part}": _mean(values, mask) for part, mask in parts.items()}
-        return row | {part: _mean(self.alignment, mask) for part, mask in parts.items()}
+@functools.cache
+def pair(a: Run, b: Run) -> Pair:
+    """Two runs at one hook point."""
+    match = metrics.stability(a.sae.W_enc, a.sae.W_dec, b.sae.W_enc, b.sae.W_dec)
+    return Pair(match, match.alive_in_both(usage(a).live, usage(b).live))
 
 
-def pair(a: SAE, b: SAE, live_a: Tensor, live_b: Tensor) -> Pair:
-    """Compare two SAEs of one hook point. live: [d_sae] bool of each."""
-    match = metrics.stability(a.W_enc, a.W_dec, b.W_enc, b.W_dec)
-    return Pair(match, match.alive_in_both(live_a, live_b))
+def agreement(a: Run, b: Run) -> dict[str, float]:
+    """Means over latents alive in both runs, NaN over none.
 
-
-def modes(cosines: Tensor, floor: float) -> dict[str, float]:
-    """Two groups among matched cosines [n]? `floor`: what random dictionaries reach.
-
-    high: share from 0.6 to 1; low: share within 0.15 of the floor; valley: density between the
-    two, over the smaller of theirs, at most 1,000. Below 1 there are two modes.
+    shared (`all`: dead ones too), equal: both matches name one partner, cos_enc, cos_dec; and
+    cosines and alignment where the matches agree and where they do not.
     """
+    two = pair(a, b)
+    match, both = two.match, two.both
+    parts = {"agree": both & match.equal, "disagree": both & ~match.equal}
+    row = {"shared": match.shared(SHARED, both.double()), "all": match.shared(SHARED)}
+    row["equal"] = _mean(match.equal, both)
+    for name, values in (("enc", match.cos_enc), ("dec", match.cos_dec)):
+        row[f"cos_{name}"] = _mean(values, both)
+        row |= {f"{name} {part}": _mean(values, mask) for part, mask in parts.items()}
+    return row | {part: _mean(two.alignment, mask) for part, mask in parts.items()}
+
+
+def modes(a: Run, b: Run, floor: float) -> dict[str, float]:
+    """Do matched decoder cosines of live latents fall into two groups?
+
+    high: share from 0.6 to 1; low: share within 0.15 of `floor`, which random dictionaries reach;
+    valley: density between the two, over the smaller of theirs, at most 1,000. Below 1 there are
+    two modes.
+    """
+    two = pair(a, b)
+    cosines = two.match.cos_dec[two.both]
     edges = [floor - 0.15, floor + 0.15, 0.6, 1.0]
     low, middle, high = (
         ((cosines >= edges[i]) & (cosines < edges[i + 1] + (i == 2))).double().mean().item()
@@ -109,24 +130,25 @@ def matched_gap(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> f
 
 
 @torch.no_grad()
-def f1_with(acts: Tensor, truth: Tensor) -> Tensor:
+def f1_with(run: Run, x: Tensor, truth: Tensor) -> Tensor:
     """F1 of "fires" with each predicate, [d_sae, n_predicates].
 
-    acts: [n_tokens, d_sae]; truth: [n_tokens, n_predicates] bool.
+    x: [n_tokens, d_in]; truth: [n_tokens, n_predicates] bool.
     """
-    fires, holds = (acts > 0).float(), truth.float()
+    fires, holds = (run.sae.eval().encode(x) > 0).float(), truth.float()
     return 2 * (fires.T @ holds) / (fires.sum(0)[:, None] + holds.sum(0)).clamp(min=1)
 
 
-def meaning(two: Pair, f1_a: Tensor, f1_b: Tensor) -> dict[str, float]:
-    """Do latents that two runs share mean more? f1: `f1_with` of each run.
+def meaning(a: Run, b: Run, x: Tensor, truth: Tensor) -> dict[str, float]:
+    """Do latents that two runs share mean more? x, truth: as in `f1_with`.
 
     aligned, unaligned: mean best F1 of the third of live latents with the highest and the lowest
     alignment. found: share of predicates with a latent of F1 > 0.5. f1 shared, f1 unshared: only
     where there are both. Empty where nothing is known of the text.
     """
-    if not f1_a.shape[1]:
+    if not truth.shape[1]:
         return {}
+    two, f1_a, f1_b = pair(a, b), f1_with(a, x, truth), f1_with(b, x, truth)
     best, common = f1_a.max(dim=1).values[two.both], two.common[two.both]
     order = two.alignment[two.both].argsort(descending=True)
     third = max(1, len(order) // 3)
