@@ -28,7 +28,7 @@ from srclib.methods.saemd.pairs import (
     usage,
 )
 from srclib.sae import SAE
-from srclib.sources import tested
+from srclib.sources.held_out import HeldOut
 from srclib.sweeps import Run
 from srclib.trainer import train
 from srclib.worlds.text import TextWorld
@@ -37,7 +37,7 @@ SIZES: dict[str, Any] = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24
 
 
 def a_run(sae: SAE, x: Tensor | None = None) -> Run:
-    return Run(sae, tested.Tested(TOY, draw(1, 50, 8) if x is None else x), CFG)
+    return Run(sae, HeldOut(TOY, draw(1, 50, 8) if x is None else x), CFG)
 
 
 # --- the MLP's term -----------------------------------------------------------------------------
@@ -124,19 +124,19 @@ def test_a_latent_that_fires_with_a_predicate_means_it() -> None:
 # --- sources and subjects -----------------------------------------------------------------------
 
 
-def test_a_tested_source_trains_as_before_and_evaluates_on_other_rows() -> None:
+def test_a_source_with_rows_held_out_trains_as_before_and_evaluates_on_other_rows() -> None:
     test = draw(3, 5, 8)
-    source = tested.Tested(TOY, test)
+    source = HeldOut(TOY, test)
     assert torch.equal(source.batch(4, 7), TOY.batch(4, 7))
     assert torch.equal(source.batch(-1, 3), test[:3])
     assert torch.equal(source.batch(-2, 3), test[[3, 4, 0]])
-    assert source.identity != tested.Tested(TOY, -test).identity
+    assert source.identity != HeldOut(TOY, -test).identity
     plain, other = make(ReLU()), make(ReLU())
     train(plain, TOY, CFG)
     train(other, source, CFG)
     assert torch.equal(plain.W_dec, other.W_dec)
     with pytest.raises(DataError, match="d_in=8"):
-        tested.Tested(TOY, draw(3, 5, 4))
+        HeldOut(TOY, draw(3, 5, 4))
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import DataError, message
+from ..sources.held_out import HeldOut
 from ..sources.streamed import Streamed
 from ..sources.tensor import Rows, Scaled
-from ..sources.tested import Tested
 from ..worlds.lexicon import BOS
 from ..worlds.packing import pack
 from ..worlds.predicates import predicates
@@ -58,7 +58,7 @@ class Subject:
     """[n, context] rows of text for training"""
     test_ids: Tensor = field(repr=False)
     """[n, context] rows held out"""
-    source: Tested = field(repr=False)
+    source: HeldOut = field(repr=False)
     """activations on the first rows of both, scaled so that E|x|^2 = 1"""
     scale: Tensor = field(repr=False)
     """what raw activations are divided by"""
@@ -155,7 +155,7 @@ def named(
     mine = ids[:n_rows]
     streamed = Streamed(model, mine, layer, block_rows=min(BLOCK, len(mine)))
     test = _activations(model, test_ids[:n_test_rows], layer) / scale
-    source = Tested(Scaled(streamed, 1 / scale.item()), test)
+    source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
     return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, "paper")
 
 
@@ -171,7 +171,7 @@ def _trained(
     model = train_lm(config, ids)
     x, test = (_activations(model, rows, layer) for rows in (ids[:n_rows], test_ids[:n_test_rows]))
     scale = _size(x)
-    source = Tested(Rows(x / scale), test / scale)
+    source = HeldOut(Rows(x / scale), test / scale)
 
     def decode(row: Tensor) -> str:
         return " ".join(world.words[i] for i in row.tolist())

@@ -18,7 +18,7 @@ from torch import Tensor
 from ... import metrics
 from ...evals.core import alive, firing_rate
 from ...metrics import Stability
-from ...sources.tested import Tested
+from ...sources.held_out import HeldOut
 from ...sweeps import Run
 
 SHARED = 0.7  # both cosines of a shared latent exceed it (Paulo & Belrose)
@@ -39,8 +39,8 @@ class Usage(NamedTuple):
 @functools.cache
 @torch.no_grad()
 def usage(run: Run) -> Usage:
-    """Of a run whose source is `Tested`; the SAE is set to eval mode."""
-    assert isinstance(run.source, Tested)
+    """Of a run whose source is `HeldOut`; the SAE is set to eval mode."""
+    assert isinstance(run.source, HeldOut)
     x = run.source.test
     out = run.sae.eval()(x)
     l0 = float((out.acts > 0).sum(1).double().mean())

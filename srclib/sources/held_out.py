@@ -15,7 +15,7 @@ from .tensor import Wrapped
 
 
 @dataclass(frozen=True)
-class Tested(Wrapped):
+class HeldOut(Wrapped):
     """Trains as another source does; negative steps read `test` [n_rows, d_in], over and over.
 
     For rows that come from another text than those of training. Raises DataError when the widths
@@ -33,7 +33,7 @@ class Tested(Wrapped):
     @cached_property
     def identity(self) -> dict[str, Any]:  # hashed once: the source may be a large model
         test = files.tensors_sha256([self.test])
-        return {"source": "Tested", "of": self.source.identity, "test": test}
+        return {"source": "HeldOut", "of": self.source.identity, "test": test}
 
     def batch(self, step: int, n_batch: int) -> Tensor:
         """[n_batch, d_in] float32."""
