@@ -51,9 +51,6 @@ __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 if TYPE_CHECKING:
     from . import activations as activations
     from . import control as control
-    from . import engine as engine
-    from . import files as files
-    from . import fingerprint as fingerprint
     from . import metrics as metrics
     from . import objectives as objectives
     from . import rng as rng
