@@ -14,8 +14,8 @@ import hashlib
 import json
 import operator
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
+def digest(value: Any) -> str:
+    """Hash of JSON data: equal values give equal hashes."""
+    return sha256(canonical(value))
+
+
 def pretty(value: Any) -> str:
     """JSON for people: indented, one trailing newline, no NaN."""
     return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -144,46 +149,46 @@ def seal(document: Any, *place: str) -> Any:
     copy = json.loads(json.dumps(document))
     inner = functools.reduce(operator.getitem, outer, copy)
     inner.pop(name, None)
-    inner[name] = sha256(canonical(copy))
+    inner[name] = digest(copy)
     return copy
 
 
 def write_atomic(path: Path, data: bytes | str) -> Path:
     """Write a file so that a crash leaves the old content or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=make(path.parent), prefix=f".{path.name}.")
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 
 @contextlib.contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
     """Fill a temporary folder; it takes the place of `path` only when the block succeeds."""
-    temporary = Path(tempfile.mkdtemp(dir=make(path.parent), prefix=f".{path.name}."))
+    temporary, old = _beside(path), _beside(path)
+    temporary.mkdir()
     try:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():  # two renames: one complete folder exists on disk, for a moment hidden
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
+        os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden name in the same folder, which is made."""
+    return make(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager
@@ -210,9 +215,3 @@ def tensors_sha256(tensors: Iterable[Tensor]) -> str:
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

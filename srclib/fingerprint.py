@@ -5,11 +5,14 @@ Needs nothing but the standard library, so `verify` is quick. Hashes are hex str
 
 from __future__ import annotations
 
+import ast
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -47,21 +50,41 @@ def counts(module: str) -> bool:
     return module not in ("srclib", "srclib.suite") and not any(shown)
 
 
-def source_hash(source: Path | str) -> str:
-    """Hash of Python source (a path, or the text itself): see `syntax.source_hash`."""
-    return syntax.source_hash(source.read_text("utf-8") if isinstance(source, Path) else source)
+@functools.lru_cache(maxsize=1024)
+def source_hash(text: str) -> str:
+    """Hash of Python source without comments, docstrings, layout and the texts of refusals.
+
+    Every other edit counts. Text that is no plain Python, such as a magic, counts verbatim.
+    """
+    try:
+        return files.sha256(_outline(ast.parse(text)))
+    except SyntaxError:
+        return files.sha256(text)
 
 
-def imported() -> tuple[str, ...]:
-    """The modules of srclib that this process has imported until now, sorted."""
-    return tuple(sorted(name for name in sys.modules if name.split(".")[0] == "srclib"))
+def _outline(node: Any, refusal: bool = False) -> str:
+    """A syntax tree as text. `ast.dump` is not used: it differs between Python versions."""
+    if isinstance(node, list):
+        return "[" + ",".join(_outline(each, refusal) for each in node) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    refusal = refusal or isinstance(node, ast.Raise)
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    parts = []
+    for field, value in ast.iter_fields(node):
+        if field == "body" and documented and ast.get_docstring(node, clean=False) is not None:
+            value = value[1:]
+        if field == "value" and isinstance(node, ast.Constant):
+            parts.append("str" if refusal and type(value) is str else f"{type(value)}:{value!r}")
+        elif value is not None and value != [] and field != "kind":
+            parts.append(f"{field}={_outline(value, refusal)}")
+    return f"{type(node).__name__}({','.join(parts)})"
 
 
 def closure(*modules: str) -> tuple[str, ...]:
-    """`modules` and every srclib module that they import, directly or through others, sorted.
+    """`modules` and every srclib module that counts and that they import, directly or not, sorted.
 
-    Read from the source, so imports inside functions count although they have not run. Only
-    modules that count are followed. Raises DataError for a module that has no file.
+    Imports inside functions count although they have not run.
     """
     seen: set[str] = set()
     waiting = list(modules)
@@ -78,46 +101,45 @@ def module_hashes(names: Iterable[str]) -> dict[str, str]:
 
     A package covers the data files in its folder, such as word lists.
     """
-    return {name: _module_hash(module_path(name)) for name in sorted(set(names))}
+    found = {}
+    for name in sorted(set(names)):
+        path = module_path(name)
+        found[name] = ABSENT if path is None else source_hash(path.read_text(encoding="utf-8"))
+        if path and path.name == "__init__.py" and (data := _data_files(path.parent, True)):
+            found[name] = files.digest([found[name], data])
+    return found
 
 
-def _module_hash(path: Path | None) -> str:
-    if path is None:
-        return ABSENT
-    data = _data_files(path.parent, ("__init__.py",)) if path.name == "__init__.py" else {}
-    return files.sha256(files.canonical([source_hash(path), data])) if data else source_hash(path)
-
-
-def _data_files(folder: Path, borders: tuple[str, ...] = ()) -> dict[str, str]:
-    """Hash by name of the files below a folder: no code, nothing hidden, and nothing of folders
-    that hold a file of `borders`, such as packages inside a package."""
+def _data_files(folder: Path, package: bool = False) -> dict[str, str]:
+    """Hash by name of the files below a folder, hidden ones aside; of those of a package, what
+    is neither code nor in a package inside it."""
     found: dict[str, str] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.startswith((".", "__")) or (borders and path.suffix == ".py"):
+        if path.name.startswith((".", "__")) or (package and path.suffix == ".py"):
             continue
         if path.is_file():
             found[path.name] = files.file_sha256(path)
-        elif not any((path / name).exists() for name in borders):
-            below = _data_files(path, borders)
+        elif not (package and (path / "__init__.py").exists()):
+            below = _data_files(path, package)
             found |= {f"{path.name}/{name}": digest for name, digest in below.items()}
     return found
 
 
 def modules_hash(names: Iterable[str]) -> str:
     """One hash over the sources of several modules of srclib; their order does not count."""
-    return files.sha256(files.canonical(module_hashes(names)))
+    return files.digest(module_hashes(names))
 
 
 def notebook_hash(path: Path) -> str:
     """Hash of the code cells that compute; Markdown, outputs and metadata never count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
-    return files.sha256(files.canonical(list(map(syntax.source_hash, syntax.computing(code)))))
+    return files.digest(list(map(source_hash, syntax.computing(code))))
 
 
 def data_hash(study: str) -> str:
     """Hash of the names and contents of all files below `data/<study>/`, hidden ones aside."""
-    return files.sha256(files.canonical(_data_files(files.root() / "data" / study)))
+    return files.digest(_data_files(files.root() / "data" / study))
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
@@ -126,10 +148,11 @@ def versions(modules: Iterable[str] = ()) -> dict[str, str]:
     And that of Python, where one of `modules` declares `READS_PYTHON = True`: its text is that of
     the Python which runs.
     """
-    texts = [path.read_text(encoding="utf-8") for path in map(module_path, modules) if path]
-    own = any(syntax.declares(text, "READS_PYTHON = True") for text in texts)
-    python = {"python": platform.python_version()} if own else {}
-    return {name: _version(name) for name in LIBRARIES} | python
+    found = {name: _version(name) for name in LIBRARIES}
+    texts = (path.read_text(encoding="utf-8") for path in map(module_path, modules) if path)
+    if any(re.search("^READS_PYTHON = True", text, re.MULTILINE) for text in texts):
+        found["python"] = platform.python_version()
+    return found
 
 
 def inputs(
@@ -150,18 +173,13 @@ def inputs(
     }
 
 
-def key_of(parts: Mapping[str, Any]) -> str:
-    """The key of a result with these `inputs`, or of a `page`."""
-    return files.sha256(files.canonical(parts))
-
-
 def page(notebook: Path, modules: Iterable[str], study: str) -> dict[str, Any]:
     """What a page shows besides its numbers: prose, drawings, help texts, the modules that draw."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     texts = [files.root() / "data" / name / f"{study}.toml" for name in ("profiles", "claims")]
     return {
         "modules": module_hashes(name for name in modules if not counts(name)),
-        "notebook": files.sha256(files.canonical(cells)),
+        "notebook": files.digest(cells),
         "texts": [files.file_sha256(path) for path in texts],
     }
 
@@ -176,7 +194,7 @@ def provenance() -> dict[str, Any]:
     status = _git("status", "--porcelain", "--", ".", ":(exclude)data/results")
     torch = sys.modules.get("torch")  # loading it for this would be slow
     return {
-        "modules": list(imported()),
+        "modules": sorted(name for name in sys.modules if name.split(".")[0] == "srclib"),
         "versions": versions(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",

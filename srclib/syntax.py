@@ -1,52 +1,14 @@
-"""Source code read as syntax, never run: what counts of it, what it imports, which cells draw."""
+"""Source code read as syntax, never run: what it imports, and which cells only draw."""
 
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import symtable
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import files
-
 DRAWS = {"plt", "sns", "figures", "display"}  # what a drawing cell may call for its effect
-
-
-@functools.lru_cache(maxsize=1024)
-def source_hash(text: str) -> str:
-    """Hash of Python source without comments, docstrings, layout and the texts of refusals.
-
-    Every other edit counts. Text that is no plain Python, such as a magic, counts verbatim.
-    """
-    try:
-        return files.sha256(_outline(ast.parse(text)))
-    except SyntaxError:
-        return files.sha256(text)
-
-
-def _outline(node: Any, refusal: bool = False) -> str:
-    """A syntax tree as text. `ast.dump` is not used: it differs between Python versions."""
-    if isinstance(node, list):
-        return "[" + ",".join(_outline(each, refusal) for each in node) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    refusal = refusal or isinstance(node, ast.Raise)
-    parts = []
-    for field, value in ast.iter_fields(node):
-        if field == "body" and _has_docstring(node):
-            value = value[1:]
-        if field == "value" and isinstance(node, ast.Constant):
-            parts.append("str" if refusal and type(value) is str else f"{type(value)}:{value!r}")
-        elif value is not None and value != [] and field != "kind":
-            parts.append(f"{field}={_outline(value, refusal)}")
-    return f"{type(node).__name__}({','.join(parts)})"
-
-
-def _has_docstring(node: ast.AST) -> bool:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
 
 
 def imports(text: str, package: Sequence[str]) -> set[str]:
@@ -56,7 +18,12 @@ def imports(text: str, package: Sequence[str]) -> set[str]:
     inside functions count although they have not run; those for type checkers alone do not.
     """
     found: set[str] = set()
-    for node in _running(ast.parse(text)):
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -66,35 +33,20 @@ def imports(text: str, package: Sequence[str]) -> set[str]:
     return {".".join(each.split(".")[:end]) for each in found for end in range(1, 9)}
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node of a module but those below `if TYPE_CHECKING:`, which never run."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield node
-            yield from _running(node)
-
-
-def declares(text: str, line: str) -> bool:
-    """Whether a module has this assignment at its top level."""
-    top = ast.parse(text).body if line.split()[0] in text else []
-    return any(isinstance(node, ast.Assign) and ast.unparse(node) == line for node in top)
-
-
 def computing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """The source of each code cell that may change a number: of all but those that only draw.
 
     A cell only draws if it is tagged `hide-input`, has a figure's words, calls nothing for its
-    effect but what draws, changes nothing in place, and sets no name that a cell which counts
-    reads. In doubt a cell counts.
+    effect but what draws, changes nothing in place, and sets no name that a later cell which
+    counts reads. In doubt a cell counts.
     """
-    texts = ["".join(cell["source"]) for cell in cells]
-    drawing = {i for i, cell in enumerate(cells) if _only_draws(cell["metadata"], texts[i])}
-    while True:
-        read = {name for i, text in enumerate(texts) if i not in drawing for name in reads(text)}
-        safe = {i for i in drawing if not bound(texts[i]) & read}
-        if safe == drawing:
-            return [text for i, text in enumerate(texts) if i not in drawing]
-        drawing = safe
+    counting, read = list[str](), set[str]()
+    for cell in reversed(cells):
+        text = "".join(cell["source"])
+        if not _only_draws(cell["metadata"], text) or bound(text) & read:
+            counting.insert(0, text)
+            read |= reads(text)
+    return counting
 
 
 def bound(text: str) -> set[str]:
@@ -120,18 +72,17 @@ def _only_draws(metadata: Mapping[str, Any], text: str) -> bool:
     if "hide-input" not in metadata.get("tags", []) or "mystnb" not in metadata:
         return False
     try:
-        tree, allowed = ast.parse(text), DRAWS | bound(text)
+        nodes = list(ast.walk(ast.parse(text)))
     except SyntaxError:
         return False
-    for node in ast.walk(tree):
-        stores = not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
-        if stores and not isinstance(node, ast.Name | ast.Tuple | ast.List):
-            return False
-        if isinstance(node, ast.AugAssign | ast.Delete | ast.Global):
-            return False
-        if isinstance(node, ast.Expr) and _root(node.value) not in allowed:
-            return False
-    return True
+    in_place = ast.AugAssign | ast.Delete | ast.Global
+    stored = (node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store))
+    if any(isinstance(node, in_place) for node in nodes) or any(
+        isinstance(node, ast.Attribute | ast.Subscript) for node in stored
+    ):
+        return False
+    called = {_root(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    return called <= DRAWS | bound(text)
 
 
 def _root(node: ast.AST) -> str:

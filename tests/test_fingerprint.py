@@ -189,9 +189,9 @@ def test_the_wording_of_a_refusal_does_not_count() -> None:
         refusal.replace("3", "4"),
         refusal.replace("x <", "y <"),
     ]
-    before = syntax.source_hash(refusal)
-    assert syntax.source_hash(same) == before
-    assert before not in map(syntax.source_hash, others)
+    before = fingerprint.source_hash(refusal)
+    assert fingerprint.source_hash(same) == before
+    assert before not in map(fingerprint.source_hash, others)
 
 
 def test_a_package_covers_the_data_files_beside_it(checkout: Path) -> None:
@@ -267,7 +267,7 @@ def test_one_edited_line_makes_exactly_its_studies_stale(
 
     def keys() -> dict[str, str]:
         return {
-            study: fingerprint.key_of(fingerprint.inputs(path, leads_to[study], study, {}))
+            study: files.digest(fingerprint.inputs(path, leads_to[study], study, {}))
             for study, path in notebooks.items()
         }
 
@@ -305,7 +305,7 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
 
     def key(values: dict[str, object] | None = None) -> str:
         parts = fingerprint.inputs(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
-        return fingerprint.key_of(parts)
+        return files.digest(parts)
 
     keys = [key(), key({"k": [1, 3]})]
     files.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
@@ -331,7 +331,7 @@ def test_this_pythons_own_text_depends_on_its_version(
     for version in ("3.11.2", "3.11.9"):
         monkeypatch.setattr(fingerprint.platform, "python_version", lambda v=version: v)
         for module in ("srclib.a", "srclib.b"):
-            found.append(fingerprint.key_of(fingerprint.inputs(path, [module], "toy", {})))
+            found.append(files.digest(fingerprint.inputs(path, [module], "toy", {})))
     assert found[0] == found[2]  # whoever reads other text does not mind
     assert len(set(found)) == 3
 
@@ -367,9 +367,3 @@ def test_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_imported_lists_this_package_only() -> None:
-    names = fingerprint.imported()
-    assert {"srclib", "srclib.fingerprint"} <= set(names)
-    assert all(name.split(".")[0] == "srclib" for name in names)

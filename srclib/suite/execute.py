@@ -77,8 +77,8 @@ def _stored(job: Job) -> Record | None:
         modules = source["modules"]
         now = fingerprint.inputs(job.notebook, modules, job.study, job.values)
         page = fingerprint.page(job.notebook, modules, job.study)
-        fresh = fingerprint.key_of(now) == source["key"] == stamp["key"]
-        drawn = fingerprint.key_of(page) == stamp["page"]
+        fresh = files.digest(now) == source["key"] == stamp["key"]
+        drawn = files.digest(page) == stamp["page"]
     except (SuiteError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     good = fresh and drawn and records.is_sealed(record) and seal_notebook(notebook) == notebook
@@ -144,7 +144,7 @@ def _used(parts: Mapping[str, Any], record: Record) -> dict[str, Any]:
 def _complete(job: Job, record: Record, inputs: Mapping[str, Any], seconds: float) -> Record:
     """Add to the provenance what only the driver knows, and seal the record."""
     inputs = {**inputs, "versions": fingerprint.versions(inputs["modules"])}
-    extra = {"key": fingerprint.key_of(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
+    extra = {"key": files.digest(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
     extra |= {"set": list(job.custom)} if job.custom else {}
     return records.seal({**record, "provenance": {**record["provenance"], **extra}})
 
@@ -158,7 +158,7 @@ def _keep(
         **{name: source[name] for name in ("key", "inputs", "commit")},
         "study": job.study,
         "profile": job.profile.name,
-        "page": fingerprint.key_of(page),
+        "page": files.digest(page),
     }
     with files.folder_atomic(job.folder) as folder:
         sealed = files.pretty(seal_notebook(document))

@@ -112,7 +112,7 @@ class Parameters:
 
     @property
     def key(self) -> str:
-        return files.sha256(files.canonical(self._values))
+        return files.digest(self._values)
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("_values", {})  # empty while a copy is being made
