@@ -34,35 +34,24 @@ def table(**levels: list[Any]) -> pd.DataFrame:
 SEEDS = table(seed=[0, 1, 2], k=[20, 2, 5])
 
 
-def pixels(ax: Axes) -> np.ndarray:
-    ax.figure.canvas.draw()
-    return np.asarray(ax.figure.canvas.buffer_rgba()).copy()
-
-
 def lines(ax: Axes) -> list[tuple[str, list[float], list[float]]]:
     """Label, x and y of each line of an axis."""
     return [(i.get_label(), list(i.get_xdata()), list(i.get_ydata())) for i in ax.get_lines()]
 
 
-def test_curves_are_drawn_as_one_by_one() -> None:
-    by_hand = plt.subplots()[1]
-    for column, color in (("mcc", figures.BLUE), ("fvu", figures.ORANGE)):
-        values = {k: g.tolist() for k, g in SEEDS[column].groupby(level="k")}
-        figures.curve(by_hand, values, column, color)
-    by_hand.axhline(0.5, color=figures.GREY, ls=":", lw=1.2, label="random")
-    figures.true_l0_line(by_hand, 11)
-    figures.log_ticks(by_hand, [2, 5, 20])
-    by_hand.set(xlabel="k", ylabel="score", ylim=(0, 1))
-    by_hand.legend(loc="best")
+def test_truth_null_and_settings_stand_on_the_axes() -> None:
     null = {"random": [0.4, 0.5, 0.9]}
-    look = {"truth": 11, "null": null, "log": True, "ylabel": "score", "ylim": (0, 1)}
-    assert np.array_equal(pixels(figures.curves(SEEDS, "k", **look)), pixels(by_hand))
+    ax = figures.curves(SEEDS, "k", truth=11, null=null, log=True, ylabel="score", ylim=(0, 1))
+    assert ax.get_legend_handles_labels()[1] == ["mcc", "fvu", "random"]
+    assert lines(ax)[2][1] == [11, 11] and lines(ax)[3][2] == [0.5, 0.5]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "5", "20"]
+    assert ax.get_ylabel() == "score" and ax.get_ylim() == (0, 1) and ax.get_xlabel() == "k"
 
 
 def test_a_level_of_the_index_makes_curves_too() -> None:
     long = SEEDS.stack().rename_axis(["seed", "k", "what"])
     wide = figures.curves(SEEDS, "k", ylabel="")
-    assert np.array_equal(pixels(figures.curves(long, "k", by="what")), pixels(wide))
+    assert lines(figures.curves(long, "k", by="what")) == lines(wide)
 
 
 def test_curves_show_median_and_range_of_what_is_there() -> None:

@@ -14,13 +14,13 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from srclib.errors import DataError, ParameterError
+from srclib.suite import interactive
 from srclib.suite.interactive import (
     Example,
     Latent,
     Neighbour,
     Swap,
     feature_explorer,
-    shades,
     swap_table,
 )
 from srclib.suite.templates import PAGES
@@ -91,7 +91,7 @@ def fragments(text: str, name: str = "here") -> list[str]:
     hard = Latent(text, 0, text, text, [Example([text, text], [10, 0])], [3], 1.0, near)
     return [
         feature_explorer([hard], name=name, separator=text),
-        swap_table([Swap(text, text, 1.0, text, text, text)], name=name, unit=text),
+        swap_table([Swap(text, text, 1.0, text, text, text)], name=name),
     ]
 
 
@@ -125,10 +125,6 @@ def test_an_example_says_what_the_latent_reads() -> None:
     ((_, summary),) = page.all("summary")
     for words in ("Latent 0", "step 10", "en", "token", "cat"):
         assert words in summary
-
-
-def test_shades_round_up() -> None:
-    assert shades([-1.0, 0.0, 0.001, 0.5, 0.51, 4.9, 5.0], 5.0) == [0, 0, 1, 1, 2, 10, 10]
 
 
 def test_japanese_is_marked_and_set_without_spaces() -> None:
@@ -219,33 +215,29 @@ def test_the_histogram_is_to_scale() -> None:
     assert not Parsed(feature_explorer([latent(histogram=[0, 0])])).all("svg")
 
 
-def test_the_cap_drops_latents_with_the_fewest_examples() -> None:
-    counts = [5, 1, 9, 1, 7]
-    latents = [latent(i, n=n) for i, n in enumerate(counts)]
+def test_the_cap_drops_latents_with_the_fewest_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = [latent(i, n=n) for i, n in enumerate([5, 1, 9, 1, 7])]
     whole = feature_explorer(latents)
     assert "5 of 5 latents." in whole and "left out" not in whole
     kept = [5]
-    for cap in range(len(whole.encode()), 0, -50):
-        try:
-            page = feature_explorer(latents, max_bytes=cap)
-        except ParameterError as error:
-            smallest = re.search(r"at least (\d+)", str(error))
-            assert smallest and int(smallest[1]) > cap
-            break
+    for cap in range(len(whole.encode()), len(feature_explorer(latents[2:3]).encode()) + 500, -50):
+        monkeypatch.setattr(interactive, "MAX_BYTES", cap)
+        page = feature_explorer(latents)
         assert len(page.encode()) <= cap
         shown = [int(have["id"].split("-")[2]) for have, _ in Parsed(page).all("details")]
         assert shown == sorted([2, 4, 0, 1, 3][: len(shown)])
         kept.append(len(shown))
         if len(shown) < 5:
             assert f"The {5 - len(shown)} latents with the fewest examples are left out" in page
-    assert set(kept) == {5, 4, 3, 2, 1} and kept == sorted(kept, reverse=True)
+    assert set(kept) >= {5, 4, 3, 2} and kept == sorted(kept, reverse=True)
 
 
-def test_the_cap_counts_the_glyphs() -> None:
+def test_the_cap_counts_the_glyphs(monkeypatch: pytest.MonkeyPatch) -> None:
     kanji = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
     latents = [latent(0, n=3), latent(1, examples=[Example([kanji], [10])])]
     cap = len(feature_explorer(latents[:1]).encode()) + 10_000  # text fits, its font does not
-    page = feature_explorer(latents, max_bytes=cap)
+    monkeypatch.setattr(interactive, "MAX_BYTES", cap)
+    page = feature_explorer(latents)
     assert len(page.encode()) <= cap and "1 of 2 latents" in page
 
 
@@ -265,35 +257,13 @@ def test_a_sweep_is_sorted_and_grouped() -> None:
     assert options == ["Where?", "Who?", "city", "job", "0.5", "1", "2", "5"]
 
 
-@pytest.mark.parametrize(
-    ("latents", "words"),
-    [
-        ([], r"latents=\[\]"),
-        ([latent(), latent()], r"latents=\('step 10', 0\): allowed is each once"),
-        ([latent(examples=[Example(["a"], [1, 2])])], "step 10, latent 0: acts of example 0="),
-        ([latent(examples=[Example(["a"], [11])])], r"=\[11\]: allowed is 1 whole numbers"),
-        ([latent(examples=[Example(["a"], [-1])])], r"=\[-1\]"),
-        ([latent(examples=[Example(["a"], [2.0])])], r"=\[2\.0\]"),  # type: ignore[list-item]
-        ([latent(histogram=[-1])], "step 10, latent 0: histogram="),
-        ([latent(top=math.nan)], "histogram="),
-    ],
-)
-def test_latents_that_cannot_be_shown_are_named(latents: list[Latent], words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        feature_explorer(latents)
-
-
-@pytest.mark.parametrize(
-    ("rows", "words"),
-    [
-        ([], r"rows=\[\]"),
-        ([swap(alpha=math.nan)], r"rows\[0\].alpha=nan: allowed is a finite number"),
-        ([swap(), swap(answer="x")], r"rows=\('Where\?', 'city', 2.0\): allowed is each"),
-    ],
-)
-def test_swaps_that_cannot_be_shown_are_named(rows: list[Swap], words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        swap_table(rows)
+def test_what_cannot_be_shown_is_named() -> None:
+    with pytest.raises(DataError, match=r"latents=\('step 10', 0\): allowed is each once"):
+        feature_explorer([latent(), latent()])
+    with pytest.raises(DataError, match=r"rows=\('Where\?', 'city', 2.0\): allowed is each"):
+        swap_table([swap(), swap(answer="x")])
+    with pytest.raises(DataError, match=r"latents=\[\]"):
+        feature_explorer([])
 
 
 @pytest.mark.parametrize("name", ["", "Fig", "a b", "x'", "1a"])
@@ -302,10 +272,3 @@ def test_a_name_that_is_no_id_is_refused(name: str) -> None:
         feature_explorer([latent()], name=name)
     with pytest.raises(ParameterError, match="name="):
         swap_table([swap()], name=name)
-
-
-def test_a_table_that_is_too_large_is_refused_with_its_size() -> None:
-    size = len(swap_table([swap()]).encode())
-    assert swap_table([swap()], max_bytes=size)
-    with pytest.raises(ParameterError, match=f"max_bytes={size - 1}: allowed is at least {size}"):
-        swap_table([swap()], max_bytes=size - 1)

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ParameterError, message
-from .look import Labels, text
+from .look import text
+
+Unit = str | Sequence[str]
 
 
 class Arm(NamedTuple):
@@ -21,22 +23,13 @@ class Arm(NamedTuple):
     ends: dict[Any, tuple[float, float]]  # {setting: (low, high)}, where an interval was given
 
 
-def arms(
-    data: Any,
-    x: str,
-    by: str | None,
-    unit: str | Sequence[str],
-    labels: Labels,
-    interval: Any,
-) -> list[Arm]:
-    """The columns of a table, or what its level `by` keeps apart, in the order of the table.
-
-    interval: (low, high), tables like `data` with one row per point; else no such table is there.
-    """
-    parts, found = _parts(data, x, by, unit), []
+def arms(data: Any, x: str, by: str | None, unit: Unit, labels: Any, interval: Any) -> list[Arm]:
+    """The columns of a table, or what its level `by` keeps apart, in the order of the table."""
+    found = []
     tables = interval if isinstance(interval, tuple) else ()
-    low_high = [_parts(table, x, by, unit) for table in tables]
-    for key, part in parts.items():
+    tables = [each if data.ndim > 1 else each.rename(data.name) for each in tables]
+    low_high = [_parts(each, x, by, unit) for each in tables]
+    for key, part in _parts(data, x, by, unit).items():
         rest = [level for level in part.index.names if level != x]
         units = [each.droplevel(rest) for _, each in part.groupby(level=rest)] if rest else [part]
         values = {s: group.to_numpy(float) for s, group in part.groupby(level=x, sort=False)}
@@ -45,7 +38,7 @@ def arms(
     return found
 
 
-def _parts(data: Any, x: str, by: str | None, unit: str | Sequence[str]) -> dict[Any, Any]:
+def _parts(data: Any, x: str, by: str | None, unit: Unit) -> dict[Any, Any]:
     """{arm: its Series}. Raises ParameterError for levels that are missing or unexplained."""
     if data.empty:
         return {}

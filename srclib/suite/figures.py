@@ -2,17 +2,14 @@
 
     figures.curves(table.mcc, "k", truth=true_l0, null={"random dictionary": chance})
     figures.bars(table.shared, "arm", ylim=(0, 1.03))
-    figures.heat({"k = 5": cosines})
 
-A tidy table is a pandas Series or DataFrame with a named index such as (seed, k) and one number
-per row. Where several units (seeds, draws) share a point, their median is drawn and how far they
-lie apart. An empty table draws nothing: what was not run is absent.
+A tidy table is a pandas Series or DataFrame with a named index such as (seed, k). Where units
+(seeds, draws) share a point, their median is drawn. An empty table draws nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
 from numbers import Real
 from typing import Any
 
@@ -20,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .arms import Arm, arms
+from .arms import Arm, Unit, arms
 from .look import (
     BLUE,
     GREEN,
@@ -39,7 +36,7 @@ from .look import (
 )
 
 __all__ = [
-    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curve", "curves", "heat",
+    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curves", "heat",
     "log_ticks", "panels", "true_l0_line", "use_style",
 ]  # fmt: skip
 
@@ -49,7 +46,7 @@ def curves(
     x: str,
     *,
     by: str | None = None,
-    unit: str | Sequence[str] = "seed",
+    unit: Unit = "seed",
     ax: Axes | None = None,
     colors: Any = None,
     labels: Labels = None,
@@ -65,16 +62,14 @@ def curves(
 ) -> Axes:
     """Median over units against the index level `x`, with the range over units as a band.
 
-    data: a Series (one curve, or one per value of the index level `by`) or a DataFrame (one
-    curve per column). unit: the level whose values repeat a point; several are named together.
-    colors: a colour, several, the name of a palette, or {curve: colour}. labels: {curve: text},
-    or a text in which {} or {:.1f} stands for the curve.
-
-    truth: the true L0 or {text: place}, dashed. null: one number, several of which the median
-    counts, or {label: number(s)}, dotted. interval: None for no band, or (low, high): tables like
-    `data` with one row per point. each: a thin line per unit in place of median and band. log: a
-    logarithmic axis that names the settings which were run. even: settings at equal distances, as
-    words always are. line: marker and line as matplotlib writes them. look: for `Axes.set`.
+    data: a Series (one curve, or one per value of the level `by`) or a DataFrame (one curve per
+    column). unit: the level(s) whose values repeat a point. colors: a colour, several, the name
+    of a palette, or {curve: colour}. labels: {curve: text}, or a text in which {} or {:.1f}
+    stands for the curve. truth: the true L0 or {text: place}, dashed. null: a number, several of
+    which the median counts, or {label: number(s)}, dotted. interval: None for no band, or (low,
+    high): tables like `data` with one row per point. each: a thin line per unit in place of
+    median and band. log: a logarithmic axis that names the settings. even: settings at equal
+    distances, as words always are. line: as matplotlib writes it. look: for `Axes.set`.
 
     Raises ParameterError for a level that the index lacks, and for one that is neither `x` nor
     `by` nor a unit: a mean inside a unit is for the caller to take.
@@ -87,43 +82,25 @@ def curves(
     place = {s: i if even else s for i, s in enumerate(settings)}
     for arm in found:
         if each:
-            for own, label in zip(arm.units, chain([arm.label], repeat("")), strict=False):
-                style = {"color": color[arm.key], "lw": 1.2, "alpha": 0.8, "label": label}
-                ax.plot(own.index.map(place), own, **style)
-        else:
-            table = {place[s]: values for s, values in arm.values.items()}
-            given = {place[s]: pair for s, pair in arm.ends.items()}
-            ends = None if isinstance(interval, str) else given
-            curve(ax, table, arm.label, color[arm.key], line, ends)
-    for name, at in _named(truth, "true L0", found).items():
-        true_l0_line(ax, at, name)
+            for n, own in enumerate(arm.units):
+                style = {"color": color[arm.key], "lw": 1.2, "alpha": 0.8}
+                ax.plot(own.index.map(place), own, label="" if n else arm.label, **style)
+            continue
+        here = [s for s in settings if s in arm.values]
+        at, values = [place[s] for s in here], [arm.values[s] for s in here]
+        if interval is not None:
+            ends = [arm.ends.get(s, (v.min(), v.max())) for s, v in zip(here, values, strict=True)]
+            low, high = zip(*ends, strict=True)
+            ax.fill_between(at, low, high, color=color[arm.key], alpha=0.2, lw=0)
+        middle = list(map(np.median, values))
+        ax.plot(at, middle, line, ms=4, color=color[arm.key], label=arm.label)
+    for name, where in _named(truth, "true L0", found).items():
+        true_l0_line(ax, where, name)
     if log and found:
         log_ticks(ax, settings)
     elif even:
         name_ticks(ax.xaxis, settings)
-    _nulls(ax.axhline, null, found)
-    return _finish(ax, legend, {"xlabel": x, "ylabel": _name(data)} | look)
-
-
-def curve(
-    ax: Axes,
-    table: Mapping[Any, Any],
-    label: str,
-    color: Any,
-    line: str = "o-",
-    ends: Mapping[Any, Any] | None = None,
-) -> None:
-    """One curve of `curves`. table: {setting: one value per unit}.
-
-    ends: {setting: (low, high)} in place of the range over units; empty for no band.
-    """
-    x = sorted(table)
-    values = [np.asarray(table[k], dtype=float) for k in x]
-    band = [(v.min(), v.max()) for v in values] if ends is None else [ends[k] for k in x if ends]
-    if band:
-        low, high = zip(*band, strict=True)
-        ax.fill_between(x, low, high, color=color, alpha=0.2, lw=0)
-    ax.plot(x, [np.median(v) for v in values], line, ms=4, color=color, label=label)
+    return _finish(ax, ax.axhline, null, found, legend, {"xlabel": x, "ylabel": _name(data)} | look)
 
 
 def bars(
@@ -131,7 +108,7 @@ def bars(
     x: str,
     *,
     by: str | None = None,
-    unit: str | Sequence[str] = "seed",
+    unit: Unit = "seed",
     ax: Axes | None = None,
     colors: Any = None,
     labels: Labels = None,
@@ -174,8 +151,8 @@ def bars(
     name_ticks(ax.yaxis if horizontal else ax.xaxis, names)
     if horizontal and not ax.yaxis_inverted():
         ax.invert_yaxis()
-    _nulls(null_line, null, found)
-    return _finish(ax, legend, {"xlabel" if horizontal else "ylabel": _name(data)} | look)
+    look = {"xlabel" if horizontal else "ylabel": _name(data)} | look
+    return _finish(ax, null_line, null, found, legend, look)
 
 
 def heat(
@@ -183,7 +160,7 @@ def heat(
     *,
     labels: tuple[str, str] = ("true feature", "latent"),
     axes: Sequence[Axes] | None = None,
-    limits: tuple[float, float | None] = (-1, 1),
+    limits: tuple[float, float] = (-1, 1),
     numbers: str = "",
     aspect: Any = "equal",
 ) -> list[Axes]:
@@ -209,9 +186,9 @@ def heat(
             name_ticks(ax.xaxis, list(matrix.columns))
             name_ticks(ax.yaxis, list(matrix.index))
         for (row, column), value in np.ndenumerate(values) if numbers else ():
-            shade = "white" if abs(value) > 0.6 * image.get_clim()[1] else "black"
-            word = ax.text(column, row, format(value, numbers), size=7, color=shade)
-            word.set(ha="center", va="center")
+            shade = "white" if abs(value) > 0.6 * limits[1] else "black"
+            style = {"size": 7, "color": shade, "ha": "center", "va": "center"}
+            ax.text(column, row, format(value, numbers), **style)
     axes[0].set_ylabel(labels[1])
     if not numbers:
         plt.colorbar(image, ax=axes, shrink=0.75, label="cosine" if signed else "")
@@ -230,16 +207,15 @@ def _named(given: Any, usual: str, found: Sequence[Arm]) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {usual: given}
 
 
-def _nulls(draw: Any, null: Any, found: Sequence[Arm]) -> None:
-    for label, values in _named(null, "chance", found).items():
-        draw(np.median(values), color=GREY, ls=":", lw=1.2, label=label)
-
-
 def _name(data: Any) -> str:
     return data.name or "" if data.ndim == 1 else ""
 
 
-def _finish(ax: Axes, legend: Any, look: dict[str, Any]) -> Axes:
+def _finish(
+    ax: Axes, draw: Any, null: Any, found: Sequence[Arm], legend: Any, look: dict[str, Any]
+) -> Axes:
+    for label, values in _named(null, "chance", found).items():
+        draw(np.median(values), color=GREY, ls=":", lw=1.2, label=label)
     ax.set(**look)
     if legend and len(ax.get_legend_handles_labels()[1]) > 1:
         ax.legend(loc=legend)
