@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,43 +25,27 @@ class Declared(NamedTuple):
     default: object
 
 
-def read_cell(source: str, where: str = "parameters cell") -> dict[str, Declared]:
-    """The parameters that a cell declares; it may hold annotated literals and comments only."""
-    form = "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
-    declared: dict[str, Declared] = {}
-    for name, line in _lines(source, ast.AnnAssign, where, form):
-        if name in declared:
-            raise ParameterError(f"{where}: {name} is declared twice. Keep one line for it.")
-        declared[name] = line
-    return declared
-
-
-def read_notebook(path: Path | str) -> dict[str, Declared]:
+def read_notebook(path: Path) -> dict[str, Declared]:
     """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
-    path = Path(path)
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        tagged = [
-            "".join(cell["source"])
-            for cell in cells
-            if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
-        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotebookError(
             f"{path.name}: cannot be read as a notebook ({type(error).__name__}: {error}). "
             "Give the path of an .ipynb file."
         ) from None
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise NotebookError(
             f"{path.name}: {len(tagged)} code cells are tagged 'parameters'; allowed is exactly "
             "one. Tag the first code cell, and no other."
         )
+    where = f"{path.name}, parameters cell"
     try:
-        return read_cell(tagged[0], f"{path.name}, parameters cell")
+        return _read("".join(tagged[0]["source"]), where)
     except SyntaxError as error:
-        raise NotebookError(
-            f"{path.name}, parameters cell, line {error.lineno}: {error.msg}. Mend the line."
-        ) from None
+        raise NotebookError(f"{where}, line {error.lineno}: {error.msg}. Mend the line.") from None
 
 
 def executed(inputs: Sequence[str]) -> tuple[dict[str, Declared], dict[str, object]]:
@@ -75,11 +59,10 @@ def executed(inputs: Sequence[str]) -> tuple[dict[str, Declared], dict[str, obje
     injected: dict[str, object] = {}
     for source in inputs[:-1]:
         if source.lstrip().startswith("# Parameters"):
-            form = "`name = literal`. Pass parameters with -p NAME VALUE."
-            lines = _lines(source, ast.Assign, "injected cell", form)
-            injected |= {name: line.default for name, line in lines}
+            lines = _read(source, "injected cell", injected=True)
+            injected |= {name: line.default for name, line in lines.items()}
         elif re.search(r"^profile *:", source, re.MULTILINE):
-            declared, injected = read_cell(source), {}
+            declared, injected = _read(source, "parameters cell"), {}
     if not declared:
         raise ParameterError(
             "no parameters cell has been run: allowed is one that holds `profile: str = ...`. "
@@ -88,26 +71,25 @@ def executed(inputs: Sequence[str]) -> tuple[dict[str, Declared], dict[str, obje
     return declared, injected
 
 
-def _lines(
-    source: str, kind: type[ast.stmt], where: str, form: str
-) -> Iterator[tuple[str, Declared]]:
-    """Name and literal of each line; all must be of one kind of assignment."""
+def _read(source: str, where: str, injected: bool = False) -> dict[str, Declared]:
+    """Name and literal of each line of a cell, which holds nothing else."""
+    form = "`name = literal`. Pass parameters with -p NAME VALUE."
+    if not injected:
+        form = "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
+    found = {}
     for node in ast.parse(source).body:
         try:
             match node:
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()) if not injected:
                     annotation = ast.unparse(node.annotation)
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                case ast.Assign(targets=[ast.Name(id=name)]) if injected:
                     annotation = ""
                 case _:
                     raise ValueError
-            text = ast.unparse(value)
-            literal = float(text[7:-2]) if text in _NOT_FINITE else ast.literal_eval(value)
-            if not isinstance(node, kind):
-                raise ValueError
+            text = ast.unparse(node.value)  # type: ignore[arg-type]
+            literal = float(text[7:-2]) if text in _NOT_FINITE else ast.literal_eval(text)
         except ValueError:
-            raise ParameterError(
-                f"{where}, line {node.lineno}: {ast.unparse(node)!r} is not allowed; "
-                f"allowed is {form}"
-            ) from None
-        yield name, Declared(annotation, literal)
+            seen = f"line {node.lineno}: {ast.unparse(node)!r}"
+            raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None
+        found[name] = Declared(annotation, literal)
+    return found

@@ -86,15 +86,15 @@ class Field:
 
     def check(self, value: Value, values: Mapping[str, Any]) -> None:
         """Raise ParameterError unless `value` is in range, given all other `values`."""
-        is_list = isinstance(value, list)
-        elements: list[Any] = list(value) if isinstance(value, list) else [value]
-        if is_list and not self.min_len <= len(elements) <= (self.max_len or math.inf):
+        listed = isinstance(value, list)
+        elements: Any = value if isinstance(value, list) else [value]
+        if listed and not self.min_len <= len(elements) <= (self.max_len or math.inf):
             raise self._refuse(self.name, value, values, f"Give {self.name} more or fewer elements")
         limits = {k: values[b] if isinstance(b, str) else b for k, b in self.bounds.items()}
         for i, element in enumerate(elements):
             held = all(_HOLDS[kind](element, limit) for kind, limit in limits.items())
             if not held or element not in (self.choices or [element]):
-                where = f"{self.name}[{i}]" if is_list else self.name
+                where = f"{self.name}[{i}]" if listed else self.name
                 names = [self.name, *(b for b in self.bounds.values() if isinstance(b, str))]
                 raise self._refuse(where, element, values, f"Change {' or '.join(names)}")
 
@@ -113,23 +113,21 @@ class Field:
         self, where: str, seen: object, values: Mapping[str, Any] | None = None, fix: str = ""
     ) -> ParameterError:
         """Says the type and range in words, with the values of bounds that are parameters."""
-        is_list, values = self.element != self.type, values or {}
-        allowed: list[str] = [self.type]
-        if is_list and (self.min_len, self.max_len) != (0, None):
+        listed, allowed, text = self.element != self.type, [str(self.type)], self.name
+        if listed:
+            text = "each element"
             upper = f" to {self.max_len}" if self.max_len else " or more"
             allowed.append(f"with {self.min_len}{upper} elements")
         if self.choices:
             allowed.append(f"one of {', '.join(map(str, self.choices))}")
-        if self.bounds:
-            text = "each element" if is_list else self.name
-            for kind, bound in self.bounds.items():
-                limit = f"{bound} ({values[str(bound)]})" if bound in values else str(bound)
-                sign = "<=" if kind in ("min", "max") else "<"
-                low = kind in ("min", "above")
-                text = f"{limit} {sign} {text}" if low else f"{text} {sign} {limit}"
-            allowed.append(text)
-        elif self.element == "float":
-            allowed.append("finite")
+        for kind, bound in self.bounds.items():
+            limit = f"{bound} ({values[bound]})" if values and bound in values else str(bound)  # type: ignore[index]
+            sign = "<=" if kind in ("min", "max") else "<"
+            text = (
+                f"{limit} {sign} {text}" if kind in ("min", "above") else f"{text} {sign} {limit}"
+            )
+        if self.bounds or self.element == "float":
+            allowed.append(text if self.bounds else "finite")
         fix = fix or f"Write a literal of this type, for example {_EXAMPLES[self.type]}"
         return ParameterError(message(where, seen, ", ".join(allowed), f"{fix}."))
 

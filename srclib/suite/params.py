@@ -8,12 +8,11 @@ cell; the driver calls `load_spec(study).resolve(given)` before it starts a kern
 from __future__ import annotations
 
 import html
-import keyword
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from .. import files
 from ..errors import ParameterError, message, nearest
@@ -27,7 +26,7 @@ PROFILES: tuple[str, ...] = get_args(ProfileName)
 SCALES: tuple[str, ...] = get_args(Scale)
 
 COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
-_RESERVED = {"study", "scale", "values", "overridden", "key", *COMMON}
+_RESERVED = {"study", "scale", "spec", "values", "overridden", "key", *COMMON}
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ class Spec:
         self.fields["profile"].check(profile, {})
         given["profile"] = profile
         values = {
-            name: field.convert(given[name] if name in given else field.value_at(str(profile)))
-            for name, field in self.fields.items()
+            name: each.convert(given[name] if name in given else each.value_at(str(profile)))
+            for name, each in self.fields.items()
         }
-        for name, field in self.fields.items():
-            field.check(values[name], values)
+        for name, each in self.fields.items():
+            each.check(values[name], values)
         overridden = tuple(name for name in self.fields if name in given and name != "profile")
         return Parameters(self, values, overridden)
 
@@ -89,54 +88,42 @@ class Spec:
             )
 
 
+@dataclass(frozen=True)
 class Parameters:
     """The validated parameters of a run, read as attributes: `P.k_values` (lists as tuples).
 
-    study, profile, scale: of this run. values: everything as JSON-able values.
-    overridden: the names that the caller set, besides the profile. key: sha256 of values.
+    values: everything as JSON-able values. overridden: the names that the caller set, besides the
+    profile. study, profile, scale: of this run. key: hash of values.
     """
 
-    study: str
-    profile: str
-    scale: str
+    spec: Spec = field(repr=False)
+    values: dict[str, Value]
     overridden: tuple[str, ...]
 
-    def __init__(self, spec: Spec, values: Mapping[str, Value], overridden: tuple[str, ...]):
-        profile = cast(str, values["profile"])
-        self.__dict__.update(_spec=spec, _values=dict(values), study=spec.study, profile=profile)
-        self.__dict__.update(scale=spec.profiles[profile].scale, overridden=overridden)
+    @property
+    def study(self) -> str:
+        return self.spec.study
 
     @property
-    def values(self) -> dict[str, Value]:
-        return {n: list(v) if isinstance(v, list) else v for n, v in self._values.items()}
+    def scale(self) -> str:
+        return self.spec.profiles[self.profile].scale
 
     @property
     def key(self) -> str:
-        return files.digest(self._values)
+        return files.digest(self.values)
 
     def __getattr__(self, name: str) -> Any:
-        values = self.__dict__.get("_values", {})  # empty while a copy is being made
+        values = self.__dict__.get("values", {})  # empty while a copy is being made
         if name not in values:
             raise AttributeError(f"no parameter {name!r}. {nearest(name, values)}")
         value = values[name]
         return tuple(value) if isinstance(value, list) else value
 
-    def __setattr__(self, name: str, value: object) -> None:
-        fix = f"Rerun with the parameter set: -p {name} VALUE."
-        raise ParameterError(message(name, value, "no change after validation", fix))
-
-    def __delattr__(self, name: str) -> None:
-        self.__setattr__(name, None)
-
-    def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
-        return f"Parameters({self.study!r}, {inside})"
-
     def _repr_html_(self) -> str:
         rows = ["<tr><th>parameter</th><th>value</th><th>from</th><th>meaning</th></tr>"]
-        for name, value in self._values.items():
+        for name, value in self.values.items():
             origin = "set by the caller" if name in self.overridden else f"profile {self.profile}"
-            texts = (name, str(value), origin, self._spec.fields[name].help)
+            texts = (name, str(value), origin, self.spec.fields[name].help)
             columns = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
             rows.append(f"<tr>{columns}</tr>")
         return f'<table class="parameters">{"".join(rows)}</table>'
@@ -185,25 +172,22 @@ def load_spec(study: str) -> Spec:
 def _read(path: Path) -> Spec:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     profiles = {}
-    for name, row in schema.table(data.pop("profiles", {}), "profiles", ParameterError).items():
+    for name, row in data.pop("profiles", {}).items():
         schema.one_of("profile", name, PROFILES, ParameterError)
         profiles[name] = schema.read(Profile, row, f"profiles.{name}", ParameterError, name=name)
     fields = {
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),
     }
-    for name, row in schema.table(data.pop("parameters", {}), "parameters", ParameterError).items():
-        if name in _RESERVED or name.startswith("_") or keyword.iskeyword(name):
+    for name, row in data.pop("parameters", {}).items():
+        if name in _RESERVED:
             raise ParameterError(f"parameters.{name}: the name is reserved. Choose another.")
         fields[name] = schema.read(Field, row, f"parameters.{name}", ParameterError, name=name)
-    numbers = [name for name, field in fields.items() if field.type in ("int", "float")]
-    for name, field in fields.items():
-        for kind, bound in field.bounds.items():
-            if isinstance(bound, str) and bound not in numbers:
-                where, allowed = f"parameters.{name}.{kind}", f"a number or {', '.join(numbers)}"
-                raise ParameterError(message(where, bound, allowed, "Correct the bound."))
+    numbers = [name for name, each in fields.items() if each.type in ("int", "float")]
+    for name, each in fields.items():
+        for kind, bound in each.bounds.items():
+            if isinstance(bound, str):
+                schema.one_of(f"parameters.{name}.{kind}", bound, numbers, ParameterError)
     spec = schema.read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
-    if spec.study != path.stem:
-        fix = "Name the file after its study."
-        raise ParameterError(message("study", spec.study, repr(path.stem), fix))
+    schema.one_of("study", spec.study, [path.stem], ParameterError)
     return spec

@@ -21,11 +21,14 @@ class Job:
 
     study: str
     given: Mapping[str, Any]  # what is injected: the profile, and what the caller set
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     profile: params.Profile
-    notebook: Path
-    folder: Path
     custom: tuple[str, ...]  # names the caller set: such a run stays in the store
+    folder: Path
+
+    @property
+    def notebook(self) -> Path:
+        return files.root() / "notebooks" / f"{self.study}.ipynb"
 
     @property
     def name(self) -> str:
@@ -41,24 +44,17 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     that is not allowed; NotebookError when the notebook cannot be read.
     """
     spec = params.load_spec(study)
-    resolved = spec.resolve({**overrides, "profile": profile})
-    if publish and (profile == "smoke" or resolved.overridden):
-        seen = ", ".join(resolved.overridden) or "profile smoke"
+    P = spec.resolve({**overrides, "profile": profile})
+    custom = P.overridden
+    if publish and (profile == "smoke" or custom):
+        seen = ", ".join(custom) or "profile smoke"
         fix = "Run without --publish, or with the profile's own parameters."
         raise ParameterError(message("--publish", seen, "a profile above smoke as it is", fix))
-    notebook = files.root() / "notebooks" / f"{study}.ipynb"
-    spec.check_cell(params.read_notebook(notebook))
-    values = resolved.values
-    name = f"custom-{resolved.key[:12]}" if resolved.overridden else profile
-    return Job(
-        study=study,
-        given={"profile": profile} | {key: values[key] for key in resolved.overridden},
-        values=values,
-        profile=spec.profiles[profile],
-        notebook=notebook,
-        folder=files.build() / study / name,
-        custom=resolved.overridden,
-    )
+    given = {"profile": profile} | {key: P.values[key] for key in custom}
+    folder = files.build() / study / (f"custom-{P.key[:12]}" if custom else profile)
+    job = Job(study, given, P.values, spec.profiles[profile], custom, folder)
+    spec.check_cell(params.read_notebook(job.notebook))
+    return job
 
 
 def check_folders(job: Job, publish: bool) -> None:
