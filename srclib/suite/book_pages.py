@@ -34,7 +34,7 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
         if data.pop("application/json", None):  # Sphinx warns of it; the page links to it instead
             data["text/html"] = _anchored(data["text/html"], record)
     seconds = notebook.metadata.get("papermill", {}).get("duration")
-    counts = verdicts.summary([record])
+    counts = verdicts.summary(record)
     made = MACROS.made(record, _facts(record, seconds), _when(record), counts)
     after = "".join([_japanese(record), _beside([record, *larger]), *map(_larger, larger)])
     notebook.cells.insert(index + 1, new_markdown_cell(after, id="suite-published"))
@@ -57,7 +57,7 @@ def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
         (spec, record["profile"], scale, count)
         for spec, records in studies
         for record in records
-        for scale, count in verdicts.summary([record]).items()
+        for scale, count in verdicts.summary(record).items()
     ]
     lists = [
         (spec, [r["profile"] for r in records], _aligned(records)) for spec, records in studies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from .. import files
 from ..errors import ClaimError, message, whole
@@ -62,17 +62,10 @@ def load_claims(study: str) -> list[Claim]:
         raise ClaimError(f"{where}: it may hold [[claim]] rows only. Remove {sorted(data)}.")
     claims: dict[str, Claim] = {}
     for i, row in enumerate(rows):
-        row = schema.table(row, f"{where}, row {i + 1}", ClaimError)
-        claim = _read(row, f"{where}, {row.get('id', f'row {i + 1}')}")
+        place = f"{where}, {row.get('id', f'row {i + 1}')}"
+        rule = tuple(rules.parse(condition, place) for condition in row.pop("rule", []))
+        claim = schema.read(Claim, row, place, ClaimError, rule=rule)
         if claim.id in claims:
-            raise ClaimError(f"{where}, {claim.id}: the id occurs twice. Rename one row.")
+            raise ClaimError(f"{place}: the id occurs twice. Rename one row.")
         claims[claim.id] = claim
     return list(claims.values())
-
-
-def _read(row: dict[str, Any], where: str) -> Claim:
-    conditions = row.pop("rule", [])
-    if not isinstance(conditions, list):
-        raise ClaimError(f"{where}: rule must be a list of conditions. Write [{{op = ...}}].")
-    rule = tuple(rules.parse(condition, where) for condition in conditions)
-    return schema.read(Claim, row, where, ClaimError, rule=rule)

@@ -19,6 +19,7 @@ from .. import __version__, files
 from ..errors import ParameterError, SuiteError
 from . import params, records, results, verify
 from .plan import duration, plan
+from .verdicts import told
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -91,7 +92,7 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{study}  {spec.title} ({spec.paper})")
         known = results.named(study)
         for name, profile in spec.profiles.items():
-            last = results.told(records.find(study, name)) if name in known else "never run"
+            last = told(records.find(study, name)) if name in known else "never run"
             print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
         for line in results.lines(study):
             print(f"    {line}")
@@ -125,7 +126,7 @@ def _run_one(
             record = execute.run(study, profile, overrides, **how)
     except Exception as error:
         return _failed(error, options.debug)
-    print(f"{study} at {profile}: {results.told(record)}", flush=True)
+    print(f"{study} at {profile}: {told(record)}", flush=True)
     return 0
 
 
@@ -136,7 +137,7 @@ def _claims(options: argparse.Namespace) -> int:
         print(files.pretty({"studies": found}), end="")
         return 0
     for record in found:
-        print(f"{record['study']} at {record['profile']}: {results.told(record)}")
+        print(f"{record['study']} at {record['profile']}: {told(record)}")
         for row in record["claims"]:
             print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
         for line in results.lines(record["study"], options.profile):

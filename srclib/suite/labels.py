@@ -10,10 +10,10 @@ with which.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,8 +41,7 @@ class Labelled:
         return max(map(len, self.units.values()), default=1)
 
 
-@dataclass(frozen=True)
-class Levels:
+class Levels(NamedTuple):
     """Which index levels are units: the outermost, people inside it, or further draws inside it."""
 
     unit: str
@@ -58,19 +57,16 @@ def labelled(
     cluster: str | None = None,
     within: str | None = None,
 ) -> Labelled:
-    """Labels with values per unit, and the interval where it is not the range over units.
+    """What a ledger keeps of numbers, Series, DataFrames (by column) and mappings (by label).
 
-    parts: a number, one number per unit (a list), a Series, a DataFrame (one label per column), or
-        {label: any of these but a DataFrame}. In a Series the level `unit` counts the outermost
-        random unit; levels in `by` become labels, `k=5`; a level with a single value is a
-        selection and says nothing; any other level is refused. A Series of bools is a share of
-        units, with Wilson's interval. An empty part has no label: it was not run.
-    by: a level, several, or a template such as "F1@{q} k={k}", in which {label} is the column's
-        or the mapping's label. A part that lacks one of these levels keeps its own label.
+    unit: the index level of the outermost random unit. A Series of bools is a share of units, with
+    Wilson's interval.
+    by: levels that become labels, such as "k=5"; or a template such as "F1@{q} k={k}", in which
+    {label} is the column's or the mapping's label. A part that lacks one keeps its own label.
     cluster: the level of people inside a unit. A unit's value is the mean over its rows; with one
-        unit the interval is Student's t over clusters.
+    unit the interval is Student's t over clusters.
     within: the level of inner units. A unit's value is the mean over them; with one unit they are
-        shown instead, with their range.
+    shown instead, with their range.
 
     The label of a part without one is "value". Raises ClaimError naming `id` and the label.
     """
@@ -78,16 +74,16 @@ def labelled(
         raise ClaimError(f"{id}: nothing was recorded. Give a number, a Series or a table.")
     named = [pair for part in parts for pair in _named(part, alone=len(parts) == 1)]
     template, wanted = _template(by)
-    levels, out = Levels(unit, cluster, within), Labelled()
+    out = Labelled()
     seen = {name for _, part in named if isinstance(part, pd.Series) for name in part.index.names}
     for level in wanted if seen else ():
         if level not in seen:
             there = sorted(str(name) for name in seen if name is not None)
             allowed = f"allowed is {', '.join(there)}. {nearest(level, there)}"
             raise ClaimError(f"{id}: by names the level {level!r}: {allowed}")
+    levels = Levels(unit, cluster, within)
     for stem, part in named:
-        split = _split(id, stem, part, template, wanted, levels)
-        for label, own in split.items():
+        for label, own in _split(id, stem, part, template, wanted, levels):
             if label in out.values or not label:
                 raise ClaimError(
                     f"{id}: label {label!r} occurs twice or is empty. Give it another."
@@ -99,9 +95,7 @@ def labelled(
 
 def _named(part: Any, alone: bool) -> list[tuple[str, Any]]:
     """(label, Series, list or number) of a part."""
-    if isinstance(part, pd.DataFrame):
-        return [(str(column), part[column]) for column in part.columns]
-    if isinstance(part, Mapping):
+    if isinstance(part, pd.DataFrame | Mapping):
         return [(str(label), value) for label, value in part.items()]
     if isinstance(part, pd.Series) and not alone and part.name is not None:
         return [(str(part.name), part)]
@@ -118,33 +112,28 @@ def _template(by: By) -> tuple[str, list[str]]:
 
 def _split(
     id: str, stem: str, part: Any, template: str, by: list[str], levels: Levels
-) -> dict[str, Any]:
-    """{label: what is recorded}; in the index of a Series only levels of units are left."""
+) -> Iterator[tuple[str, Any]]:
+    """Each label and what is recorded; in the index of a Series only levels of units are left."""
     if not isinstance(part, pd.Series):
         plain = part.tolist() if hasattr(part, "tolist") else part
-        return {} if isinstance(plain, list | tuple) and not plain else {stem: plain}
+        if plain != [] and plain != ():
+            yield stem, plain
+        return
     names = list(part.index.names)
     here = by if set(by) <= set(names) else []
-    units = [name for name in names if name in vars(levels).values()]
-    for level in [name for name in names if name not in here + units]:
-        if part.index.get_level_values(level).nunique() > 1 and None not in names:
+    others = [i for i, name in enumerate(names) if name not in levels or name is None]
+    for level in [names[i] for i in others if names[i] not in here and None not in names]:
+        if part.index.get_level_values(level).nunique() > 1:
             raise ClaimError(
                 f"{id}, {stem!r}: index level {level!r} has several values and is neither `by` "
                 "nor the unit. Take a mean over it, select one, or name it."
             )
-    keys = pd.MultiIndex.from_arrays([part.index.get_level_values(n) for n in here or names])
-    unit_index = [part.index.get_level_values(name) for name in units]
-    own = pd.Series(part.to_numpy(), pd.MultiIndex.from_arrays(unit_index) if units else None)
-    if not here:
-        return {stem: own} if len(own) else {}
-    label = "" if stem == "value" else stem
-    found = {}
-    for key in dict.fromkeys(keys):
+    if not here and len(part):
+        yield stem, part.reset_index(level=others, drop=True)
+    for key, own in part.groupby(level=here, sort=False) if here else ():
         at = dict(zip(here, map(_Short, key), strict=True))
-        found[template.format(label=label, **at).strip()] = own[keys == key]
-    if len(found) < len(set(keys)):
-        raise ClaimError(f"{id}: {template!r} gives one label twice. Name every level that varies.")
-    return found
+        label = template.format(label="" if stem == "value" else stem, **at).strip()
+        yield label, own.reset_index(level=others, drop=True)
 
 
 class _Short:
@@ -162,25 +151,25 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
     """Values per unit of one label, and its interval where that is not their range."""
     if not isinstance(part, pd.Series):
         several = isinstance(part, list | tuple)
-        out.values[label] = _numbers(where, list(part) if several else [part])
+        out.values[label] = _numbers(where, part if several else [part])
         if several:  # no index: only their number can be checked
             out.units[label] = [None] * len(part)
         return
     share = part.dtype == bool
     numbers = _numbers(where, (part.astype(float) if share else part).tolist())
-    names = [name for name in part.index.names if name is not None]
-    inner = next((name for name in (levels.cluster, levels.within) if name in names), None)
+    names = list(part.index.names)
+    inner = next((name for name in levels[1:] if name is not None and name in names), None)
     order = list(part.index.unique(levels.unit)) if levels.unit in names else [None]
     if inner is None and len(order) < len(part):
-        has = f"several values for one {levels.unit}" if names else f"no unit {levels.unit!r}"
-        raise ClaimError(f"{where}: {has}. Take a mean first, or name the unit.")
+        raise ClaimError(f"{where}: several values for one {levels.unit}. Take a mean first.")
     if levels.unit in names:
         out.units[label] = order
     if inner is not None and len(order) > 1:
         means = pd.Series(numbers, part.index).groupby(level=levels.unit, sort=False).mean()
         numbers = means.tolist()
     elif inner is not None and inner == levels.within:
-        out.kinds[label] = f"range over {inner}"
+        if len(numbers) > 1:  # a single value has no range
+            out.kinds[label] = f"range over {inner}"
     elif inner is not None:
         from ..metrics.intervals import clustered_t
 
@@ -199,8 +188,7 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
 
 def _pair(id: str, unit: str, out: Labelled) -> None:
     """The same units for every label, in one order: a gap would compare other seeds."""
-    every = dict.fromkeys(each for own in out.units.values() for each in own)
-    everyone = [each for each in every if each is not None]
+    everyone = list(dict.fromkeys(u for own in out.units.values() for u in own if u is not None))
     for label, own in out.units.items():
         if None in own:
             continue

@@ -10,19 +10,9 @@ from typing import Any
 from .. import files
 from ..errors import DataError, ParameterError, message, nearest
 from . import params, records
-from .records import Record
-from .verdicts import summary
+from .verdicts import told
 
 SAES = "saes.jsonl"  # in a run's folder: one line per SAE that the run trained or loaded
-
-
-def told(record: Record) -> str:
-    """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`: scales are never added."""
-    text = "; ".join(
-        f"{scale}: " + ", ".join(f"{count} {verdict}" for verdict, count in row.items() if count)
-        for scale, row in summary([record]).items()
-    )
-    return text + ("" if record.get("published", True) else " (not published)")
 
 
 def named(study: str) -> dict[str, Path]:

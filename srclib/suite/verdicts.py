@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from typing import Any, Literal, get_args
 
@@ -29,7 +28,7 @@ class Verdicts:
         self.record = record
 
     def __repr__(self) -> str:
-        return f"{self.record['study']} at {self.record['profile']}. {counts(self.record)}"
+        return f"{self.record['study']} at {self.record['profile']}. {told(self.record)}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {
@@ -39,21 +38,21 @@ class Verdicts:
         }
 
 
-def summary(records: Iterable[Record]) -> dict[str, dict[str, int]]:
+def summary(record: Record) -> dict[str, dict[str, int]]:
     """{scale: {verdict: count}}; verdicts of different scales are never added together."""
     counts: dict[str, dict[str, int]] = {}
-    for record in records:
-        for row in record["claims"]:
-            counts.setdefault(row["scale"], dict.fromkeys(VERDICTS, 0))[row["verdict"]] += 1
+    for row in record["claims"]:
+        counts.setdefault(row["scale"], dict.fromkeys(VERDICTS, 0))[row["verdict"]] += 1
     return counts
 
 
-def counts(record: Record) -> str:
+def told(record: Record) -> str:
     """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`, scale by scale."""
-    return "; ".join(
+    text = "; ".join(
         f"{scale}: " + ", ".join(f"{n} {verdict}" for verdict, n in row.items() if n)
-        for scale, row in summary([record]).items()
+        for scale, row in summary(record).items()
     )
+    return text + ("" if record.get("published", True) else " (not published)")
 
 
 def verdict_table(record: Record, lang: str = "en") -> str:
