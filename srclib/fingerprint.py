@@ -69,11 +69,10 @@ def _outline(node: Any, refusal: bool = False) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     refusal = refusal or isinstance(node, ast.Raise)
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     parts = []
     for field, value in ast.iter_fields(node):
-        if field == "body" and documented and ast.get_docstring(node, clean=False) is not None:
-            value = value[1:]
+        if field == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            value = value[ast.get_docstring(node, clean=False) is not None :]
         if field == "value" and isinstance(node, ast.Constant):
             parts.append("str" if refusal and type(value) is str else f"{type(value)}:{value!r}")
         elif value is not None and value != [] and field != "kind":

@@ -150,15 +150,6 @@ def test_a_warning_fails_the_build_each_time_and_keeps_the_last_book(
     page.write_text(text, "utf-8")
 
 
-def test_staging_twice_writes_nothing(staged: Path) -> None:
-    book.build()
-    source = staged / "book" / "_build" / "source"
-    before = {path: path.stat().st_mtime_ns for path in source.rglob("*") if path.is_file()}
-    assert {"index.md", "overview.md", "toy.ipynb"} <= {path.name for path in before}
-    book.build()
-    assert before == {p: p.stat().st_mtime_ns for p in source.rglob("*") if p.is_file()}
-
-
 def test_the_executed_notebook_itself_is_not_touched(staged: Path) -> None:
     executed = staged / "book" / "_executed" / "toy.ipynb"
     before = executed.read_bytes()

@@ -169,12 +169,3 @@ def test_an_executed_notebook_changed_after_the_gate_is_named(checkout: Path) ->
     assert "damaged" in failed()[PAGE]
     shutil.copy(checkout / "notebooks/toy.ipynb", checkout / PAGE)
     assert "was not made by" in failed()[PAGE]
-
-
-def test_a_changed_or_missing_build_file_is_named(checkout: Path) -> None:
-    folder = checkout / "build" / "toy" / "laptop"
-    for name, old in (("result.json", "Holds"), ("notebook.ipynb", "A toy study")):
-        edit(folder / name, old, "edited")
-        assert "was changed after" in failed()[f"build/toy/laptop/{name}"]
-    (folder / "notebook.ipynb").unlink()
-    assert "is missing" in failed()["build/toy/laptop/notebook.ipynb"]

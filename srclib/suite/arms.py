@@ -26,8 +26,8 @@ class Arm(NamedTuple):
 def arms(data: Any, x: str, by: str | None, unit: Unit, labels: Any, interval: Any) -> list[Arm]:
     """The columns of a table, or what its level `by` keeps apart, in the order of the table."""
     found = []
-    tables = interval if isinstance(interval, tuple) else ()
-    tables = [each if data.ndim > 1 else each.rename(data.name) for each in tables]
+    ends_given = interval if isinstance(interval, tuple) else ()
+    tables = [each if data.ndim > 1 else each.rename(data.name) for each in ends_given]
     low_high = [_parts(each, x, by, unit) for each in tables]
     for key, part in _parts(data, x, by, unit).items():
         rest = [level for level in part.index.names if level != x]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 from nbformat import NotebookNode
@@ -11,9 +10,8 @@ from nbformat.v4 import new_markdown_cell
 
 from . import verdicts
 from .params import Spec
+from .records import Record
 from .templates import macros
-
-Record = dict[str, Any]
 
 
 def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record]) -> NotebookNode:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -102,8 +101,15 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         notebook = _execute(job, work / "notebook.ipynb", timeout, _variables(job, force, work))
         record = gate(notebook, files.root())
         _check_identity(job, record)
-        record = _complete(job, record, _used(inputs, record), time.monotonic() - started)
-        _keep(job, notebook, record, _used(page, record), work)
+        source = record["provenance"]
+        for parts in (inputs, page):  # of all modules, those that the kernel imported
+            parts["modules"] = {k: v for k, v in parts["modules"].items() if k in source["modules"]}
+        inputs["versions"] = fingerprint.versions(inputs["modules"])
+        source |= {"key": files.digest(inputs), "inputs": inputs}
+        source |= {"seconds": round(time.monotonic() - started, 1)}
+        source |= {"set": list(job.custom)} if job.custom else {}
+        record = records.seal(record)
+        _keep(job, notebook, record, files.digest(page), work)
     except SuiteError as error:
         raise type(error)(f"{job.name}: {error} {_keep_failed(job, work)}") from None
     finally:
@@ -126,7 +132,7 @@ def _variables(job: Job, force: bool, work: Path) -> dict[str, str]:
 
 
 def _check_identity(job: Job, record: Record) -> None:
-    wanted = {"study": job.study, "profile": job.profile.name, "params": dict(job.values)}
+    wanted = {"study": job.study, "profile": job.profile.name, "params": job.values}
     for field, value in wanted.items():
         if record[field] != value:
             raise NotebookError(
@@ -135,31 +141,12 @@ def _check_identity(job: Job, record: Record) -> None:
             )
 
 
-def _used(parts: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """The parts of all modules, without the modules that the kernel did not import."""
-    names = record["provenance"]["modules"]
-    return {**parts, "modules": {k: v for k, v in parts["modules"].items() if k in names}}
-
-
-def _complete(job: Job, record: Record, inputs: Mapping[str, Any], seconds: float) -> Record:
-    """Add to the provenance what only the driver knows, and seal the record."""
-    inputs = {**inputs, "versions": fingerprint.versions(inputs["modules"])}
-    extra = {"key": files.digest(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
-    extra |= {"set": list(job.custom)} if job.custom else {}
-    return records.seal({**record, "provenance": {**record["provenance"], **extra}})
-
-
-def _keep(
-    job: Job, notebook: nbformat.NotebookNode, record: Record, page: Mapping[str, Any], work: Path
-) -> None:
+def _keep(job: Job, notebook: nbformat.NotebookNode, record: Record, page: str, work: Path) -> None:
     source = record["provenance"]
     document = json.loads(nbformat.writes(notebook))
-    document["metadata"][STAMP] = {
-        **{name: source[name] for name in ("key", "inputs", "commit")},
-        "study": job.study,
-        "profile": job.profile.name,
-        "page": files.digest(page),
-    }
+    stamp = {name: source[name] for name in ("key", "inputs", "commit")}
+    stamp |= {"study": job.study, "profile": job.profile.name, "page": page}
+    document["metadata"][STAMP] = stamp
     with files.folder_atomic(job.folder) as folder:
         sealed = files.pretty(seal_notebook(document))
         (folder / "notebook.ipynb").write_text(sealed, encoding="utf-8")

@@ -187,8 +187,8 @@ def heat(
             name_ticks(ax.yaxis, list(matrix.index))
         for (row, column), value in np.ndenumerate(values) if numbers else ():
             shade = "white" if abs(value) > 0.6 * limits[1] else "black"
-            style = {"size": 7, "color": shade, "ha": "center", "va": "center"}
-            ax.text(column, row, format(value, numbers), **style)
+            word = ax.text(column, row, format(value, numbers), size=7, color=shade)
+            word.set(ha="center", va="center")
     axes[0].set_ylabel(labels[1])
     if not numbers:
         plt.colorbar(image, ax=axes, shrink=0.75, label="cosine" if signed else "")

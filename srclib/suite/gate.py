@@ -51,10 +51,10 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
     return _result(notebook)
 
 
-def name_cell(index: int | None, source: str) -> str:
+def name_cell(index: int, source: str) -> str:
     """A cell as messages call it: ``cell 7 (`saes = train(...)`)``. Counting starts at 0."""
     lines = source.strip().splitlines() or ["empty"]
-    return "the notebook's metadata" if index is None else f"cell {index} (`{lines[0][:60]}`)"
+    return f"cell {index} (`{lines[0][:60]}`)"
 
 
 def _check_completed(notebook: NotebookNode) -> None:
@@ -96,13 +96,12 @@ def _check_secrets(notebook: NotebookNode) -> None:
         for name, value in os.environ.items()
         if _SECRET_NAME.search(name) and len(value) >= 8
     }
-    for index, text in _texts(notebook, sources=True):
+    for place, text in _texts(notebook, sources=True):
         found = [what for value, what in known.items() if value in text]
         found += [what for what, shape in _TOKEN_SHAPES.items() if shape.search(text)]
         if found:  # the cell's first line is left out: it may be the secret
-            place = "the notebook's metadata" if index is None else f"cell {index}"
             raise NotebookError(
-                f"{place} holds {found[0]}. Nothing secret may be published: "
+                f"{place.partition(' (`')[0]} holds {found[0]}. Nothing secret may be published: "
                 "remove it from the cell, and replace the secret if it has left this machine."
             )
 
@@ -113,9 +112,8 @@ def _check_paths(notebook: NotebookNode, root: Path) -> None:
     both = {str(each) for folder in folders for each in (folder, folder.resolve())} - {"/"}
     local = "|".join(map(re.escape, sorted(both, key=len, reverse=True)))
     pattern = re.compile(rf"{_HOME}|(?<![\w.~-])(?:{local})(?![\w-])")
-    for index, text in _texts(notebook, sources=False):
+    for place, text in _texts(notebook, sources=False):
         if match := pattern.search(text):
-            place = name_cell(index, notebook.cells[index or 0].source)
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "
                 "holds no absolute paths: print a path relative to the checkout, or none; "
@@ -123,13 +121,13 @@ def _check_paths(notebook: NotebookNode, root: Path) -> None:
             )
 
 
-def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[int | None, str]]:
-    """Every text of the notebook with its cell's index, None for the notebook's metadata."""
+def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[str, str]]:
+    """Every text of the notebook with the name of its cell."""
     for text in _strings(notebook.metadata):
-        yield None, text
+        yield "the notebook's metadata", text
     for index, cell in enumerate(notebook.cells):
         for text in _strings([cell.metadata, cell.get("outputs", []), cell.source * sources]):
-            yield index, text
+            yield name_cell(index, cell.source), text
 
 
 def _strings(value: Any) -> Iterator[str]:

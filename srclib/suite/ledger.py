@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ClaimError, message, nearest
+from ..errors import ClaimError, nearest
 from . import schema
 from .claims import Claim, load_claims
 from .judging import below, derive, new_record
@@ -21,13 +21,14 @@ from .verdicts import Record, Verdicts
 
 
 class Ledger:
-    """Collects the measurements of one run; every claim is recorded once or not at all."""
+    """Collects the measurements of one run of `study` with the parameters `P`.
 
-    def __init__(self, study: str, P: Parameters, unit: str = "seed", scale: str | None = None):
-        if P.study != study:
-            raise ClaimError(message("study", study, repr(P.study), "Use one study's parameters."))
+    Every claim is recorded once or not at all. unit: the default of `record`.
+    """
+
+    def __init__(self, study: str, P: Parameters, *, unit: str = "seed"):
         self._claims = {claim.id: claim for claim in load_claims(study)}
-        self._parameters, self._unit, self._scale = P, unit, scale
+        self._parameters, self._unit = P, unit
         self._rows: dict[str, Record] = {}
 
     def record(
@@ -39,14 +40,13 @@ class Ledger:
         cluster: str | None = None,
         within: str | None = None,
         scale: str | None = None,
-        note: str = "",
     ) -> None:
         """Store the measurement of a claim: the value of every unit under each label.
 
         parts, by, unit, cluster, within: see `srclib.suite.labels.labelled`. Shown are the median
         over units and [min, max], which covers the population median with probability
         1 - 2**(1 - n) whatever the distribution; or the interval that fits a share or people.
-        scale: "paper", "reduced" or "stand-in"; by default the ledger's, or the profile's own.
+        scale: "paper", "reduced" or "stand-in"; by default the profile's own.
         """
         from .labels import labelled
 
@@ -58,14 +58,17 @@ class Ledger:
         if not found.values and not strict:
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
         stated: Record = {
-            "values": {label: list(map(_finite, row)) for label, row in found.values.items()},
+            "values": {
+                label: [v if math.isfinite(v) else None for v in row]
+                for label, row in found.values.items()
+            },
             "n_seeds": found.n_units,
             "measured": {label: given[0] for label, given in found.given.items()},
             "interval": {label: list(given[1:]) for label, given in found.given.items()},
         }
         stated |= {"interval_kinds": found.kinds} if found.kinds else {}
         try:
-            self._rows[id] = self._derived(claim, scale, strict, note=note, **stated)
+            self._rows[id] = self._derived(claim, scale, strict, **stated)
         except Unrecorded as lack:
             raise ClaimError(
                 f"{id} (data/claims/{self._parameters.study}.toml): {lack}; recorded are "
@@ -111,18 +114,13 @@ class Ledger:
     def _derived(
         self, claim: Claim, scale: str | None = None, strict: bool = False, **stated: Any
     ) -> Record:
-        scale = scale or self._scale or self._parameters.scale
+        scale = scale or self._parameters.scale
         stated["scale"] = schema.one_of(f"{claim.id}: scale", scale, SCALES, ClaimError)
         return derive(claim, stated, self._parameters.profile, strict)
 
 
-def ledger(study: str, P: Parameters, *, unit: str = "seed", scale: str | None = None) -> Ledger:
-    """A fresh ledger for one run of a study with the parameters `P`.
-
-    unit, scale: the defaults of `record`; the scale is the profile's own unless given.
-    """
-    return Ledger(study, P, unit, scale)
-
-
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
+
+
+ledger = Ledger  # as notebooks call it: `srclib.ledger("l0", P)`

@@ -89,11 +89,11 @@ def find(study: str, profile: str) -> Record:
     DataError for a file that is no record.
     """
     params.load_spec(study)
-    if published_path(study, profile).exists():
-        return load(published_path(study, profile))
-    if local_path(study, profile).exists():
-        return {**load(local_path(study, profile)), "published": False}
-    return {**judging.never_run(study, profile), "published": False}
+    if (path := published_path(study, profile)).exists():
+        return load(path)
+    path = local_path(study, profile)
+    record = load(path) if path.exists() else judging.never_run(study, profile)
+    return {**record, "published": False}
 
 
 def load(path: Path) -> Record:
@@ -128,13 +128,12 @@ def rejudge_published() -> list[Path]:
 
 def seal(record: Record) -> Record:
     """A copy of the record whose provenance holds the hash of everything else in it."""
-    sealed: Record = files.seal(record, "provenance", SEAL)
-    return sealed
+    return dict(files.seal(record, "provenance", SEAL))
 
 
 def is_sealed(record: Record) -> bool:
     """Whether the record is exactly as the run left it."""
-    return bool(seal(record) == record)
+    return seal(record) == record
 
 
 def check_record(record: object, where: str) -> None:

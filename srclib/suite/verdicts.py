@@ -68,12 +68,11 @@ def verdict_table(record: Record, lang: str = "en") -> str:
 def _row(claim: Record, lang: str) -> str:
     says = claim["says_ja"] if lang == "ja" else claim["says"]
     where = f"<br><small>{escape(claim['where'])}</small>"
-    note = f"<br><small>{escape(claim['note'])}</small>" if claim.get("note") else ""
     scale = _SCALES_JA[claim["scale"]] if lang == "ja" else claim["scale"]
     cells = (
         f"{escape(says)}<br><code>{escape(claim['id'])}</code>",
         escape(claim["paper_value"]) + where,
-        measured_html(claim) + note,
+        measured_html(claim),
         str(claim["n_seeds"] or "–"),
         scale,
         verdict_html(claim["verdict"], lang),

@@ -7,7 +7,7 @@ today have the same key? Verdicts are judged anew from the stored measurements.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,27 +37,28 @@ def published() -> list[Path]:
 
 
 def verify(strict: bool = False) -> list[Finding]:
-    """Look at everything published, and at the results in the store.
+    """Look at everything published.
 
-    A laptop (or smoke) result with another key is stale and failed. A result of another
-    profile keeps its commit: it is failed only with `strict`. Anything edited by hand is
-    failed whatever its profile.
+    A laptop result with another key is stale and failed. A result of another profile keeps its
+    commit: it is failed only with `strict`. What was edited by hand is failed whatever its
+    profile; a file that cannot be judged at all is a finding, not the end of the command.
     """
     found: list[Finding] = []
     for path in published():
         look = _published if path.suffix == ".json" else _executed
-        found += _guarded(path, look, strict)
-    for study in params.studies():
-        for path in sorted((files.build() / study).glob("*/result.json")):
-            found += _guarded(path, _local, strict)
-            found += _guarded(path.with_name("notebook.ipynb"), _local, strict)
+        try:
+            found += look(path, strict)
+        except SuiteError as error:
+            found.append(Finding(short(path), str(error), True))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"is damaged ({type(error).__name__}: {error}); run the study again"
+            found.append(Finding(short(path), what, True))
     return found
 
 
 def seal_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     """A copy of an executed notebook whose stamp holds the hash of everything else in it."""
-    sealed: dict[str, Any] = files.seal(notebook, "metadata", STAMP, "sha256")
-    return sealed
+    return dict(files.seal(notebook, "metadata", STAMP, "sha256"))
 
 
 def _published(path: Path, strict: bool) -> Iterator[Finding]:
@@ -86,18 +87,6 @@ def _executed(path: Path, strict: bool) -> Iterator[Finding]:
         yield Finding(short(path), what, True)
     else:
         yield from _age(path, stamp["study"], stamp["profile"], stamp, strict)
-
-
-def _local(path: Path, strict: bool) -> Iterator[Finding]:
-    """A file of the store, whatever code it belongs to."""
-    if not path.is_file():
-        yield Finding(short(path), "is missing; run the study again", True)
-        return
-    document = json.loads(path.read_text(encoding="utf-8"))
-    sealed = seal_notebook if path.suffix == ".ipynb" else records.seal
-    if sealed(document) != document:
-        what = "was changed after it passed the gate; run the study again"
-        yield Finding(short(path), what, True)
 
 
 def _age(path: Path, study: str, profile: str, source: Record, strict: bool) -> Iterator[Finding]:
@@ -131,16 +120,3 @@ def changes(old: Record, new: Record) -> Iterator[str]:
 def _differing(old: Record, new: Record, part: str) -> list[str]:
     names = sorted({*old[part], *new[part]})
     return [name for name in names if old[part].get(name) != new[part].get(name)]
-
-
-def _guarded(
-    path: Path, look: Callable[[Path, bool], Iterator[Finding]], strict: bool
-) -> Iterator[Finding]:
-    """A file that cannot be judged at all is a finding, not the end of the command."""
-    try:
-        yield from look(path, strict)
-    except SuiteError as error:
-        yield Finding(short(path), str(error), True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"is damaged ({type(error).__name__}: {error}); run the study again"
-        yield Finding(short(path), what, True)
