@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ClaimError
@@ -23,32 +23,30 @@ NOT_ASSESSED = "not assessed"
 _NOTHING: Record = {"measured": None, "interval": None, "values": None, "n_seeds": 0}
 _NOTHING |= {"scale": None, "verdict": NOT_ASSESSED, "reason": "", "note": ""}
 
-Values = Mapping[str, Sequence[float | None]]  # per label, one number for each outermost unit
-
 
 def summarise(row: Record) -> tuple[Any, Any]:
     """Median and [min, max] over units of each label; no interval where there is one unit.
 
     As stated for labels whose interval is of another kind. A label with a value that is not
-    finite has None: JSON has no NaN, and no verdict needs one. The label "value" alone is a bare
-    number.
+    finite has None: JSON has no NaN. The label "value" alone is a bare number.
     """
     stated, ends = (
         each if isinstance(each, dict) else {"value": each}
         for each in (row["measured"], row["interval"])
     )
+    kinds = row.get("interval_kinds", {})
     medians: dict[str, float | None] = {}
     ranges: dict[str, list[float] | None] = {}
-    values: Values = row["values"]
-    for label, own in values.items():
+    for label, own in row["values"].items():
         numbers = [v for v in own if v is not None and math.isfinite(v)]
-        median = statistics.median(numbers) if len(numbers) == len(own) else math.nan
-        finite = math.isfinite(median)
-        medians[label] = median if finite else None
-        ranges[label] = [min(numbers), max(numbers)] if finite else None
-        if label in row.get("interval_kinds", {}) and label in stated and finite:
+        if not own or len(numbers) < len(own):
+            medians[label] = ranges[label] = None
+        elif label in kinds and label in stated:
             medians[label], ranges[label] = stated[label], ends[label]
-    several = any(len(own) > 1 for own in values.values()) or "interval_kinds" in row
+        else:
+            medians[label] = statistics.median(numbers)
+            ranges[label] = [min(numbers), max(numbers)]
+    several = kinds or any(len(own) > 1 for own in row["values"].values())
     return bare(medians), bare(ranges) if several else None
 
 
@@ -74,17 +72,14 @@ def judge(
             if strict and isinstance(lack, Unrecorded):
                 raise
             doubts.append(str(lack))
-    if not claim.rule:
-        doubts.append(claim.unless_run)
-    if doubts:
-        return NOT_ASSESSED, "; ".join(doubts)
-    levels = {outcome.level for outcome in outcomes}
+    if doubts or not claim.rule:
+        return NOT_ASSESSED, "; ".join(doubts if claim.rule else [*doubts, claim.unless_run])
     words = {"holds": "Holds", "centre": "Holds at the median only", "fails": "Fails"}
     texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
     reason = " ".join(f"{words[level]}: {text}." for level, text in texts.items() if text)
-    if levels == {"holds"}:
-        return "replicated", reason
-    return "not replicated" if levels == {"fails"} else "partly", reason
+    whole = {"holds": "replicated", "fails": "not replicated"}
+    first, *others = {outcome.level for outcome in outcomes}
+    return "partly" if others else whole.get(first, "partly"), reason
 
 
 def derive(claim: Claim, stated: Record, profile: str, strict: bool = False) -> Record:
@@ -103,8 +98,8 @@ def derive(claim: Claim, stated: Record, profile: str, strict: bool = False) -> 
     if row["values"]:
         row["measured"], row["interval"] = summarise(row)
     evidence = (row["measured"], row["interval"], row["n_seeds"], profile)
-    verdict, reason = judge(claim, *evidence, strict=strict)
-    return {**row, "verdict": verdict, "reason": reason}
+    row["verdict"], row["reason"] = judge(claim, *evidence, strict=strict)
+    return row
 
 
 def new_record(
@@ -119,12 +114,12 @@ def never_run(study: str, profile: str) -> Record:
     """The record of a profile that was never run: every claim is not assessed."""
     schema.one_of("profile", profile, PROFILES, ClaimError)
     spec = load_spec(study)
+    values: dict[str, Any] = {"profile": profile}
+    scale = "paper" if profile == "paper" else "reduced"
+    reason = f"the study has no profile {profile}"
     if profile in spec.profiles:
         P = spec.resolve({"profile": profile})
         values, scale, reason = P.values, P.scale, "never run at this profile"
-    else:
-        scale = "paper" if profile == "paper" else "reduced"
-        values, reason = {"profile": profile}, f"the study has no profile {profile}"
     rows = []
     for claim in load_claims(study):
         why = claim.unless_run if claim.test == "c" else reason

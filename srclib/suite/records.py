@@ -1,8 +1,7 @@
 """Result records: find them, check their form, seal them against edits by hand.
 
-A record is what one run of a study measured and how each claim was judged. Published
-records stand in `data/results/<study>.<profile>.json` and are committed; those of local
-runs stand in `build/<study>/<profile>/result.json`.
+A record is what one run of a study measured and how each claim was judged. Published ones are
+committed in `data/results/`; those of local runs stand in the store.
 """
 
 from __future__ import annotations
@@ -51,10 +50,9 @@ class Row:
     def __post_init__(self) -> None:
         whole("n_seeds", self.n_seeds)
         labels = set(self.measured) if isinstance(self.measured, dict) else {"value"}
-        same = dict.fromkeys(labels, self.interval)
-        pairs: dict[str, Any] = self.interval if isinstance(self.interval, dict) else same
+        pairs = self.interval if isinstance(self.interval, dict) else {"value": self.interval}
         ordered = all(pair is None or pair[0] <= pair[1] for pair in pairs.values())
-        if not ordered or not set(pairs) <= labels:
+        if self.interval is not None and not (ordered and set(pairs) <= labels):
             allowed = "low <= high for labels of measured"
             raise ValueError(message("interval", self.interval, allowed, _AGAIN))
         if self.values is not None and set(self.values) != labels:
@@ -68,7 +66,7 @@ class Run:
     study: str
     profile: str
     params: dict[str, Any]
-    claims: list[Any]
+    claims: list[dict[str, Any]]
     provenance: dict[str, Any]
     schema: Literal[1, 2] = 1
     published: bool = True
@@ -140,8 +138,7 @@ def check_record(record: object, where: str) -> None:
     """Raise DataError, naming `where` and the field, unless `record` is well formed."""
     rows = schema.read(Run, record, where, DataError, _AGAIN).claims
     for index, row in enumerate(rows):
-        name = row.get("id", index) if isinstance(row, dict) else index
-        schema.read(Row, row, f"{where}: claim {name}", DataError, _AGAIN)
+        schema.read(Row, row, f"{where}: claim {row.get('id', index)}", DataError, _AGAIN)
     ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
         raise DataError(message(f"{where}: claims", ids, "each id once", _AGAIN))

@@ -25,13 +25,6 @@ def one_of(name: str, value: str, known: Iterable[str], error: type[SuiteError])
     return value
 
 
-def table(value: object, where: str, error: type[SuiteError]) -> dict[str, Any]:
-    """`value` itself if it is a table; raises `error` otherwise."""
-    if not isinstance(value, dict):
-        raise error(message(where, value, "a table", "Write it as a table."))
-    return value
-
-
 def read(
     kind: type[T],
     row: object,
@@ -45,7 +38,8 @@ def read(
     The field `from_` is the key `from`, which Python keeps for itself. Raises `error`,
     headed by `where`, also where the class itself refuses a value with a ValueError.
     """
-    row = table(row, where, error)
+    if not isinstance(row, dict):
+        raise error(message(where, row, "a table", "Write it as a table."))
     hints = get_type_hints(kind)
     fields = {name.rstrip("_"): name for name in hints if name not in given}
     for key, value in row.items():
