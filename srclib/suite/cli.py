@@ -1,8 +1,7 @@
 """The command line: list, run, claims, compare, saes, verify, clean, book.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or parameters; 130 and 143 on signals. The
-modules that run notebooks are imported by the commands that need them, so `list` and
-`claims` answer in well under a second.
+Exit codes: 0 done; 1 failed; 2 wrong usage or parameters; 130 and 143 on signals. Modules that
+run notebooks are imported where they are needed, so `list` and `claims` answer at once.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from . import params, records, results, verify
 from .plan import duration, plan
 from .verdicts import told
 
-Command = Callable[[argparse.Namespace], int]
+Options = argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command is not _clean:
             files.checkout()  # refuses in one line where there is no checkout
         with _sigterm_exits():
-            code: int = options.command(options)
+            code: int | None = options.command(options)
             sys.stdout.flush()
-        return code
+        return code or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `srclib claims | head`
@@ -49,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, help: str) -> Callable[..., argparse.Action]:
+    def add(
+        name: str, command: Callable[[Options], int | None], help: str
+    ) -> Callable[..., argparse.Action]:
         added = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: Options) -> None:
     for study in params.studies():
         spec = params.load_spec(study)
         print(f"{study}  {spec.title} ({spec.paper})")
@@ -96,10 +97,9 @@ def _list(options: argparse.Namespace) -> int:
             print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
         for line in results.lines(study):
             print(f"    {line}")
-    return 0
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     profile, overrides = _settings(options)
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
@@ -114,9 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     return max(in_processes(options.jobs, one, studies))
 
 
-def _run_one(
-    options: argparse.Namespace, profile: str, overrides: dict[str, object], study: str
-) -> int:
+def _run_one(options: Options, profile: str, overrides: dict[str, object], study: str) -> int:
     """In this process or in a worker; a failure is told at once and does not stop the others."""
     from . import execute
 
@@ -130,36 +128,33 @@ def _run_one(
     return 0
 
 
-def _claims(options: argparse.Namespace) -> int:
+def _claims(options: Options) -> None:
     studies = [options.study] if options.study else params.studies()
     found = [records.find(study, options.profile) for study in studies]
     if options.json:
         print(files.pretty({"studies": found}), end="")
-        return 0
+        return
     for record in found:
         print(f"{record['study']} at {record['profile']}: {told(record)}")
         for row in record["claims"]:
             print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
         for line in results.lines(record["study"], options.profile):
             print(f"  {line}")
-    return 0
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: Options) -> None:
     print(*results.compare(options.study, options.profile, options.other), sep="\n")
-    return 0
 
 
-def _saes(options: argparse.Namespace) -> int:
+def _saes(options: Options) -> None:
     if options.export:
         print(f"saved {results.export(options.study, *options.export)}: srclib.load_sae reads it")
-        return 0
-    shown = list(results.sae_lines(options.study))
-    print(*shown, sep="\n") if shown else print(f"none: run {options.study} first")
-    return 0
+    else:
+        shown = list(results.sae_lines(options.study))
+        print(*shown or [f"none: run {options.study} first"], sep="\n")
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _verify(options: Options) -> int:
     for path in records.rejudge_published() if options.rejudge else ():
         print(f"{files.short(path)}: judged anew")
     looked, findings = len(verify.published()), verify.verify(strict=options.strict)
@@ -178,20 +173,18 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if failed or not looked else 0
 
 
-def _clean(options: argparse.Namespace) -> int:
+def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
     print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
-    return 0
 
 
-def _book(options: argparse.Namespace) -> int:
+def _book(options: Options) -> None:
     from . import book
 
     book.build()
-    return 0
 
 
-def _settings(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
+def _settings(options: Options) -> tuple[str, dict[str, object]]:
     """The profile and the other parameters; `-p profile smoke` is `--profile smoke`."""
     overrides: dict[str, object] = {}
     for name, value in options.p:

@@ -10,6 +10,7 @@ from typing import Any
 from .. import files
 from ..errors import DataError, ParameterError, message, nearest
 from . import params, records
+from .rules import as_table
 from .verdicts import told
 
 SAES = "saes.jsonl"  # in a run's folder: one line per SAE that the run trained or loaded
@@ -66,13 +67,8 @@ def compare(study: str, profile: str, other: str) -> Iterator[str]:
 
 def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     """{label: "0.93 [0.9, 0.95]"} of a claim's measurement."""
-    measured, interval = row["measured"], row["interval"]
-    if not isinstance(measured, dict):
-        measured, interval = {"value": measured}, {"value": interval}
-    shown = {label: "-" if value is None else f"{value:.4g}" for label, value in measured.items()}
-    for label, (low, high) in ((k, v) for k, v in (interval or {}).items() if v):
-        shown[label] += f" [{low:.4g}, {high:.4g}]"
-    return shown if row["measured"] is not None else {}
+    table = as_table(row["measured"], row["interval"]) if row["measured"] is not None else {}
+    return {label: "-" if point is None else str(point) for label, point in table.items()}
 
 
 def saes(study: str) -> dict[str, dict[str, Any]]:
