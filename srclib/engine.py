@@ -21,8 +21,8 @@ def in_processes(
 ) -> Iterator[Any]:
     """`map(function, *arguments)` over processes of one thread each; results in order.
 
-    For functions that store what they finish. An interruption or termination of this process
-    stops them at once. Raises what they raise, and SuiteError when a process dies.
+    For functions that store what they finish: an interruption stops them at once. Raises what
+    they raise, and SuiteError when a process dies.
     """
     try:
         yield from _pool(workers).map(functools.partial(_call, function), *arguments)

@@ -1,7 +1,6 @@
 """Where files are, and files that are whole or absent: atomic writes, hashes, seals, locks.
 
-Everything the suite writes goes through `write_atomic` or `folder_atomic`: a reader
-sees the old content or the new one, never half of either, also after SIGKILL.
+A reader sees the old content or the new one, never half of either, also after SIGKILL.
 Needs no torch, so `list`, `claims` and `verify` start quickly.
 """
 
@@ -87,14 +86,12 @@ def make(folder: Path) -> Path:
     """
     store = build()
     if folder.is_relative_to(store) and not (store / MARK).exists():
-        ours = is_checkout() and store == root() / "build"
-        if ours or not store.is_dir() or not any(store.iterdir()):
-            store.mkdir(parents=True, exist_ok=True)
-            (store / MARK).touch()
-        elif os.environ.get("SRCLIB_BUILD"):
+        if store != root() / "build" and store.is_dir() and any(store.iterdir()):
             allowed = f"a new or empty folder, or one that holds {MARK}"
             fix = "Name a folder of its own."
             raise SuiteError(message("SRCLIB_BUILD", str(store), allowed, fix))
+        store.mkdir(parents=True, exist_ok=True)
+        (store / MARK).touch()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -25,29 +25,26 @@ from .errors import DataError
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
 ABSENT = "absent"
 
-# Modules (with all below them) that change no number: they draw, word, show, or keep the books.
-# Everything else that a run imports counts, so a new module counts until it stands here.
+# Modules that change no number: they word, show, or keep the books. Everything else that a run
+# imports counts; of the suite, only what turns tables into the value of every unit: parameters are
+# in the key themselves, medians and verdicts are derived anew.
 PRESENTATION = (
+    "srclib",  # hands out names
     "srclib.__main__",
     "srclib.errors",  # the wording of refusals
     "srclib.files",  # what is read through it is in the key itself
     "srclib.fingerprint",  # another way to hash gives another key by itself
     "srclib.syntax",
     "srclib.lm.look",  # refuses inputs, computes nothing
-    *("srclib.suite." + name for name in ("book", "book_pages", "cli", "execute", "gate", "plan")),
-    *("srclib.suite." + name for name in ("figures", "arms", "look", "fonts", "interactive")),
-    *("srclib.suite." + name for name in ("templates", "records", "results", "verify")),
-    # the values that parameters hand out are in the key themselves
-    *("srclib.suite." + name for name in ("params", "cells", "fields", "schema")),
-    # medians and verdicts are derived anew from the stored value of every unit
-    *("srclib.suite." + name for name in ("claims", "judging", "rules", "verdicts")),
 )
+RECORDING = ("srclib.suite.labels", "srclib.suite.ledger")
 
 
 def counts(module: str) -> bool:
-    """Whether an edit of this module can change a number; the package itself hands out names."""
-    shown = (f"{module}.".startswith(f"{name}.") for name in PRESENTATION)
-    return module not in ("srclib", "srclib.suite") and not any(shown)
+    """Whether an edit of this module can change a number."""
+    if module.startswith("srclib.suite"):
+        return module in RECORDING
+    return module not in PRESENTATION
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,10 +181,9 @@ def page(notebook: Path, modules: Iterable[str], study: str) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Where a result comes from. Holds no path and no name of a user or host.
+    """Where a result comes from, without a path or a name of a user or host.
 
-    `commit` is null outside a git checkout; `dirty` says whether the checkout held
-    changes (committed results aside) when the result was made.
+    `commit` is null outside a git checkout; `dirty`: whether it held changes, results aside.
     """
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ".", ":(exclude)data/results")
@@ -221,10 +217,7 @@ def module_path(name: str) -> Path | None:
 
 
 def imports(name: str) -> set[str]:
-    """The srclib modules that the source of module `name` mentions in import statements.
-
-    Raises DataError for a module that has no file.
-    """
+    """The srclib modules that the source of module `name` imports, in functions too."""
     path = module_path(name)
     if path is None:
         raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.sae'.")

@@ -243,22 +243,6 @@ def test_two_runs_of_one_study_at_once_are_refused(toy_checkout: Path, srclib: R
     assert done.returncode == 1 and "in use by another process" in done.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_computing(
-    toy_session: Path, tmp_path: Path, srclib: Run
-) -> None:
-    root = tmp_path / "read only"
-    for name in ("srclib", "data", "notebooks", "pyproject.toml"):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).symlink_to(toy_session / name)
-    copied = root / "srclib"
-    copied.unlink()
-    subprocess.run(["cp", "-r", str(toy_session / "srclib"), str(copied)], check=True)
-    (root / "build").write_text("a file where the folder should be")
-    done = srclib(root, "run", "toy")
-    assert done.returncode == 1 and "cannot be written" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
 def test_plain_papermill_gives_the_same_record(toy_ran: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ipynb"
     parameters = ["-p", "profile", "laptop", "-p", "numbers", "[1, 2.0, 3]"]

@@ -11,7 +11,7 @@ from conftest import write_study
 
 from srclib import files
 from srclib.errors import NotebookError, ParameterError, SuiteError
-from srclib.suite.plan import check_folders, duration, plan
+from srclib.suite.plan import check_disk, duration, plan
 
 
 @pytest.fixture(autouse=True)
@@ -54,18 +54,11 @@ def test_a_missing_notebook_is_named(checkout: Path) -> None:
         plan("toy", "smoke", {})
 
 
-@pytest.mark.parametrize("name", ["build", "build/toy", "book/_executed", "data/results"])
-def test_every_folder_that_cannot_be_written_is_named(checkout: Path, name: str) -> None:
-    files.write_atomic(checkout / name, "a file where the folder should be")
-    with pytest.raises(SuiteError, match=f"{name}.* cannot be written"):
-        check_folders(plan("toy", "laptop", {}, publish=True), publish=True)
-
-
 def test_a_full_disk_is_found_before_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_folders(plan("toy", "laptop", {}), publish=False)
+    check_disk(plan("toy", "laptop", {}))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=900_000))
     with pytest.raises(SuiteError, match="needs about 1 MB"):
-        check_folders(plan("toy", "laptop", {}), publish=False)
+        check_disk(plan("toy", "laptop", {}))
 
 
 def test_durations_are_rounded_to_what_a_reader_needs() -> None:

@@ -34,71 +34,27 @@ def changed(field: str, value: object) -> dict[str, Any]:
 
 def test_a_good_record_passes() -> None:
     records.check_record(RECORD, "here")
-    records.check_record(changed("interval", None) | {"published": False}, "here")
-    records.check_record(changed("paper_value", None), "here")
+    records.check_record({**RECORD, "schema": 2, "published": False}, "here")
 
 
-def test_records_with_and_without_the_value_of_every_unit_pass() -> None:
-    values = {"k=1": [0.5, 1.0, 1.5], "k=2": [1.0, None, 1.0]}
-    record = changed("values", values) | {"schema": 2}
-    record["claims"][0] |= {"basis": "by construction", "could_be_us": True, "history": []}
-    records.check_record(record, "here")
-    records.check_record(changed("values", None) | {"schema": 1}, "here")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("study", None),
-        ("claims", {}),
-        ("provenance", None),
-        ("id", 3),
-        ("verdict", "confirmed"),
-        ("measured", "1.0"),
-        ("measured", True),
-        ("measured", float("nan")),
-        ("measured", {"a": float("inf")}),
-        ("measured", [1.0]),
-        ("interval", [2.0, 1.0]),
-        ("interval", [1.0]),
-        ("interval", {"k=9": [0, 1]}),
-        ("n_seeds", 1.5),
-        ("n_seeds", -1),
-        ("n_seeds", True),
-        ("scale", "huge"),
-        ("values", {"k=1": [1.0]}),
-        ("values", {"k=1": [1.0], "k=2": 1.0}),
-        ("basis", "typed"),
-        ("could_be_us", 1),
-    ],
-)
-def test_each_ill_formed_field_is_named(field: str, value: object) -> None:
-    with pytest.raises(DataError, match=rf"^here: .*{field}"):
-        records.check_record(changed(field, value), "here")
-
-
-@pytest.mark.parametrize("field", list(RECORD["claims"][0]))
+@pytest.mark.parametrize("field", [*RECORD, *RECORD["claims"][0]])
 def test_each_missing_field_is_named(field: str) -> None:
     record = copy.deepcopy(RECORD)
-    del record["claims"][0][field]
-    with pytest.raises(DataError, match=field):
+    (record if field in record else record["claims"][0]).pop(field)
+    with pytest.raises(DataError, match=f"^here: .*{field}"):
         records.check_record(record, "here")
 
 
-@pytest.mark.parametrize("version", [0, 3, True, "2"])
+@pytest.mark.parametrize("version", [0, 3, "2"])
 def test_other_versions_are_refused(version: object) -> None:
     with pytest.raises(DataError, match="schema"):
         records.check_record({**RECORD, "schema": version}, "here")
 
 
-def test_not_assessed_needs_a_reason_and_ids_are_unique() -> None:
-    record = changed("verdict", "not assessed")
-    records.check_record(record, "here")
-    record["claims"][0]["reason"] = ""
-    with pytest.raises(DataError, match="reason"):
-        records.check_record(record, "here")
-    with pytest.raises(DataError, match="each id once"):
-        records.check_record({**RECORD, "claims": RECORD["claims"] * 2}, "here")
+def test_there_is_no_fifth_word_and_no_verdict_without_a_reason() -> None:
+    for field, value in (("verdict", "confirmed"), ("reason", "")):
+        with pytest.raises(DataError, match=f"claim toy.a.*{field}"):
+            records.check_record(changed(field, value), "here")
 
 
 def test_the_seal_covers_everything_and_survives_a_file() -> None:

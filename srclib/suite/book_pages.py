@@ -96,10 +96,9 @@ def _larger(record: Record) -> str:
 
 def _beside(records: Sequence[Record]) -> str:
     """What this page and the published larger runs measured, side by side."""
-    if len(records) == 1:
-        return ""
     rows = [(row, runs) for row, runs in _aligned(records) if any(r.get("n_seeds") for r in runs)]
-    return MACROS.beside([record["profile"] for record in records], rows)
+    profiles = [record["profile"] for record in records]
+    return MACROS.beside(profiles, rows) if len(records) > 1 else ""
 
 
 def _japanese(record: Record) -> str:

@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from ..errors import NotebookError, ParameterError
 
-_NOT_FINITE = ("float('nan')", "float('inf')", "float('-inf')")  # how papermill writes these
-
 
 class Declared(NamedTuple):
     """One line of a parameters cell: `k_values: list = None`; no annotation where injected."""
@@ -86,8 +84,7 @@ def _read(source: str, where: str, injected: bool = False) -> dict[str, Declared
                     annotation = ""
                 case _:
                     raise ValueError
-            text = ast.unparse(node.value)  # type: ignore[arg-type]
-            literal = float(text[7:-2]) if text in _NOT_FINITE else ast.literal_eval(text)
+            literal = ast.literal_eval(node.value)  # type: ignore[arg-type]
         except ValueError:
             seen = f"line {node.lineno}: {ast.unparse(node)!r}"
             raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None

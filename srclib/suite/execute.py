@@ -26,7 +26,7 @@ from ..errors import NotebookError, SuiteError
 from ..files import short
 from . import judging, records
 from .gate import gate, name_cell
-from .plan import Job, check_folders, duration, plan
+from .plan import Job, check_disk, duration, plan
 from .records import Record
 from .results import SAES
 from .verify import EXECUTED, STAMP, seal_notebook
@@ -52,7 +52,7 @@ def run(
     seconds, by default ten times the expected time of the whole run. Raises SuiteError.
     """
     job = plan(study, profile, overrides or {}, publish)
-    check_folders(job, publish)
+    check_disk(job)
     with files.lock(files.build() / "locks" / f"{study}.{job.folder.name}.lock", job.name):
         record = None if force else _stored(job)
         if record is None:

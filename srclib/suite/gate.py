@@ -18,10 +18,9 @@ from nbformat import NotebookNode
 
 from .. import files
 from ..errors import NotebookError
-from .records import check_record
+from .records import FIELDS, check_record
 
 MAX_MEGABYTES = 20.0
-RESULT_KEYS = {"study", "profile", "params", "claims", "provenance"}
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
 _TOKEN_SHAPES = {
@@ -147,7 +146,7 @@ def _strings(value: Any) -> Iterator[str]:
 def _result(notebook: NotebookNode) -> dict[str, Any]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     shown = [output.get("data", {}).get("application/json") for output in outputs]
-    found = [data for data in shown if isinstance(data, dict) and set(data) >= RESULT_KEYS]
+    found = [data for data in shown if isinstance(data, dict) and data.keys() >= FIELDS]
     if len(found) != 1:
         raise NotebookError(
             f"the notebook shows {len(found)} results; allowed is exactly one. "

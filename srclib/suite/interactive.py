@@ -1,8 +1,7 @@
 """Parts of a page that a reader can operate: data in, one string of static HTML out.
 
-A fragment needs no server and fetches nothing: style, script and the Japanese glyphs it shows are
-inside. Without JavaScript all of it can still be read; the script only searches, filters and
-moves the focus. Layout, style and scripts are files in pages/.
+A fragment needs no server and fetches nothing: style and script are inside. Without JavaScript all
+of it can still be read; the script only searches, filters and moves the focus.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from .. import files
 from ..errors import ParameterError, SuiteError, message
-from ..files import short
 from . import params
 
 
@@ -57,21 +55,9 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     return job
 
 
-def check_folders(job: Job, publish: bool) -> None:
-    """Find out before computing whether the results can be written; raises SuiteError."""
-    folders = [job.folder.parent, files.build() / "locks"]
-    folders += [] if job.custom else [files.root() / "book" / "_executed"]
-    folders += [files.root() / "data" / "results"] if publish else []
-    for folder in folders:
-        try:
-            with tempfile.TemporaryFile(dir=files.make(folder)):
-                pass
-        except OSError as error:
-            raise SuiteError(
-                f"{short(folder)} cannot be written ({error.strerror}). "
-                "Make it writable, or use another checkout."
-            ) from None
-    free = shutil.disk_usage(job.folder.parent).free / 1e6
+def check_disk(job: Job) -> None:
+    """Find out before computing whether the results fit on the disk; raises SuiteError."""
+    free = shutil.disk_usage(files.make(job.folder.parent)).free / 1e6
     if free < job.profile.disk_mb:
         raise SuiteError(
             f"{job.name} needs about {job.profile.disk_mb:.0f} MB and {free:.0f} MB are free. "

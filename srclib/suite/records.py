@@ -7,69 +7,18 @@ committed in `data/results/`; those of local runs stand in the store.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
 
 from .. import files
-from ..errors import DataError, message, whole
-from . import judging, params, schema
-from .params import Scale
+from ..errors import DataError
+from . import judging, params
+from .verdicts import VERDICTS
 from .verdicts import Record as Record
-from .verdicts import Verdict
 
 SEAL = "record_sha256"
-
-Pair = tuple[float, float]
-_AGAIN = "Records are never edited by hand: run the study again."
-
-
-@dataclass(frozen=True)
-class Row:
-    """One claim of a record; what has a default may be absent, as in older records."""
-
-    id: str
-    says: str
-    where: str
-    paper_value: str | None
-    measured: float | dict[str, float | None] | None
-    interval: Pair | dict[str, Pair | None] | None
-    n_seeds: int
-    scale: Scale
-    verdict: Verdict
-    reason: str
-    says_ja: str = ""
-    note: str = ""
-    values: dict[str, list[float | None]] | None = None  # one number per outermost unit
-    interval_kinds: dict[str, str] | None = None  # of labels whose interval is no range of units
-    basis: Literal["measured", "by construction"] = "measured"
-    could_be_us: bool = False
-    history: list[Any] | None = None
-
-    def __post_init__(self) -> None:
-        whole("n_seeds", self.n_seeds)
-        labels = set(self.measured) if isinstance(self.measured, dict) else {"value"}
-        pairs = self.interval if isinstance(self.interval, dict) else {"value": self.interval}
-        ordered = all(pair is None or pair[0] <= pair[1] for pair in pairs.values())
-        if self.interval is not None and not (ordered and set(pairs) <= labels):
-            allowed = "low <= high for labels of measured"
-            raise ValueError(message("interval", self.interval, allowed, _AGAIN))
-        if self.values is not None and set(self.values) != labels:
-            raise ValueError(message("values", list(self.values), "the labels of measured", _AGAIN))
-
-
-@dataclass(frozen=True)
-class Run:
-    """A record: schema 2 has the values of every unit; `published` is said when shown."""
-
-    study: str
-    profile: str
-    params: dict[str, Any]
-    claims: list[dict[str, Any]]
-    provenance: dict[str, Any]
-    schema: Literal[1, 2] = 1
-    published: bool = True
+FIELDS = {"study", "profile", "params", "claims", "provenance"}
+OF_CLAIM = {"id", "says", "where", "paper_value", "measured", "interval", "n_seeds", "scale"}
 
 
 def published_path(study: str, profile: str) -> Path:
@@ -135,10 +84,17 @@ def is_sealed(record: Record) -> bool:
 
 
 def check_record(record: object, where: str) -> None:
-    """Raise DataError, naming `where` and the field, unless `record` is well formed."""
-    rows = schema.read(Run, record, where, DataError, _AGAIN).claims
-    for index, row in enumerate(rows):
-        schema.read(Row, row, f"{where}: claim {row.get('id', index)}", DataError, _AGAIN)
-    ids = [row["id"] for row in rows]
-    if len(set(ids)) != len(ids):
-        raise DataError(message(f"{where}: claims", ids, "each id once", _AGAIN))
+    """Raise DataError, naming `where`, unless `record` looks like one; `verify` judges its values.
+
+    `schema` 2 has the values of every unit; without it a record is of the first.
+    """
+    if not isinstance(record, dict) or not record.keys() >= FIELDS:
+        raise DataError(f"{where}: not a record, which has {sorted(FIELDS)}. Run the study again.")
+    if record.get("schema", 1) not in (1, 2):
+        raise DataError(f"{where}: schema={record['schema']!r}: allowed is 1 or 2. Update srclib.")
+    for row in record["claims"]:
+        lacking = sorted(OF_CLAIM - row.keys())
+        if lacking or row.get("verdict") not in VERDICTS or not row.get("reason"):
+            seen = f"lacks {lacking}" if lacking else f"verdict={row.get('verdict')!r}"
+            allowed = f"allowed is {', '.join(VERDICTS)}, with a reason"
+            raise DataError(f"{where}: claim {row.get('id')}: {seen}: {allowed}. Run it again.")

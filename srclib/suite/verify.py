@@ -108,15 +108,14 @@ def changes(old: Record, new: Record) -> Iterator[str]:
     for part, what in (("notebook", "the notebook's code"), ("data", "the study's data files")):
         if old[part] != new[part]:
             yield f"{what} changed"
-    modules = [each for each in _differing(old, new, "modules") if fingerprint.counts(each)]
+    differing = {
+        part: [n for n in sorted({*old[part], *new[part]}) if old[part].get(n) != new[part].get(n)]
+        for part in ("modules", "params", "versions")
+    }
+    modules = list(filter(fingerprint.counts, differing["modules"]))
     if modules:
         more = f" and {len(modules) - 5} other modules" if len(modules) > 5 else ""
         yield f"{', '.join(modules[:5])}{more} changed"
     for part, what in (("params", "parameter"), ("versions", "version of")):
-        for name in _differing(old, new, part):
+        for name in differing[part]:
             yield f"{what} {name} changed from {old[part].get(name)} to {new[part].get(name)}"
-
-
-def _differing(old: Record, new: Record, part: str) -> list[str]:
-    names = sorted({*old[part], *new[part]})
-    return [name for name in names if old[part].get(name) != new[part].get(name)]
