@@ -8,7 +8,11 @@ import symtable
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-DRAWS = {"plt", "sns", "figures", "display"}  # what a drawing cell may call for its effect
+WORKS = re.compile(  # training, recording, changes in place, magics
+    r"\b(ledger|record|sweep|train|append|extend|insert|update|pop|inplace|del|global)\b"
+    r"|\]\s*=[^=]|[-+*/|&]=[^=]|^\s*[%!]",
+    re.MULTILINE,
+)
 
 
 def imports(text: str, package: Sequence[str]) -> set[str]:
@@ -36,14 +40,14 @@ def imports(text: str, package: Sequence[str]) -> set[str]:
 def computing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """The source of each code cell that may change a number: of all but those that only draw.
 
-    A cell only draws if it is tagged `hide-input`, has a figure's words, calls nothing for its
-    effect but what draws, changes nothing in place, and sets no name that a later cell which
-    counts reads. In doubt a cell counts.
+    A cell only draws if it is tagged `hide-input`, has a figure's words, has nothing that looks
+    like more (`WORKS`), and sets no name that a later cell which counts reads.
     """
     counting, read = list[str](), set[str]()
     for cell in reversed(cells):
-        text = "".join(cell["source"])
-        if not _only_draws(cell["metadata"], text) or bound(text) & read:
+        text, metadata = "".join(cell["source"]), cell["metadata"]
+        hidden = "hide-input" in metadata.get("tags", []) and "mystnb" in metadata
+        if not hidden or WORKS.search(text) or bound(text) & read:
             counting.insert(0, text)
             read |= reads(text)
     return counting
@@ -66,27 +70,3 @@ def reads(text: str) -> set[str]:
         scopes += scope.get_children()
         found |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
     return found - own
-
-
-def _only_draws(metadata: Mapping[str, Any], text: str) -> bool:
-    if "hide-input" not in metadata.get("tags", []) or "mystnb" not in metadata:
-        return False
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except SyntaxError:
-        return False
-    in_place = ast.AugAssign | ast.Delete | ast.Global
-    stored = (node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store))
-    if any(isinstance(node, in_place) for node in nodes) or any(
-        isinstance(node, ast.Attribute | ast.Subscript) for node in stored
-    ):
-        return False
-    called = {_root(node.value) for node in nodes if isinstance(node, ast.Expr)}
-    return called <= DRAWS | bound(text)
-
-
-def _root(node: ast.AST) -> str:
-    """`axes` for `axes[0].set(x=1)`."""
-    while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""

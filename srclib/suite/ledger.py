@@ -119,8 +119,4 @@ class Ledger:
         return derive(claim, stated, self._parameters.profile, strict)
 
 
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
-
-
 ledger = Ledger  # as notebooks call it: `srclib.ledger("l0", P)`

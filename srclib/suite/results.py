@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import files
 from ..errors import DataError, ParameterError, message, nearest
 from . import params, records
-from .rules import as_table
-from .verdicts import told
+from .verdicts import points, told
 
 SAES = "saes.jsonl"  # in a run's folder: one line per SAE that the run trained or loaded
 
@@ -60,15 +59,9 @@ def compare(study: str, profile: str, other: str) -> Iterator[str]:
     for id in rows[0] | rows[1]:
         verdicts = (each[id]["verdict"] if id in each else "no such claim" for each in rows)
         yield f"{id}: " + " | ".join(verdicts)
-        tables = [_cells(each[id]) if id in each else {} for each in rows]
+        tables = [points(each[id]) if id in each else {} for each in rows]
         for label in tables[0] | tables[1]:
             yield f"    {label}: " + " | ".join(table.get(label, "-") for table in tables)
-
-
-def _cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """{label: "0.93 [0.9, 0.95]"} of a claim's measurement."""
-    table = as_table(row["measured"], row["interval"]) if row["measured"] is not None else {}
-    return {label: "-" if point is None else str(point) for label, point in table.items()}
 
 
 def saes(study: str) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Literal, get_args
 
-from .rules import Point, number
+from .rules import as_table
 
 Record = dict[str, Any]
 
@@ -88,24 +88,18 @@ def verdict_html(verdict: str, lang: str = "en") -> str:
     return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'
 
 
+def points(claim: Record) -> dict[str, str]:
+    """{label: "0.93 [0.9, 0.95]"} of a claim's measurement; nothing where there is none."""
+    if claim["measured"] is None:
+        return {}
+    table = as_table(claim["measured"], claim["interval"])
+    return {label: "–" if point is None else str(point) for label, point in table.items()}
+
+
 def measured_html(claim: Record) -> str:
     """What a claim measured, with intervals; many labels are folded."""
-    measured, interval = claim["measured"], claim["interval"]
-    if not isinstance(measured, dict):
-        return _point(measured, interval)
-    lines = [
-        f"{escape(label)}: {_point(value, (interval or {}).get(label))}"
-        for label, value in measured.items()
-    ]
-    text = "<br>".join(lines)
-    if len(lines) > _ROWS_SHOWN:
-        return f"<details><summary>{len(lines)} values</summary>{text}</details>"
-    return text
-
-
-def _point(value: float | None, interval: list[float] | None) -> str:
-    if value is None:
-        return "–"
-    if interval is None:
-        return number(value)
-    return str(Point(value, *interval))
+    if not isinstance(claim["measured"], dict):
+        return points(claim).get("value", "–")
+    lines = [f"{escape(label)}: {text}" for label, text in points(claim).items()]
+    folded = f"<details><summary>{len(lines)} values</summary>{'<br>'.join(lines)}</details>"
+    return folded if len(lines) > _ROWS_SHOWN else "<br>".join(lines)
