@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WORKS = re.compile(  # training, recording, changes in place, magics
-    r"\b(ledger|record|sweep|train|append|extend|insert|update|pop|inplace|del|global)\b"
+    r"\b(ledger|record|sweep|train|inplace|del|global)\b|\.(append|extend|insert|update|pop)\("
     r"|\]\s*=[^=]|[-+*/|&]=[^=]|^\s*[%!]",
     re.MULTILINE,
 )

@@ -17,7 +17,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .arms import Arm, Unit, arms
 from .look import (
     BLUE,
     GREEN,
@@ -26,7 +25,10 @@ from .look import (
     PURPLE,
     RED,
     SKY,
+    Arm,
     Labels,
+    Unit,
+    arms,
     log_ticks,
     name_ticks,
     panels,

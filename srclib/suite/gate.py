@@ -121,26 +121,14 @@ def _check_paths(notebook: NotebookNode, root: Path) -> None:
 
 
 def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[str, str]]:
-    """Every text of the notebook with the name of its cell."""
-    for text in _strings(notebook.metadata):
-        yield "the notebook's metadata", text
+    """The text of each cell and of the notebook's metadata, without bitmaps."""
+    parts: list[tuple[str, Any]] = [("the notebook's metadata", notebook.metadata)]
     for index, cell in enumerate(notebook.cells):
-        for text in _strings([cell.metadata, cell.get("outputs", []), cell.source * sources]):
-            yield name_cell(index, cell.source), text
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every text inside JSON data, keys too. Bitmaps are no text."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield str(key)
-            if key not in ("image/png", "image/jpeg"):
-                yield from _strings(item)
+        content = [cell.metadata, cell.get("outputs", []), cell.source * sources]
+        parts.append((name_cell(index, cell.source), content))
+    for place, content in parts:
+        text = json.dumps(content, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
+        yield place, re.sub(r'"image/(png|jpeg)": ("[^"]*"|\[[^]]*\])', "", text)
 
 
 def _result(notebook: NotebookNode) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How figures look: colours, sizes, ticks, and the words beside what is drawn.
+"""What figures show of a tidy table, and how it looks: colours, sizes, ticks, words.
 
 Figures are drawn for the page that shows them: about 7 inches wide, one message each. Colours
 are colour-blind safe (Okabe-Ito); what is a control, a null or the truth is always grey.
@@ -10,13 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
+
+from ..errors import ParameterError, message
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
@@ -25,6 +28,7 @@ GREY = "#767676"
 SIZES = {1: (7.0, 3.4), 2: (9.0, 3.2)}  # inches of a row of so many panels; more: 10 x 3
 
 Labels = Mapping[Any, str] | str | None
+Unit = str | Sequence[str]
 
 
 def use_style() -> None:
@@ -96,3 +100,50 @@ def text(key: Any, labels: Labels = None, by: str | None = None) -> str:
         return re.sub(r"\{(:[^{}]*)?\}", lambda m: format(key, m[1][1:]) if m[1] else word, labels)
     default = f"{by} = {word}" if by and number else word
     return default if labels is None else labels.get(key, default)
+
+
+class Arm(NamedTuple):
+    """One curve of a figure, or its bars of one colour."""
+
+    key: Any
+    label: str
+    values: dict[Any, np.ndarray]  # {setting: one number per unit}, in the order of the table
+    units: list[Any]  # a Series per unit, indexed by the setting
+    ends: dict[Any, tuple[float, float]]  # {setting: (low, high)}, where an interval was given
+
+
+def arms(data: Any, x: str, by: str | None, unit: Unit, labels: Any, interval: Any) -> list[Arm]:
+    """The columns of a table, or what its level `by` keeps apart, in the order of the table."""
+    found = []
+    ends_given = interval if isinstance(interval, tuple) else ()
+    tables = [each if data.ndim > 1 else each.rename(data.name) for each in ends_given]
+    low_high = [_parts(each, x, by, unit) for each in tables]
+    for key, part in _parts(data, x, by, unit).items():
+        rest = [level for level in part.index.names if level != x]
+        units = [each.droplevel(rest) for _, each in part.groupby(level=rest)] if rest else [part]
+        values = {s: group.to_numpy(float) for s, group in part.groupby(level=x, sort=False)}
+        ends = {s: tuple(t[key].loc[s] for t in low_high) for s in values if low_high}
+        found.append(Arm(key, text(key, labels, by), values, units, ends))
+    return found
+
+
+def _parts(data: Any, x: str, by: str | None, unit: Unit) -> dict[Any, Any]:
+    """{arm: its Series}. Raises ParameterError for levels that are missing or unexplained."""
+    if data.empty:
+        return {}
+    parts = {data.name or "": data} if data.ndim == 1 else dict(data.items())
+    levels, units = list(data.index.names), [unit] if isinstance(unit, str) else list(unit)
+    for name, level in {"x": x, "by": by or x}.items():
+        if level not in levels:
+            fix = "Name the index, or choose one of these."
+            raise ParameterError(message(name, level, f"a level of the index, {levels}", fix))
+    rest = [level for level in levels if level not in (x, by)]
+    if len(rest) > 1 and (unknown := [level for level in rest if level not in units]):
+        fix = f"Take the mean over {unknown} first, or name them as by or unit."
+        raise ParameterError(message("index", levels, f"{[x, by]} and unit={units}", fix))
+    if by is None:
+        return parts
+    if len(parts) > 1:
+        raise ParameterError(message("by", by, "a level of one column", "Choose the column."))
+    (series,) = parts.values()
+    return {key: part.droplevel(by) for key, part in series.groupby(level=by, sort=False)}
