@@ -95,30 +95,25 @@ def closure(*modules: str) -> tuple[str, ...]:
 def module_hashes(names: Iterable[str]) -> dict[str, str]:
     """Hash of each module of srclib by name; "absent" for one that has no file.
 
-    A package covers the data files in its folder, such as word lists.
+    A package covers the data files below its folder, such as word lists.
     """
     found = {}
     for name in sorted(set(names)):
         path = module_path(name)
         found[name] = ABSENT if path is None else source_hash(path.read_text(encoding="utf-8"))
-        if path and path.name == "__init__.py" and (data := _data_files(path.parent, True)):
+        if path and path.name == "__init__.py" and (data := _data_files(path.parent)):
             found[name] = files.digest([found[name], data])
     return found
 
 
-def _data_files(folder: Path, package: bool = False) -> dict[str, str]:
-    """Hash by name of the files below a folder, hidden ones aside; of those of a package, what
-    is neither code nor in a package inside it."""
-    found: dict[str, str] = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.startswith((".", "__")) or (package and path.suffix == ".py"):
-            continue
-        if path.is_file():
-            found[path.name] = files.file_sha256(path)
-        elif not (package and (path / "__init__.py").exists()):
-            below = _data_files(path, package)
-            found |= {f"{path.name}/{name}": digest for name, digest in below.items()}
-    return found
+def _data_files(folder: Path) -> dict[str, str]:
+    """Hash by name of the files below a folder, but for code and what is hidden."""
+    names = {path: path.relative_to(folder) for path in sorted(folder.rglob("*"))}
+    return {
+        name.as_posix(): files.file_sha256(path)
+        for path, name in names.items()
+        if path.is_file() and path.suffix != ".py" and not re.search(r"(^|/)(\.|__)", str(name))
+    }
 
 
 def modules_hash(names: Iterable[str]) -> str:

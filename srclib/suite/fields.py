@@ -10,12 +10,12 @@ import ast
 import math
 import operator
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import ParameterError, message
+from . import schema
 
 Scalar = int | float | bool | str
 Value = Scalar | list[int] | list[float] | list[str]
@@ -23,6 +23,7 @@ Type = Literal["int", "float", "bool", "str", "list[int]", "list[float]", "list[
 
 _EXAMPLES = {"int": "3", "float": "1e-3", "bool": "true", "str": "abc"}
 _EXAMPLES |= {"list[int]": "[5, 11]", "list[float]": "[1.8, 2.0]", "list[str]": "['a', 'b']"}
+_KINDS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 _BOOL = {"true": True, "True": True, "false": False, "False": False}
 _HOLDS: dict[str, Any] = {
     "min": operator.ge,
@@ -76,13 +77,16 @@ class Field:
 
     def convert(self, given: object) -> Value:
         """`given` as a value of this type; raises ParameterError when it is not one."""
-        value = _literal(given, self.type) if isinstance(given, str) else given
-        if self.element == self.type:
-            return self._scalar(value, self.name)
-        if not isinstance(value, list | tuple):
+        value: Any = _literal(given, self.type) if isinstance(given, str) else given
+        listed, kind = self.element != self.type, _KINDS[self.element]
+        if listed and not isinstance(value, list | tuple):
             raise self._refuse(self.name, given)
         # An element inside quotes is text by intent, so only whole values are read as literals.
-        return [self._scalar(e, f"{self.name}[{i}]") for i, e in enumerate(value)]  # type: ignore[return-value]
+        for i, each in enumerate(value if listed else [value]):
+            if not schema.fits(each, kind):
+                raise self._refuse(f"{self.name}[{i}]" if listed else self.name, each)
+        converted: Value = list(map(kind, value)) if listed else kind(value)
+        return converted
 
     def check(self, value: Value, values: Mapping[str, Any]) -> None:
         """Raise ParameterError unless `value` is in range, given all other `values`."""
@@ -97,17 +101,6 @@ class Field:
                 where = f"{self.name}[{i}]" if listed else self.name
                 names = [self.name, *(b for b in self.bounds.values() if isinstance(b, str))]
                 raise self._refuse(where, element, values, f"Change {' or '.join(names)}")
-
-    def _scalar(self, value: object, where: str) -> Scalar:
-        match self.element, value:
-            case ("bool", bool(value)) | ("str", str(value)):
-                return value
-            case "int", int() if not isinstance(value, bool):
-                return int(value)
-            case "float", int() | float() if not isinstance(value, bool):
-                if abs(value) <= sys.float_info.max:  # no nan, no whole number beyond floats
-                    return float(value)
-        raise self._refuse(where, value)
 
     def _refuse(
         self, where: str, seen: object, values: Mapping[str, Any] | None = None, fix: str = ""

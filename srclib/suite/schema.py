@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
+import sys
 from collections.abc import Iterable
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -67,7 +67,7 @@ def fits(value: object, hint: Any) -> bool:
     if kind is Literal:
         return any(type(value) is type(each) and value == each for each in inside)
     if kind is float:
-        return type(value) in (int, float) and -math.inf < value < math.inf  # type: ignore[operator]
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
     if kind is tuple:
         same = isinstance(value, list) and len(value) == len(inside)
         return same and all(map(fits, value, inside))  # type: ignore[call-overload]
