@@ -35,6 +35,7 @@ def arms(
     """
     parts, found = _parts(data, x, by, unit), []
     tables = interval if isinstance(interval, tuple) else ()
+    tables = tables if data.ndim > 1 else [table.rename(data.name) for table in tables]
     low_high = [_parts(table, x, by, unit) for table in tables]
     for key, part in parts.items():
         rest = [level for level in part.index.names if level != x]

@@ -210,7 +210,8 @@ def _summarise(
     if len(order) > 1:
         return _store(label, values.groupby(level=unit, sort=False).mean().tolist(), out)
     if inner == within:
-        out.kinds[label] = f"range over {within}"
+        if len(values) > 1:  # a single value has no range
+            out.kinds[label] = f"range over {within}"
         return _store(label, values.tolist(), out)
     plain = series.to_numpy() if flags else values.to_numpy()  # a share's interval is in [0, 1]
     low, high = metrics.clustered_t(plain, series.index.get_level_values(inner))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ... import metrics
+from ...sweeps import tidy
 from . import swaps
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ def rates(success: pd.Series, by: str | Sequence[str]) -> pd.DataFrame:
     One language model (level lm): the mean and its 95 % t interval over people. Several: median
     and range of their means.
     """
-    import pandas as pd
-
     by = [by] if isinstance(by, str) else list(by)
     found = {}
     for key, part in success.groupby(by, sort=False):
@@ -72,9 +71,8 @@ def rates(success: pd.Series, by: str | Sequence[str]) -> pd.DataFrame:
         people = part.index.get_level_values("person")
         ends = metrics.clustered_t(part.to_numpy(), people)
         ends = ends if len(each) == 1 else metrics.value_range(each)
-        found[key if len(by) > 1 else key[0]] = (each.median(), *ends)
-    made = pd.DataFrame.from_dict(found, "index", columns=["value", "low", "high"])
-    return made.rename_axis(index=by)
+        found[key] = dict(zip(("value", "low", "high"), (each.median(), *ends), strict=True))
+    return tidy(found, by)
 
 
 def means(success: pd.Series, by: str | Sequence[str]) -> pd.Series:

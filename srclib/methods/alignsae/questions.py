@@ -149,7 +149,7 @@ def task_of(world: BiographyWorld, model_name: str = "", head: str = "answers") 
         table=table.assign(split=table.split.map(SHORT)),
         prompts=prompts,
         answers=answers,
-        relation=torch.tensor(table.relation.to_numpy()),
+        relation=torch.tensor(table.relation.tolist()),
         first=torch.tensor([first.index(answer[0]) for answer in answers]),
         n_first=len(first),
     )
