@@ -6,8 +6,9 @@ what is set (site, method, alpha) in the index. People of even number choose, th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +19,19 @@ from . import swaps
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def at(table: Any, **levels: Any) -> Any:
+    """Rows of a table or Series at these values of index levels, which are dropped.
+
+    A list of values keeps its level. What was not run gives no rows.
+    """
+    for level, value in levels.items():
+        found = table.index.get_level_values(level)
+        several = isinstance(value, list)
+        table = table[found.isin(value if several else [value])]
+        table = table if several else table.droplevel(level)
+    return table
 
 
 def choosing(table: pd.DataFrame) -> np.ndarray:
@@ -80,6 +94,25 @@ def means(success: pd.Series, by: str | Sequence[str]) -> pd.Series:
     by = [by] if isinstance(by, str) else list(by)
     each = success.groupby(["lm", *by], sort=False).mean()
     return each.groupby(by, sort=False).mean()
+
+
+def failed(
+    table: pd.DataFrame, values: Sequence[set[str]], alike: Sequence[int] = ()
+) -> pd.DataFrame:
+    """Swaps that failed, with a column kept: whether the answer has the target's type.
+
+    values: by relation. alike: relations with common values, between which a failure keeps its
+    type for nothing: such swaps are left out.
+    """
+    free = table.source.isin(alike) & table.target.isin(alike)
+    wrong = table[~table.exact & ~free]
+    target = torch.tensor(wrong.target.to_numpy())
+    return wrong.assign(kept=swaps.same_type(wrong.said.tolist(), target, values).numpy())
+
+
+def or_nan(parts: Mapping[str, pd.Series]) -> dict[str, pd.Series | float]:
+    """Empty parts as NaN: a share of nothing, where an empty part would be what was not run."""
+    return {label: part if len(part) else math.nan for label, part in parts.items()}
 
 
 def in_words(table: pd.DataFrame, own: Sequence[str], values: Sequence[set[str]]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Questions of a biography world as a language model reads them; answers as one tidy table.
 
     task = task_of(world)
-    said = task.answered(model)                  # a row per question, index: its person
+    said = task.answered(model)                  # a row per question, index (split, person)
     todo = task.pick(said.right, 40, seed)       # which questions are asked, what is wanted
     new = task.rewritten(model, todo, {2.0: vectors}, site)  # index (alpha, person)
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ... import rng
 from ...errors import DataError, message
+from ...lm import supervised
 from ...worlds.biographies import SPLITS, BiographyWorld, encode
 from . import steering, swaps
 
@@ -39,7 +40,7 @@ class Task:
     world: BiographyWorld
     tokenizer: PreTrainedTokenizerBase
     table: pd.DataFrame
-    """index person; columns relation, wording, prompt, answer, split (values of SHORT), taught"""
+    """index split (values of SHORT), person; columns relation, wording, prompt, answer, taught"""
     prompts: list[list[int]]
     answers: list[list[int]]
     relation: Tensor
@@ -50,7 +51,7 @@ class Task:
 
     def rows(self, split: str) -> np.ndarray:
         """Places of the questions of a split."""
-        return np.flatnonzero(self.table.split == split)
+        return np.flatnonzero(self.table.index.get_level_values("split") == split)
 
     def answered(self, model: PreTrainedModel, rows: Sequence[int] | None = None) -> pd.DataFrame:
         """`table`, or those rows of it, with what the model says and whether it is right."""
@@ -60,6 +61,13 @@ class Task:
         said = self._spoken(steering.answer(model, prompts, n_new, self.tokenizer.eos_token_id))
         frame = self.table.iloc[rows].assign(said=said)
         return frame.assign(right=swaps.exact(said, frame.answer).numpy())
+
+    def lessons(self, n_questions: int, n_texts: int) -> list[supervised.Part]:
+        """Taught questions and biographies, so many a step, to train a language model on."""
+        taught = np.flatnonzero(self.table.taught)
+        asked = [self.prompts[i] for i in taught], [self.answers[i] for i in taught]
+        told = self.tokenizer(list(self.world.biographies()["text"]))["input_ids"]
+        return [supervised.answers(*asked, n_questions), supervised.texts(told, n_texts)]
 
     def pick(self, right: Sequence[bool], n: int, seed: int) -> swaps.Swaps:
         """n rightly answered training questions, each with every other relation that can be told.
@@ -72,7 +80,8 @@ class Task:
             allowed = f"at most {len(rows)}, the training questions that the model answers"
             raise DataError(message("n_swap", n, allowed, "Raise lm_steps, or lower n_swap."))
         order = torch.randperm(len(rows), generator=rng.stream(seed, "swap questions"))
-        person, before, turn = self.table.index.tolist(), Counter[int](), {}
+        before, turn = Counter[int](), {}
+        person = self.table.index.get_level_values("person").tolist()
         for q in (rows[i] for i in order.tolist()):
             turn[q] = before[person[q]]
             before[person[q]] += 1
@@ -83,17 +92,17 @@ class Task:
     def kept(self, rows: Sequence[int], touched: Tensor | None = None) -> swaps.Swaps:
         """Questions whose own answers are wanted, whatever is written. touched: [n] relations."""
         rows = [int(i) for i in rows]
-        own = self.table.iloc[rows]
-        source = self.relation[rows]
+        own, source = self.table.iloc[rows], self.relation[rows]
+        people = own.index.get_level_values("person").tolist()
         target = source if touched is None else touched
-        return swaps.Swaps(rows, own.index.tolist(), source, target, own.answer.tolist())
+        return swaps.Swaps(rows, people, source, target, own.answer.tolist())
 
     def outcomes(self, todo: swaps.Swaps, said: Sequence[str]) -> pd.DataFrame:
         """A row per swap, index person: question, source, target, wanted, said, exact, lenient."""
         import pandas as pd
 
         about = {"question": todo.question, "source": todo.source, "target": todo.target}
-        about |= {"wanted": todo.wanted, "said": said}
+        about |= {"wanted": todo.wanted, "said": list(said)}
         about |= {"exact": swaps.exact(said, todo.wanted)}
         about |= {"lenient": swaps.lenient(said, todo.wanted)}
         return pd.DataFrame(about, index=pd.Index(todo.person, name="person"))
@@ -142,11 +151,12 @@ def task_of(world: BiographyWorld, model_name: str = "", head: str = "answers") 
     first = sorted({answer[0] for answer in answers})
     if head == "vocabulary":
         first = list(range(len(tokenizer)))
-    table = questions.to_pandas().set_index("person")
+    table = questions.to_pandas()
+    table["split"] = table["split"].map(SHORT)
     return Task(
         world=world,
         tokenizer=tokenizer,
-        table=table.assign(split=table.split.map(SHORT)),
+        table=table.set_index(["split", "person"]),
         prompts=prompts,
         answers=answers,
         relation=torch.tensor(table.relation.tolist()),

@@ -6,20 +6,23 @@ x [n, d_model]: vectors of all questions; relation [n]; train, rows: places of q
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ... import metrics
+from ...sweeps import tidy
 from . import AlignSAE, binding
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...sae import SAE
+    from ...sweeps import Sweep
+    from .questions import Task
 
 Rows = Sequence[int] | np.ndarray
 
@@ -67,6 +70,34 @@ def fit(sae: SAE, x: Tensor) -> dict[str, float]:
     }
 
 
+def table(
+    runs: Sweep, x: Mapping[Any, Tensor], task: Task
+) -> tuple[dict[Any, Reading], pd.DataFrame, pd.DataFrame]:
+    """What all SAEs of a sweep with the levels (lm, seed, site, arm) say of a task.
+
+    x: {(lm, site): [n, d_model]}. Returns the readings by key; a row per SAE and question, with
+    split and person in the index too, columns relation, wording, hit (the largest slot is that
+    of the relation); and a row per SAE, on unseen people: the numbers of `fit`, margin, natural,
+    purity, and on held-out wordings the worst share.
+    """
+    import pandas as pd
+
+    train, unseen, held_out = map(task.rows, ("train", "unseen", "held-out"))
+    seen, hits, numbers = {}, {}, {}
+    for key, run in runs.items():
+        here = x[key[0], key[2]]
+        seen[key] = one = read(run.sae, here, task.relation, train)
+        hit = one.slots.argmax(dim=1) == task.relation
+        hits[key] = task.table[["relation", "wording"]].assign(hit=hit.numpy())
+        numbers[key] = fit(run.sae, here[unseen]) | {
+            "margin": binding.margin(one.slots[unseen]),
+            "natural": one.natural.mean().item(),
+            "purity": one.purity,
+            "worst share": worst_share(hit[held_out], task.relation[held_out]),
+        }
+    return seen, pd.concat(hits, names=runs.names), tidy(numbers, runs.names)
+
+
 @torch.no_grad()
 def codes(sae: SAE, x: Tensor) -> Tensor:
     """[n, d_sae] all latents, in eval mode."""
@@ -96,15 +127,15 @@ def geometry(sae: AlignSAE, means: Tensor) -> dict[str, float]:
 def variance_shares(acts: Tensor, about: pd.DataFrame) -> dict[str, float]:
     """Analysis of variance of slots [n, K], mean over slots.
 
-    about: n rows, index person, columns relation and wording; every person once in every cell of
-    relation and wording. Shares: relation, person, wording (within relation), rest.
+    about: n rows, a level person in the index, columns relation and wording; every person once in
+    every cell of relation and wording. Shares: relation, person, wording (within relation), rest.
     """
     import pandas as pd
 
     frame = pd.DataFrame(acts.numpy()).astype(float)
     groups = {
         "relation": about.relation.to_numpy(),
-        "person": about.index.to_numpy(),
+        "person": about.index.get_level_values("person").to_numpy(),
         "cell": (about.relation * 4 + about.wording).to_numpy(),
     }
     total = ((frame - frame.mean()) ** 2).sum()
