@@ -29,14 +29,11 @@ _HOME = {
     "load_sae": "checkpoint",
     "harvest": "lm.harvesting",
     "parameters": "suite.params",
-    "ledger": "suite.claims",
+    "ledger": "suite.ledger",
     "SuiteError": "errors",
 }
 _MODULES = (
     "activations",
-    "engine",
-    "files",
-    "fingerprint",
     "control",
     "metrics",
     "objectives",
@@ -67,7 +64,7 @@ if TYPE_CHECKING:
     from .lm.harvesting import harvest as harvest
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
-    from .suite.claims import ledger as ledger
+    from .suite.ledger import ledger as ledger
     from .suite.params import parameters as parameters
     from .sweeps import Run as Run
     from .sweeps import Sweep as Sweep

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import ParameterError, message
-from .kernels import keep_largest
+from .fast import keep_largest
 
 
 @dataclass(frozen=True)

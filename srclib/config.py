@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ParameterError, message
+from .errors import ParameterError, message, whole
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class TrainConfig:
     """where checkpoints go; overwritten unless `resume_from` names it"""
 
     def __post_init__(self) -> None:
-        _whole(self, 1, "n_steps", "n_batch", "dead_window", "eval_batches")
-        _whole(self, 0, "seed", "lr_warmup", "lr_decay", "log_every", "eval_every")
-        _whole(self, 0, "checkpoint_every")
+        for name in ("n_steps", "n_batch", "dead_window", "eval_batches"):
+            whole(name, getattr(self, name), 1)
+        for name in ("seed", "lr_warmup", "lr_decay", "log_every", "eval_every"):
+            whole(name, getattr(self, name))
+        whole("checkpoint_every", self.checkpoint_every)
         if not _is_number(self.lr) or not 0 < self.lr < math.inf:
             raise ParameterError(message("lr", self.lr, "a finite number > 0", "Try 3e-4."))
         if not _is_number(self.clip) or not self.clip > 0:
@@ -80,10 +82,3 @@ class TrainConfig:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(cfg: TrainConfig, low: int, *names: str) -> None:
-    for name in names:
-        value = getattr(cfg, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))

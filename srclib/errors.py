@@ -46,7 +46,7 @@ def nearest(name: object, names: Iterable[object]) -> str:
 
 
 def whole(name: str, value: object, low: int = 0) -> int:
-    """The value, if it is a whole number >= low; raises ParameterError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ParameterError(message(name, value, f"a whole number >= {low}", f"Set {name}."))
+    """`value`, if it is a whole number of at least `low`; raises ParameterError otherwise."""
+    if type(value) is not int or value < low:
+        raise ParameterError(message(name, value, f"a whole number >= {low}", f"Correct {name}."))
     return value

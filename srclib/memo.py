@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from . import checkpoint, files, fingerprint
 from .engine import in_processes
-from .errors import ParameterError, SuiteError, message
+from .errors import SuiteError
 from .state import frozen
-from .trainer import train
+from .trainer import refuse_shared_notes, train
 
 if TYPE_CHECKING:
     from .sweeps import Run
@@ -47,7 +47,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     The store is `build/cache`; `python -m srclib clean` empties it.
     """
     new = [run for run in runs if not run.key]  # a run is trained once, in whichever sweep
-    _refuse_shared_notes(new)
+    refuse_shared_notes([run.control for run in new])
     keys = [key_of(run) for run in new]
     workers = workers or os.cpu_count() or 1
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
@@ -112,13 +112,6 @@ def _source(kind: type) -> str:
             f"{kind.__name__} has no source file ({error}), so a stored run could not be told from "
             "one with other code. Define it in a module, or call `train`, which stores nothing."
         ) from None
-
-
-def _refuse_shared_notes(runs: Sequence[Run]) -> None:
-    noting = [run.control for run in runs if run.control is not None and run.control.state()]
-    if len(set(map(id, noting))) < len(noting):
-        fix = "Make one control per run."
-        raise ParameterError(message("control", "one object twice", "one per run", fix))
 
 
 def _chunks(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from . import rng
 from .activations import Activation, BatchTopK, JumpReLU, TopK
-from .errors import DataError, ParameterError, message
+from .errors import DataError, ParameterError, message, whole
 
 
 class SAEOutput(NamedTuple):
@@ -67,9 +67,8 @@ class SAE(nn.Module):
         select_by: Literal["rescaled", "raw"] = "rescaled",
     ) -> None:
         super().__init__()
-        for name, width in (("d_in", d_in), ("d_sae", d_sae)):
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise ParameterError(message(name, width, "a whole number >= 1", f"Set {name}."))
+        whole("d_in", d_in, 1)
+        whole("d_sae", d_sae, 1)
         if isinstance(activation, TopK | BatchTopK) and activation.k > d_sae:
             fix = "Lower k or raise d_sae."
             raise ParameterError(message("k", activation.k, f"0 < k <= d_sae={d_sae}", fix))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from . import checkpoint, files
 from .config import TrainConfig
 from .errors import CheckpointError
+from .fast import adam_moments, adam_step
 from .gradients import Pass
-from .kernels import adam_moments, adam_step
 from .objectives import Objective
 from .sae import SAE
 from .sources import Source

@@ -97,9 +97,12 @@ def start(
     control: Control | Sequence[Control | None] | None = None,
 ) -> TrainState:
     """The state before the first update; arguments as for `train`."""
+    wanted = _one_each(objective, len(saes), "objective")
+    controls = _one_each(control, len(saes), "control")
+    refuse_shared_notes(controls)
     members = [
         Member(sae.train(), _as_objective(o) or objectives.default(sae), c)
-        for sae, o, c in zip(saes, one_each(objective, saes), one_each(control, saes), strict=True)
+        for sae, o, c in zip(saes, wanted, controls, strict=True)
     ]
     flat = Flat(saes)
     return TrainState(members, flat, Adam(flat, cfg.betas, cfg.eps))
@@ -193,22 +196,21 @@ def _not_finite(x: Tensor, step: int, source: Source, place: int) -> SuiteError:
     return error
 
 
-def one_each(value: Any, saes: list[SAE]) -> list[Any]:
+def _one_each(value: Any, n: int, name: str) -> list[Any]:
     """One value per SAE from one for all, or from a list of as many."""
-    if not isinstance(value, list | tuple):
-        if len(saes) > 1 and hasattr(value, "state") and value.state():
-            fix = "Give a list with one control per SAE."
-            raise ParameterError(message("control", value, "one per SAE: it keeps notes", fix))
-        return [value] * len(saes)
-    if len(value) != len(saes):
+    values = list(value) if isinstance(value, list | tuple) else [value] * n
+    if len(values) != n:
         fix = "Give one for all SAEs, or one per SAE."
-        seen = len(value)
-        raise ParameterError(message("objectives or controls", seen, f"{len(saes)} values", fix))
-    noting = [id(each) for each in value if hasattr(each, "state") and each.state()]
+        raise ParameterError(message(f"len({name})", len(values), f"{n} values", fix))
+    return values
+
+
+def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
+    """Raises ParameterError where one control that keeps notes serves several SAEs."""
+    noting = [id(control) for control in controls if control is not None and control.state()]
     if len(set(noting)) < len(noting):
         fix = "Make one control per SAE."
         raise ParameterError(message("control", "one object twice", "one per SAE", fix))
-    return list(value)
 
 
 def _as_objective(value: Objective | Term | None) -> Objective | None:

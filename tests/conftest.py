@@ -72,7 +72,7 @@ CELLS = [
     "quick: bool = None  # decides nothing\n"
     "fault: str = None  # what goes wrong on purpose",
     "from srclib.suite.params import parameters\n\nP = parameters('toy', In, globals())\nP",
-    "from srclib.suite.claims import ledger\n\nrecords = ledger('toy', P)",
+    "from srclib.suite.ledger import ledger\n\nrecords = ledger('toy', P)",
     "import os, sys, time\n\n"
     "if P.fault == 'raise':\n    raise ValueError('on purpose')\n"
     "if P.fault == 'exit':\n    sys.exit(0)\n"

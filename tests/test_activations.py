@@ -13,7 +13,7 @@ from torch import Tensor
 
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.errors import ParameterError
-from srclib.kernels import keep_largest, kth_largest
+from srclib.fast import keep_largest, kth_largest
 
 few = settings(deadline=None, max_examples=40)
 seeds = st.integers(0, 10**6)

@@ -13,14 +13,15 @@ from srclib.activations import ReLU
 from srclib.checkpoint import load_sae, save_sae
 from srclib.config import TrainConfig
 from srclib.errors import CheckpointError, DataError, ParameterError
+from srclib.memo import key_of
 from srclib.methods import alignsae
 from srclib.methods.alignsae import AlignSAE, binding, losses, terms
 from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
-from srclib.runs import Job, keys
 from srclib.sae import SAE
 from srclib.sources.tensor import Rows
+from srclib.sweeps import Run
 from srclib.trainer import train
 
 K, D, ANSWERS = 3, 8, 5
@@ -131,8 +132,8 @@ def test_a_weight_of_zero_leaves_its_term_out() -> None:
 
 def test_runs_that_differ_in_linearity_have_other_keys() -> None:
     source, cfg = Rows(world(), labels=LABELS), TrainConfig(5, 20, 1e-3)
-    jobs = [Job([new(linear=flag)], source, cfg, terms.objective(0)) for flag in (False, True)]
-    assert keys(jobs[0]) != keys(jobs[1])
+    runs = [Run(new(linear=flag), source, cfg, terms.objective(0)) for flag in (False, True)]
+    assert key_of(runs[0]) != key_of(runs[1])
 
 
 def test_a_saved_one_is_no_plain_sae(tmp_path: object) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from named_model import run
 
 from srclib.lm.models import LMConfig, new_model
-from srclib.worlds.biographies import draw_world
-from srclib.worlds.biography_people import ListSizes
+from srclib.worlds.people import ListSizes, draw_world
 
 SMALL = {
     **{"n_known": 4, "n_other": 2, "list_sizes": [3, 3, 3, 2, 2, 2, 2], "lm_layers": 2},

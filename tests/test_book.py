@@ -14,7 +14,7 @@ from conftest import ROOT, Run
 
 from srclib import files
 from srclib.errors import NotebookError
-from srclib.suite import book, claims, records
+from srclib.suite import book, book_pages, records
 
 TOC = """
 format: jb-book
@@ -91,6 +91,16 @@ def test_the_overview_links_every_claim_and_keeps_scales_apart(built: Path) -> N
     cells = [re.findall(r"<td>([^<]*)</td>", row) for row in rows]
     reduced, named = ["reduced", "1", "0", "0", "0"], ["paper", "0", "0", "0", "1"]
     assert cells == [[p, *row] for p in ("laptop", "full") for row in (reduced, named)]
+
+
+def test_runs_stand_side_by_side_where_they_have_a_claim(checkout: Path) -> None:
+    laptop = json.loads((checkout / "build/toy/laptop/result.json").read_text("utf-8"))
+    first = {**laptop["claims"][0], "says": "a < b & `c`", "n_seeds": 3}
+    full = {**laptop, "profile": "full", "claims": laptop["claims"][1:]}
+    text = book_pages._beside([{**laptop, "claims": [first]}, full])
+    assert "a &lt; b &amp; `c`" in text and text.count("<tr>") == 2
+    assert text.count("<td></td>") == 1, "the full run lacks the claim"
+    assert book_pages._beside([laptop]) == ""
 
 
 def test_pages_need_no_network(built: Path) -> None:
@@ -173,9 +183,9 @@ def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
 
 
 def test_a_stale_notebook_is_refused(staged: Path) -> None:
-    module = staged / "srclib" / "claims" / "__init__.py"
+    module = staged / "srclib" / "errors.py"
     module.write_text(module.read_text("utf-8") + "\nEDITED = 1\n", "utf-8")
-    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.claims changed"):
+    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.errors changed"):
         book.build()
 
 
@@ -208,7 +218,7 @@ def test_verdicts_can_be_read_in_light_and_dark() -> None:
     style = (ROOT / "book" / "_static" / "custom.css").read_text("utf-8")
     rule = r"\.verdict-([a-z-]+) \{ color: (#\w{6}); background: (#\w{6}); \}"
     chips = re.findall(rule, style)
-    wanted = [verdict.replace(" ", "-") for verdict in claims.VERDICTS]
+    wanted = [verdict.replace(" ", "-") for verdict in verdicts.VERDICTS]
     assert [name for name, _, _ in chips] == wanted * 2, "one rule per verdict and theme"
     for name, colour, background in chips:
         dark, light = sorted((luminance(colour), luminance(background)))

@@ -74,7 +74,7 @@ def test_a_run_keeps_notebook_result_and_manifest(toy_ran: Path) -> None:
 
 def test_the_modules_of_a_record_are_those_the_kernel_imported(toy_ran: Path) -> None:
     source = record_of(toy_ran)["provenance"]
-    assert {"srclib.suite.params", "srclib.suite.claims"} <= set(source["modules"])
+    assert {"srclib.suite.params", "srclib.suite.ledger"} <= set(source["modules"])
     assert not {"srclib.sae", "srclib.suite.execute"} & set(source["modules"])
     assert set(source["inputs"]["modules"]) == set(source["modules"])
 
@@ -87,7 +87,7 @@ def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
     assert (again.returncode, record_of(toy_checkout)) == (0, before)
     assert "up to date" in again.stdout
 
-    module = toy_checkout / "srclib" / "claims" / "__init__.py"
+    module = toy_checkout / "srclib" / "suite" / "ledger.py"
     module.write_text("# a comment\n" + module.read_text("utf-8"), "utf-8")
     assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")

@@ -72,7 +72,7 @@ def test_no_font_where_it_has_no_glyph(text: str) -> None:
 
 def test_the_package_is_not_imported() -> None:
     """Its import would put this font before the one of the style."""
-    code = "import sys; from srclib import fonts; fonts.japanese(); fonts.woff('猫'); "
+    code = "import sys; from srclib.suite import fonts; fonts.japanese(); fonts.woff('猫'); "
     code += "sys.exit('matplotlib_fontja' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -222,5 +222,5 @@ def test_a_malformed_result_is_refused() -> None:
     notebook = executed("x = 1")
     record = notebook.cells[-1].outputs[0].data["application/json"]
     record["claims"][0]["verdict"] = "confirmed"
-    with pytest.raises(DataError, match=r"toy\.a, verdict"):
+    with pytest.raises(DataError, match=r"toy\.a: verdict"):
         gate(notebook, ROOT)

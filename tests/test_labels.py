@@ -9,7 +9,7 @@ from torch import Tensor
 from srclib.activations import ReLU
 from srclib.config import TrainConfig
 from srclib.errors import DataError
-from srclib.kernels import adam_moments, adam_step
+from srclib.fast import adam_moments, adam_step
 from srclib.objectives import Context, Objective, SquaredError
 from srclib.sae import SAE, SAEOutput
 from srclib.sources.tensor import Rows, Scaled

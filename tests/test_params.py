@@ -283,8 +283,8 @@ def test_running_the_parameters_cell_again_drops_the_injection(checkout):
         ('free = "maybe"', "^free='maybe'"),
         ("seed = 3.7", "^seed=3.7: allowed is int"),
         ("lr = {'a': 1}", "^lr={'a': 1}"),
-        ("lr = max(0.1, 0.2)", "allowed is a literal"),
-        ("lr = seed = 0", "no assignment of a literal"),
+        ("lr = max(0.1, 0.2)", "allowed is `name = literal`"),
+        ("lr = seed = 0", "allowed is `name = literal`"),
     ],
 )
 def test_bad_injection_stops_before_compute(checkout, injected, message):
@@ -330,10 +330,10 @@ def notebook(path: Path, *sources: str) -> Path:
     return path
 
 
-def test_read_notebook_gives_annotation_default_and_comment(tmp_path, spec):
+def test_read_notebook_gives_annotation_and_default(tmp_path, spec):
     cell = params.read_notebook(notebook(tmp_path / "toy.ipynb", CELL))
-    assert cell["k_values"] == ("list", None, "SAE sparsities")
-    assert cell["profile"] == ("str", "laptop", "size of the run")
+    assert cell["k_values"] == ("list", None)
+    assert cell["profile"] == ("str", "laptop")
     spec.check_cell(cell)
 
 
@@ -361,19 +361,19 @@ def test_studies_are_discovered_and_an_unknown_one_names_them(checkout):
 MUTATIONS = [
     ("", "mystery = 1", "unknown key 'mystery'"),
     ('study = "toy"', 'study = "other"', "study='other': allowed is 'toy'"),
-    ('title = "A toy"', "", "'title' is missing"),
+    ('title = "A toy"', "", "title=''"),
     ("[profiles.smoke]", "[profiles.tiny]", "profile='tiny'"),
-    ("[profiles.laptop]", "[profiles.full]", "laptop among them"),
-    ('scale = "paper"', 'scale = "huge"', r"profiles.paper.scale='huge'"),
-    ("seconds = 60\n", "", "'seconds' is missing"),
-    ("seconds = 60\n", 'seconds = "60"\n', "profiles.laptop.seconds='60'"),
+    ("[profiles.laptop]", "[profiles.full]", "profile='laptop': allowed is str, one of"),
+    ('scale = "paper"', 'scale = "huge"', r"profiles.paper: scale='huge'"),
+    ("seconds = 60\n", "", "seconds=''"),
+    ("seconds = 60\n", 'seconds = "60"\n', "profiles.laptop: seconds='60'"),
     ("smoke = [5]\n", "", "k_values: no value for smoke"),
     ("smoke = [5]\n", 'smoke = "five"\n', "k_values='five'"),
     ("paper = [5, 11, 18]", "paper = [5, 11, 180]", r"k_values\[2\]=180.0"),
     ('max = "d_sae"', 'max = "d_sea"', "k_values.max='d_sea'"),
     ('max = "d_sae"', 'max = "free"', "k_values.max='free'"),
-    ('type = "bool"', 'type = "boolean"', "free.type='boolean'"),
-    ('help = "learning rate"\n', "", "lr: 'help' is missing"),
+    ('type = "bool"', 'type = "boolean"', "free: type='boolean'"),
+    ('help = "learning rate"\n', "", "lr: help=''"),
     ("below = 1\n", "belwo = 1\n", "unknown key 'belwo'.*'below'"),
     ("[parameters.lr]", "[parameters.seed]", "parameters.seed: the name is reserved"),
     ("[parameters.lr]", "[parameters.values]", "parameters.values: the name is reserved"),

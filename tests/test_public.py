@@ -59,7 +59,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 CHEAP = ["srclib", "srclib.errors", "srclib.files", "srclib.fingerprint", "srclib.suite.params"]
-CHEAP += ["srclib.suite.claims", "srclib.suite.cli"]
+CHEAP += ["srclib.suite.ledger", "srclib.suite.cli"]
 HEAVY = {
     "torch",
     "numpy",
@@ -70,7 +70,7 @@ HEAVY = {
     "matplotlib",
     "papermill",
 }
-USED = ["srclib.trainer", "srclib.runs", "srclib.metrics", "srclib.control", "srclib.checkpoint"]
+USED = ["srclib.trainer", "srclib.sweeps", "srclib.metrics", "srclib.control", "srclib.checkpoint"]
 
 
 def loaded_after(*imports: str) -> set[str]:

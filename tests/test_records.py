@@ -34,8 +34,16 @@ def changed(field: str, value: object) -> dict[str, Any]:
 
 def test_a_good_record_passes() -> None:
     records.check_record(RECORD, "here")
-    records.check_record(changed("interval", None) | {"extra": 1}, "here")
+    records.check_record(changed("interval", None) | {"published": False}, "here")
     records.check_record(changed("paper_value", None), "here")
+
+
+def test_records_with_and_without_the_value_of_every_unit_pass() -> None:
+    values = {"k=1": [0.5, 1.0, 1.5], "k=2": [1.0, None, 1.0]}
+    record = changed("values", values) | {"schema": 2}
+    record["claims"][0] |= {"basis": "by construction", "could_be_us": True, "history": []}
+    records.check_record(record, "here")
+    records.check_record(changed("values", None) | {"schema": 1}, "here")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,10 @@ def test_a_good_record_passes() -> None:
         ("n_seeds", -1),
         ("n_seeds", True),
         ("scale", "huge"),
+        ("values", {"k=1": [1.0]}),
+        ("values", {"k=1": [1.0], "k=2": 1.0}),
+        ("basis", "typed"),
+        ("could_be_us", 1),
     ],
 )
 def test_each_ill_formed_field_is_named(field: str, value: object) -> None:
@@ -71,6 +83,12 @@ def test_each_missing_field_is_named(field: str) -> None:
     del record["claims"][0][field]
     with pytest.raises(DataError, match=field):
         records.check_record(record, "here")
+
+
+@pytest.mark.parametrize("version", [0, 3, True, "2"])
+def test_other_versions_are_refused(version: object) -> None:
+    with pytest.raises(DataError, match="schema"):
+        records.check_record({**RECORD, "schema": version}, "here")
 
 
 def test_not_assessed_needs_a_reason_and_ids_are_unique() -> None:

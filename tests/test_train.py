@@ -115,7 +115,7 @@ def test_controls_of_a_list_are_one_per_sae() -> None:
 
 
 def test_one_value_per_sae() -> None:
-    with pytest.raises(ParameterError, match=r"objectives or controls=1: allowed is 2 values"):
+    with pytest.raises(ParameterError, match=r"len.objective.=1: allowed is 2 values"):
         train([make(TopK(2)), make(TopK(2))], TOY, CFG, objective=[SquaredError()])
 
 

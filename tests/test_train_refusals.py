@@ -118,7 +118,7 @@ def test_k_times_batch_below_one() -> None:
 
 def test_a_control_that_keeps_notes_is_not_shared() -> None:
     source, auto = Watched(TOY), AutoL0(n=3, every=5, window=3)
-    with pytest.raises(ParameterError, match=r"control=AutoL0.*one per SAE.*Give a list with one"):
+    with pytest.raises(ParameterError, match=r"one object twice.*one per SAE.*Make one control"):
         train([make(BatchTopK(3)), make(BatchTopK(4))], source, CFG, control=auto)
     assert source.steps == [] and auto == AutoL0(n=3, every=5, window=3)
 

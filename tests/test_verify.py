@@ -48,13 +48,13 @@ def test_a_fresh_checkout_has_no_findings(checkout: Path) -> None:
 
 
 def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> None:
-    module = checkout / "srclib" / "claims" / "__init__.py"
+    module = checkout / "srclib" / "suite" / "ledger.py"
     edit(module, "\ndef ", "\n# a comment\ndef ")
     assert failed() == {}
     edit(module, "\ndef ", "\nUNUSED = 1\ndef ")
     found = failed()
     assert set(found) == {RECORD, PAGE}
-    assert all("srclib.suite.claims changed" in what for what in found.values())
+    assert all("srclib.suite.ledger changed" in what for what in found.values())
 
 
 def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
@@ -137,10 +137,10 @@ def test_another_profile_keeps_its_commit(checkout: Path) -> None:
     where = "data/results/toy.full.json"
     assert verify.verify() == [Finding(where, "computed at c0ffee", False)]
     assert failed(strict=True) == {}
-    edit(checkout / "srclib" / "claims" / "__init__.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    edit(checkout / "srclib" / "suite" / "ledger.py", "\ndef ", "\nUNUSED = 1\ndef ")
     (checkout / PAGE).unlink()
     (note,) = verify.verify()
-    assert note.what == "computed at c0ffee; since then: srclib.suite.claims changed"
+    assert note.what == "computed at c0ffee; since then: srclib.suite.ledger changed"
     assert not note.failed
     assert where in failed(strict=True)
 

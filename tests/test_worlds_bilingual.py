@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from srclib.errors import DataError, ParameterError
-from srclib.worlds import bilingual_lexicon as lexicon
-from srclib.worlds.bilingual import BilingualWorld, column
-from srclib.worlds.bilingual_vocabulary import LANGUAGES, function_words
-from srclib.worlds.lexicon import BOS, SPECIALS, UNK
+from srclib.methods import latents
+from srclib.worlds.bilingual import LANGUAGES, BilingualWorld, Evidence, column, following
+from srclib.worlds.engine import BOS, SPECIALS, UNK, words_of
 
+DATA = words_of("bilingual")
+DIGITS = DATA["digits"].split()
 KATAKANA = {chr(k): chr(k - 0x60) for k in range(0x30A1, 0x30F7)}  # to hiragana
 
 
@@ -44,17 +45,19 @@ def test_no_homophones(world: BilingualWorld) -> None:
     for number, concept in enumerate(world.concepts):
         for form in itertools.chain(*concept.forms.values()):
             assert owner.setdefault(sound(form), number) == number, form
-    shared = [*function_words(), *lexicon.DIGITS, *lexicon.BRACKETS, *SPECIALS]
+    shared = [w for w, concept in zip(world.words, world.concept_of, strict=True) if concept < 0]
+    assert {*SPECIALS, *DIGITS, "(", "the", "は"} < {*shared}
     assert not owner.keys() & set(map(sound, shared))
 
 
 def test_relations_fit_the_categories() -> None:
-    for relation in lexicon.RELATIONS.values():
-        assert {relation.of, relation.to} <= set(lexicon.CATEGORIES)
-        for text in (*relation.en, *relation.ja):
+    for relation in DATA["relations"].values():
+        en, ja = relation["en"], relation["ja"]
+        assert {relation["of"], relation["to"]} <= set(DATA["categories"])
+        for text in (*en, *ja):
             assert text.split().count("S") == text.split().count("O") == 1
         # what stands before the object of the prompt's wording names the subject
-        assert "S" in relation.en[0].partition("O")[0] and "S" in relation.ja[1].partition("O")[0]
+        assert "S" in en[0].partition("O")[0] and "S" in ja[1].partition("O")[0]
 
 
 def test_the_tokenizer_gives_the_tokens(world: BilingualWorld, mixed) -> None:  # type: ignore[no-untyped-def]
@@ -77,7 +80,7 @@ def test_labels_are_true(world: BilingualWorld, mixed) -> None:  # type: ignore[
         assert {world.words[i] for i in here} <= forms
     slots = [world.slots[i] for i in column(mixed, "slot")[named].unique().tolist()]
     assert set(slots) == {"subject", "object", "gloss"}
-    digit = torch.isin(tokens, torch.tensor([world.words.index(d) for d in lexicon.DIGITS]))
+    digit = torch.isin(tokens, torch.tensor([world.words.index(d) for d in DIGITS]))
     assert torch.equal(digit, column(mixed, "slot") == world.slots.index("digit"))
     assert torch.equal(digit, column(mixed, "category") == len(world.categories))
 
@@ -175,3 +178,56 @@ def test_refusals(world: BilingualWorld, mixed) -> None:  # type: ignore[no-unty
         BilingualWorld(-1)
     with pytest.raises(DataError, match="name"):
         column(mixed, "text")
+
+
+@pytest.fixture(scope="module")
+def texts(world: BilingualWorld):  # type: ignore[no-untyped-def]
+    return world.documents(60, "evidence")
+
+
+@pytest.fixture(scope="module")
+def evidence(world: BilingualWorld, texts) -> Evidence:  # type: ignore[no-untyped-def]
+    return Evidence(world, texts)
+
+
+def test_positions_count_behind_bos(evidence: Evidence, texts) -> None:  # type: ignore[no-untyped-def]
+    where = torch.tensor([3, 7]), torch.tensor([0, 47])
+    shown = evidence.at(*where)
+    assert shown.tokens == [texts["text"][3].split()[0], texts["text"][7].split()[-1]]
+    assert shown.neighbours["before"] == [None, texts["text"][7].split()[-2]]
+    assert shown.neighbours["after"] == [texts["text"][3].split()[1], None]
+    assert shown.languages == [texts["kind"][3], texts["kind"][7]]
+    kinds = ["category", "relation", "next category", "subject", "subject category"]
+    assert list(shown.meanings) == kinds
+
+
+def test_the_next_content_word() -> None:
+    row = torch.tensor([[-1, 4, -1, -1, 2, -1]])
+    assert following(row).tolist() == [[4, 2, 2, 2, -1, -1]]
+
+
+def test_the_oracle_reads_it(world: BilingualWorld, evidence: Evidence) -> None:
+    """All places of a concept: synonymy; of a category, or before it: similarity."""
+    concept = int(evidence.concept[evidence.concept >= 0].mode().values)
+    category = world.concepts[concept].category
+
+    def judged(table: torch.Tensor, value: int) -> str:
+        documents, positions = (table == value).nonzero(as_tuple=True)
+        shown = evidence.at(documents, positions)
+        return latents.oracle(
+            shown.tokens, shown.concepts, shown.meanings, shown.neighbours, min_texts=5
+        )
+
+    assert judged(evidence.concept, concept) == "synonymy"
+    assert judged(evidence.meanings["category"], category) == "similarity"
+    before = torch.where(evidence.concept < 0, evidence.meanings["next category"], -1)
+    assert judged(before, category) == "similarity"
+    assert judged(evidence.language, 0) == "uninterpretable"
+    word = int(evidence.tokens.flatten().mode().values)
+    assert judged(evidence.tokens, word) == "token"
+
+
+def test_the_category_of_the_subject(world: BilingualWorld, evidence: Evidence) -> None:
+    subject = evidence.meanings["subject"].flatten()
+    expected = torch.tensor([world.concepts[i].category for i in subject.tolist()])
+    assert torch.equal(evidence.meanings["subject category"].flatten(), expected)

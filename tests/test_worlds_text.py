@@ -17,18 +17,15 @@ from scipy.stats import chi2_contingency
 from transformers import AutoTokenizer
 
 from srclib.errors import DataError, ParameterError
-from srclib.worlds import lexicon, packing
-from srclib.worlds.text import TextWorld
+from srclib.worlds.engine import BOS, EOS, PAD, UNK, pack, words_of
+from srclib.worlds.text import TextWorld, predicates
 
 Rows = list[dict[str, Any]]
 WORLD = TextWorld()
-REGISTERS = (  # the parts of the lexicon that hold pairs casual/formal
-    *lexicon.DETERMINERS,
-    lexicon.PREPOSITIONS,
-    lexicon.CONNECTIVES,
-    lexicon.INTENSIFIERS,
-    lexicon.REPORTS,
-    lexicon.SEEM,
+DATA = words_of("text")
+REGISTERS = (  # the word lists that hold pairs casual/formal
+    *DATA["determiners"],
+    *(DATA[kind] for kind in ("prepositions", "connectives", "intensifiers", "reports", "seem")),
 )
 SMALL = TextWorld(seed=3, n_topics=5, n_people=20)
 
@@ -75,14 +72,24 @@ def test_each_word_is_one_token_of_one_class() -> None:
         )
 
 
+def test_word_lists_are_read_once_and_each_is_named_by_its_use() -> None:
+    assert words_of("text") is DATA
+    for relation in DATA["relations"].values():
+        assert {relation["of"], relation["answers"]} <= {"noun", *WORLD.word_classes}
+        for place, text in zip(("SUBJECT", "OWNER"), relation["wordings"], strict=True):
+            assert text.split().count(place) == 1 and text.split()[-1] == "ANSWER"
+        assert relation.get("epithet", "ANSWER").split()[-1] == "ANSWER"
+
+
 def test_topics_have_equally_many_words() -> None:
-    shapes = {tuple(len(part.split()) for part in topic) for topic in lexicon.TOPICS.values()}
+    topics = DATA["topics"].values()
+    shapes = {tuple(len(part.split()) for part in topic.values()) for topic in topics}
     assert shapes == {(10, 4, 5)}
 
 
 def test_the_language_has_no_idle_word(train: Dataset) -> None:
     used = {i for tokens in train["tokens"][:] for i in tokens}
-    assert set(range(len(WORLD.words))) - used == {lexicon.PAD, lexicon.EOS, lexicon.UNK}
+    assert set(range(len(WORLD.words))) - used == {PAD, EOS, UNK}
 
 
 def test_popular_words_are_drawn_more_often(train: Dataset) -> None:
@@ -130,7 +137,7 @@ def test_every_token_carries_its_truth(rows: Rows) -> None:
         assert row["entity"] == [person.get(i, -1) for i in tokens]
         assert [r == "verb" for r in roles] == [is_verb[c] for c in row["word_class"]]
         assert [r == "function" for r in roles] == [is_function[c] for c in row["word_class"]]
-        assert tokens[0] == lexicon.BOS and min(tokens[1:]) > lexicon.UNK
+        assert tokens[0] == BOS and min(tokens[1:]) > UNK
         assert roles.index("special") == 0 and roles.count("special") == 1
 
 
@@ -174,7 +181,7 @@ def test_verbs_agree_with_their_subject(rows: Rows) -> None:
         for a, b, c, verb in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
             if verb not in form:
                 continue
-            if a in (lexicon.BOS, stop) and c in plural:
+            if a in (BOS, stop) and c in plural:
                 main.append(plural[c] + form[verb])
             elif c == which and b in plural:
                 relative.append(plural[b] + form[verb])
@@ -227,14 +234,6 @@ def test_attributes_of_people_are_independent() -> None:
     assert surprise(columns["city"], columns["city"]) > 50  # the measure can tell
 
 
-def test_a_confounded_split_is_confounded(train: Dataset) -> None:
-    tied = WORLD.documents(200, confounded=True)
-    assert tied["formal"][:] == tied["past"][:] == train["formal"][:200]
-    assert tied["topic"][:] == train["topic"][:200]
-    assert 60 < sum(tied["past"][:]) < 140
-    assert labels(WORLD.documents(20, formal=True, confounded=True), "past").all()
-
-
 def test_a_wanted_label_holds_and_moves_no_other() -> None:
     free = SMALL.documents(60)
     fixed = SMALL.documents(60, topic=2, past=True)
@@ -257,13 +256,13 @@ def test_a_fact_is_a_prompt_with_its_answer() -> None:
     person = {word: i for i, word in enumerate(WORLD.people)}
     rows = list(WORLD.facts())
     for row in rows:
-        relation = lexicon.RELATIONS[row["relation"]]
-        assert row["prompt"][0] == lexicon.BOS and lexicon.BOS not in row["prompt"][1:]
+        relation = DATA["relations"][row["relation"]]
+        assert row["prompt"][0] == BOS and BOS not in row["prompt"][1:]
         assert row["prompt"][row["entity_position"]] == row["subject"]
-        assert row["answer"] in WORLD.members(relation.answers)
+        assert row["answer"] in WORLD.members(relation["answers"])
         assert row["entity"] == person.get(row["subject"], -1)
-        assert (row["entity"] >= 0) == (relation.of == "person")
-        assert (row["topic"] >= 0) == (relation.of == "noun")
+        assert (row["entity"] >= 0) == (relation["of"] == "person")
+        assert (row["topic"] >= 0) == (relation["of"] == "noun")
         if row["entity"] >= 0:
             assert WORLD.attributes[row["relation"]][row["entity"]] == row["answer"]
     keys = [(row["relation"], row["subject"], row["wording"]) for row in rows]
@@ -328,9 +327,9 @@ def test_the_tokeniser_gives_back_every_document(tmp_path: Path) -> None:
         assert len(tokenizer) == len(SMALL.words)
         assert tokenizer(documents["text"][:])["input_ids"] == documents["tokens"][:]
         assert tokenizer.decode(documents["tokens"][0][1:]) == documents["text"][0]
-        assert tokenizer("").input_ids == [lexicon.BOS]
+        assert tokenizer("").input_ids == [BOS]
         assert tokenizer("the", add_special_tokens=False).input_ids == [SMALL.words.index("the")]
-        assert tokenizer("antidisestablishmentarianism").input_ids == [lexicon.BOS, lexicon.UNK]
+        assert tokenizer("antidisestablishmentarianism").input_ids == [BOS, UNK]
         assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
 
 
@@ -340,9 +339,9 @@ def test_packing_keeps_order_and_drops_the_rest() -> None:
     stream = [i for tokens in documents["tokens"] for i in tokens]
     assert rows.dtype == torch.int64 and rows.shape == (len(stream) // 16, 16)
     assert rows.flatten().tolist() == stream[: rows.numel()]
-    assert packing.pack([[1, 5], [1, 6]], 4).tolist() == [[1, 5, 1, 6]]
+    assert pack([[1, 5], [1, 6]], 4).tolist() == [[1, 5, 1, 6]]
     with pytest.raises(DataError, match=r"tokens in all documents=4.*>= 5"):
-        packing.pack([[1, 5], [1, 6]], 5)
+        pack([[1, 5], [1, 6]], 5)
 
 
 @pytest.mark.parametrize(
@@ -359,8 +358,6 @@ def test_packing_keeps_order_and_drops_the_rest() -> None:
         ("topic", lambda: SMALL.documents(1, topic=-1)),
         ("formal", lambda: SMALL.documents(1, formal=1)),  # type: ignore[arg-type]
         ("past", lambda: SMALL.documents(1, past="no")),  # type: ignore[arg-type]
-        ("past", lambda: SMALL.documents(1, past=True, confounded=True)),
-        ("confounded", lambda: SMALL.documents(1, confounded=None)),  # type: ignore[arg-type]
         ("word_class", lambda: SMALL.members("war noun")),
         ("context", lambda: SMALL.pack(SMALL.documents(1), 0)),
     ],
@@ -368,3 +365,52 @@ def test_packing_keeps_order_and_drops_the_rest() -> None:
 def test_bad_arguments_are_refused_by_name(name: str, call: Callable[[], Any]) -> None:
     with pytest.raises(ParameterError, match=rf"^{name}="):
         call()
+
+
+# What can be said of each token
+
+TOLD = TextWorld(seed=3, n_topics=4, n_people=12)
+DOCS = TOLD.documents(20, "predicates")
+LENGTH = 30
+NAMES, TABLE = predicates(TOLD, DOCS, LENGTH)
+WHERE = {name: TABLE[..., i] for i, name in enumerate(NAMES)}
+
+
+def test_every_token_has_one_word_one_class_one_role_one_topic() -> None:
+    there = torch.zeros(len(DOCS), LENGTH)
+    for row, tokens in zip(there, DOCS["tokens"], strict=True):
+        row[: len(tokens)] = 1
+    for kind in ("word", "class", "role", "topic", "formal", "past"):
+        total = torch.stack([t for name, t in WHERE.items() if name.startswith(f"{kind}: ")]).sum(0)
+        assert torch.equal(total.float(), there), kind
+
+
+def test_names_say_what_the_columns_of_the_corpus_say() -> None:
+    assert len(set(NAMES)) == len(NAMES) and TABLE.any(dim=(0, 1)).all()
+    seen = set()
+    for d, row in enumerate(DOCS):
+        for place, token in enumerate(row["tokens"][:LENGTH]):
+            assert WHERE[f"word: {TOLD.words[token]}"][d, place]
+            assert WHERE[f"class: {TOLD.word_classes[row['word_class'][place]]}"][d, place]
+            assert WHERE[f"role: {TOLD.roles[row['role'][place]]}"][d, place]
+            assert WHERE[f"topic: {TOLD.topics[row['topic']]}"][d, place]
+            assert WHERE[f"past: {'yes' if row['past'] else 'no'}"][d, place]
+            for relation, answers in TOLD.attributes.items():
+                if row["entity"][place] >= 0:
+                    value = TOLD.words[answers[row["entity"][place]]]
+                    assert WHERE[f"{relation}: {value}"][d, place]
+                    seen.add(relation)
+    assert seen == set(TOLD.attributes)
+    assert WHERE["place: first"].nonzero()[:, 1].unique().tolist() == [0]
+
+
+def test_attributes_are_said_of_people_alone() -> None:
+    """An animal is mentioned as such too; that is a word, not an attribute."""
+    people = torch.stack(
+        [WHERE[f"word: {TOLD.words[p]}"] for p in TOLD.people if f"word: {TOLD.words[p]}" in WHERE]
+    ).any(0)
+    for relation in TOLD.attributes:
+        total = torch.stack(
+            [t for name, t in WHERE.items() if name.startswith(f"{relation}: ")]
+        ).sum(0)
+        assert torch.equal(total.bool(), people) and total.max() == 1

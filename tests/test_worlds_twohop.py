@@ -106,18 +106,6 @@ def test_steps_carry_the_relation_that_decides_the_next_word() -> None:
     assert Counter(STEPS["step"]) == {0: len(QUESTIONS), 1: len(QUESTIONS)}
 
 
-def test_without_the_bridge_the_last_entity_alone_is_answered() -> None:
-    silent = TwoHopWorld(seed=3, n_entities=12, n_relations=6, bridge=False)
-    questions = silent.questions()
-    for there, here in zip(QUESTIONS, questions, strict=True):
-        assert here["prompt"] == there["prompt"] and here["answer"] == there["answer"][1:]
-        same = ("entity_2", "entity_3", "split")
-        assert [here[name] for name in same] == [there[name] for name in same]
-    for there, here in zip(STEPS, silent.steps(questions), strict=True):
-        end = -1 if here["step"] == 0 else len(here["prompt"])
-        assert here == there | {"prompt": questions[here["question"]]["prompt"][:end]}
-
-
 def test_the_vocabulary_is_complete() -> None:
     tokenizer = WORLD.tokenizer()
     assert tokenizer.pad_token_id == 0 and len(set(WORLD.words)) == len(WORLD.words)
@@ -147,7 +135,6 @@ def test_seeds_draw_other_worlds_and_more_relations_keep_the_first() -> None:
         ("n_held_out", 0, "from 1 to 7"),
         ("n_held_out", 8, "from 1 to 7"),
         ("n_asked", 9, "from 2 to 8"),
-        ("bridge", 1, "True or False"),
         ("seed", -1, "0 <= seed"),
     ],
 )

@@ -16,7 +16,7 @@ from .dictionary import (
 )
 from .intervals import clustered_t, value_range, wilson
 from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
-from .reconstruction import fvu, mse, uncentred_variance_explained
+from .reconstruction import fvu, l0, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
 from .statistics import EffectiveFeatures, effective_features, geometric_median
 
@@ -34,6 +34,7 @@ __all__ = [
     "feature_recovery_rate",
     "fvu",
     "geometric_median",
+    "l0",
     "match_to_features",
     "max_cosine_similarity",
     "most_prominent",

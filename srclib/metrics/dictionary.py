@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ParameterError, message
-from ..kernels import kth_largest
+from ..fast import kth_largest
 
 
 @torch.no_grad()

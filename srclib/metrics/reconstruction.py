@@ -38,3 +38,9 @@ def uncentred_variance_explained(x: Tensor, x_hat: Tensor) -> float:
     if power == 0:
         return math.nan
     return float(1 - (x - x_hat).double().square().sum() / power)
+
+
+@torch.no_grad()
+def l0(acts: Tensor) -> float:
+    """Mean number of latents of a row that are not 0. acts: [n, d_sae]."""
+    return float((acts != 0).sum(dim=1).double().mean())

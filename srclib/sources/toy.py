@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import files, rng
 from ..errors import DataError, ParameterError, message
-from ..kernels import adam_moments, adam_step
+from ..fast import adam_moments, adam_step
 
 
 class ToyFeatures:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import files
 from ..errors import ParameterError, SuiteError
 from . import params, records, verify
-from .claims import summary
 from .plan import duration, plan, short
+from .verdicts import summary
 
 Command = Callable[[argparse.Namespace], int]
 

@@ -19,7 +19,7 @@ import nbformat
 
 from .. import files, fingerprint
 from ..errors import NotebookError, SuiteError
-from . import claims, kernel, records
+from . import judging, kernel, records
 from .gate import gate
 from .plan import Job, check_folders, duration, plan, short
 from .records import Record
@@ -72,7 +72,7 @@ def _stored(job: Job) -> Record | None:
     if manifest["key"] != fingerprint.compute_key(job.notebook, modules, job.study, job.values):
         return None
     record = records.load(job.folder / "result.json")
-    return None if claims.rejudge(record) else record
+    return None if judging.rejudge(record) else record
 
 
 def _compute(job: Job, force: bool, timeout: int | None) -> Record:

@@ -68,7 +68,7 @@ def curves(
     data: a Series (one curve, or one per value of the index level `by`) or a DataFrame (one
     curve per column). unit: the level whose values repeat a point; several are named together.
     colors: a colour, several, the name of a palette, or {curve: colour}. labels: {curve: text},
-    or a text in which {} stands for the curve.
+    or a text in which {} or {:.1f} stands for the curve.
 
     truth: the true L0 or {text: place}, dashed. null: one number, several of which the median
     counts, or {label: number(s)}, dotted. interval: None for no band, or (low, high): tables like
@@ -216,9 +216,6 @@ def heat(
     if not numbers:
         plt.colorbar(image, ax=axes, shrink=0.75, label="cosine" if signed else "")
     return list(axes)
-
-
-cosine_heat_maps = heat
 
 
 def _settings(found: Sequence[Arm]) -> list[Any]:

@@ -33,12 +33,8 @@ def path() -> Path:
 
 
 def japanese() -> None:
-    """From now on figures show kana and kanji; every other glyph keeps its font.
-
-    Call it after `figures.use_style()`, which sets the fonts anew.
-    """
-    if FAMILY not in font_manager.fontManager.get_font_names():
-        font_manager.fontManager.addfont(path())
+    """From now on figures show kana and kanji; call it after `figures.use_style()`."""
+    font_manager.fontManager.addfont(path())
     families = [name for name in mpl.rcParams["font.family"] if name != FAMILY]
     mpl.rcParams["font.family"] = [*families, FAMILY]  # matplotlib looks glyph by glyph
 
@@ -62,7 +58,6 @@ def woff(text: str) -> bytes:
         cutter = subset.Subsetter(options)
         cutter.populate(unicodes=wanted)
         cutter.subset(font)
-        font.flavor = "woff"
-        file = io.BytesIO()
+        font.flavor, file = "woff", io.BytesIO()
         font.save(file)
     return file.getvalue()

@@ -10,8 +10,6 @@ with which.
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
@@ -20,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import metrics
 from ..errors import ClaimError, message, nearest
 
 By = str | Sequence[str] | None
@@ -28,17 +25,29 @@ By = str | Sequence[str] | None
 
 @dataclass
 class Labelled:
-    """What a record keeps of a measurement."""
+    """What a ledger keeps of a measurement, by label."""
 
-    measured: dict[str, float | None] = field(default_factory=dict)
-    interval: dict[str, list[float] | None] = field(default_factory=dict)
-    values: dict[str, list[float | None]] = field(default_factory=dict)
-    """one number per outermost unit, in the order of the units"""
+    values: dict[str, list[float]] = field(default_factory=dict)
+    """one number per outermost unit, in one order for all labels"""
+    given: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """value and interval of a label for which these are not median and range over units"""
     kinds: dict[str, str] = field(default_factory=dict)
-    """what an interval is where it is not the range over units"""
-    n_units: int = 1
-    bare: bool = False
-    """one part without a label of its own: `measured` is a number"""
+    """what such an interval is"""
+    units: dict[str, list[Any]] = field(default_factory=dict)
+    """the units of each label that has some; None for units without a name"""
+
+    @property
+    def n_units(self) -> int:
+        return max(map(len, self.units.values()), default=1)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which index levels are units: the outermost, people inside it, or further draws inside it."""
+
+    unit: str
+    cluster: str | None
+    within: str | None
 
 
 def labelled(
@@ -49,103 +58,92 @@ def labelled(
     cluster: str | None = None,
     within: str | None = None,
 ) -> Labelled:
-    """Labels with values per unit, medians and the interval that fits.
+    """Labels with values per unit, and the interval where it is not the range over units.
 
     parts: a number, one number per unit (a list), a Series, a DataFrame (one label per column), or
         {label: any of these but a DataFrame}. In a Series the level `unit` counts the outermost
         random unit; levels in `by` become labels, `k=5`; a level with a single value is a
         selection and says nothing; any other level is refused. A Series of bools is a share of
-        units. A part may be empty: what was not run has no label.
+        units, with Wilson's interval. An empty part has no label: it was not run.
     by: a level, several, or a template such as "F1@{q} k={k}", in which {label} is the column's
-        or the mapping's label; without {label} a template stands alone.
+        or the mapping's label. A part that lacks one of these levels keeps its own label.
     cluster: the level of people inside a unit. A unit's value is the mean over its rows; with one
         unit the interval is Student's t over clusters.
     within: the level of inner units. A unit's value is the mean over them; with one unit they are
-        shown instead, and their range.
+        shown instead, with their range.
 
-    Intervals: range over units; Wilson's for a share. Raises ClaimError naming `id` and the label.
+    The label of a part without one is "value". Raises ClaimError naming `id` and the label.
     """
-    out = Labelled()
-    named, out.bare = _parts(id, parts)
-    levels = [by] if isinstance(by, str) and "{" not in by else by
-    template, wanted = _template(levels)
+    if not parts:
+        raise ClaimError(f"{id}: nothing was recorded. Give a number, a Series or a table.")
+    named = [pair for part in parts for pair in _named(part, alone=len(parts) == 1)]
+    template, wanted = _template(by)
+    levels, out = Levels(unit, cluster, within), Labelled()
     seen = {name for _, part in named if isinstance(part, pd.Series) for name in part.index.names}
-    for level in wanted:
-        if seen and level not in seen:
-            raise ClaimError(f"{id}: by names the level {level!r}: {_there(level, seen)}")
-    out.bare = out.bare and not wanted
-    units: dict[str, list[Any]] = {}
+    for level in wanted if seen else ():
+        if level not in seen:
+            there = sorted(str(name) for name in seen if name is not None)
+            allowed = f"allowed is {', '.join(there)}. {nearest(level, there)}"
+            raise ClaimError(f"{id}: by names the level {level!r}: {allowed}")
     for stem, part in named:
-        if not isinstance(part, pd.Series):
-            _plain(id, stem, part, out, units)
-            continue
-        for label, series in _split(id, stem, part, template, wanted, {unit, cluster, within}):
-            if label in out.measured:
-                raise ClaimError(f"{id}: label {label!r} occurs twice. Give each part its own.")
-            _summarise(id, label, series, (unit, cluster, within), out, units)
-    if not all(map(str, out.measured)):
-        raise ClaimError(f"{id}: a label is empty: allowed are texts. Name the Series.")
-    _pair(id, unit, units, out)
-    out.n_units = max(map(len, units.values()), default=1)
+        split = _split(id, stem, part, template, wanted, levels)
+        for label, own in split.items():
+            if label in out.values or not label:
+                raise ClaimError(
+                    f"{id}: label {label!r} occurs twice or is empty. Give it another."
+                )
+            _summarise(f"{id}, label {label!r}", label, own, levels, out)
+    _pair(id, unit, out)
     return out
 
 
-def _parts(id: str, parts: Sequence[Any]) -> tuple[list[tuple[str, Any]], bool]:
-    """(label, Series, list or number) of every part, and whether it is one without a label."""
-    if not parts:
-        raise ClaimError(f"{id}: nothing was recorded. Give a number, a Series or a table.")
-    named: list[tuple[str, Any]] = []
-    for part in parts:
-        if isinstance(part, pd.DataFrame):
-            named += [(str(column), part[column]) for column in part.columns]
-        elif isinstance(part, Mapping):
-            named += [(str(label), value) for label, value in part.items()]
-        elif isinstance(part, pd.Series) and len(parts) > 1:
-            named.append(("" if part.name is None else str(part.name), part))
-        else:
-            named.append(("value", part))
-    return named, len(parts) == 1 and not isinstance(parts[0], pd.DataFrame | Mapping)
+def _named(part: Any, alone: bool) -> list[tuple[str, Any]]:
+    """(label, Series, list or number) of a part."""
+    if isinstance(part, pd.DataFrame):
+        return [(str(column), part[column]) for column in part.columns]
+    if isinstance(part, Mapping):
+        return [(str(label), value) for label, value in part.items()]
+    if isinstance(part, pd.Series) and not alone and part.name is not None:
+        return [(str(part.name), part)]
+    return [("value", part)]
 
 
 def _template(by: By) -> tuple[str, list[str]]:
-    """The template of `by` and the levels that it names."""
-    if by is None:
-        return "{label}", []
-    if isinstance(by, str):
-        fields = [name for _, name, _, _ in Formatter().parse(by) if name]
-        return by, [name for name in fields if name != "label"]
-    return "{label} " + " ".join(f"{name}={{{name}}}" for name in by), list(by)
+    """The template of `by`, and the levels that it names."""
+    if isinstance(by, str) and "{" in by:
+        return by, [name for _, name, _, _ in Formatter().parse(by) if name and name != "label"]
+    names = [by] if isinstance(by, str) else list(by or ())
+    return " ".join(["{label}", *(f"{name}={{{name}}}" for name in names)]), names
 
 
 def _split(
-    id: str, stem: str, part: pd.Series, template: str, by: list[str], known: set[str | None]
-) -> list[tuple[str, pd.Series]]:
-    """One Series per label; left in its index are the levels of units."""
-    if not len(part):
-        return []
+    id: str, stem: str, part: Any, template: str, by: list[str], levels: Levels
+) -> dict[str, Any]:
+    """{label: what is recorded}; in the index of a Series only levels of units are left."""
+    if not isinstance(part, pd.Series):
+        plain = part.tolist() if hasattr(part, "tolist") else part
+        return {} if isinstance(plain, list | tuple) and not plain else {stem: plain}
     names = list(part.index.names)
-    here = [level for level in by if level in names]
-    for level in [n for n in names if n not in here and n not in known]:
-        kinds = part.index.get_level_values(level).unique()
-        if len(kinds) > 1:
+    here = by if set(by) <= set(names) else []
+    units = [name for name in names if name in vars(levels).values()]
+    for level in [name for name in names if name not in here + units]:
+        if part.index.get_level_values(level).nunique() > 1 and None not in names:
             raise ClaimError(
-                f"{id}, {stem!r}: index level {level!r} has {len(kinds)} values and is neither "
-                "`by` nor the unit. Take a mean over it, select one, or name it."
+                f"{id}, {stem!r}: index level {level!r} has several values and is neither `by` "
+                "nor the unit. Take a mean over it, select one, or name it."
             )
-        if len(names) > 1:
-            part = part.droplevel(level)
-            names.remove(level)
+    keys = pd.MultiIndex.from_arrays([part.index.get_level_values(n) for n in here or names])
+    unit_index = [part.index.get_level_values(name) for name in units]
+    own = pd.Series(part.to_numpy(), pd.MultiIndex.from_arrays(unit_index) if units else None)
     if not here:
-        return [(stem, part)]
-    keys = part.index.droplevel([n for n in names if n not in here])
-    arrays = pd.MultiIndex.from_arrays([part.index.get_level_values(n) for n in here])
-    found = []
-    for key in dict.fromkeys(arrays):
-        own = part[arrays == key]
-        own = own.droplevel(here) if len(keys.names) < len(names) else own.reset_index(drop=True)
+        return {stem: own} if len(own) else {}
+    label = "" if stem == "value" else stem
+    found = {}
+    for key in dict.fromkeys(keys):
         at = dict(zip(here, map(_Short, key), strict=True))
-        label = "" if stem == "value" else stem
-        found.append((template.format(label=label, **at).strip(), own))
+        found[template.format(label=label, **at).strip()] = own[keys == key]
+    if len(found) < len(set(keys)):
+        raise ClaimError(f"{id}: {template!r} gives one label twice. Name every level that varies.")
     return found
 
 
@@ -160,106 +158,69 @@ class _Short:
         return format(self.value, spec or ("g" if number else ""))
 
 
-def _plain(id: str, label: str, part: Any, out: Labelled, units: dict[str, list[Any]]) -> None:
-    """A number, or a list with one per unit."""
-    if label in out.measured:
-        raise ClaimError(f"{id}: label {label!r} occurs twice. Give each part its own.")
-    part = part.tolist() if hasattr(part, "tolist") else part
-    several = isinstance(part, Sequence) and not isinstance(part, str)
-    numbers = _numbers(id, label, list(part) if several else [part])
-    if several and numbers:
-        units[label] = [None] * len(numbers)  # no index: only their number can be checked
-    if numbers:
-        _store(label, numbers, out)
+def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled) -> None:
+    """Values per unit of one label, and its interval where that is not their range."""
+    if not isinstance(part, pd.Series):
+        several = isinstance(part, list | tuple)
+        out.values[label] = _numbers(where, list(part) if several else [part])
+        if several:  # no index: only their number can be checked
+            out.units[label] = [None] * len(part)
+        return
+    share = part.dtype == bool
+    numbers = _numbers(where, (part.astype(float) if share else part).tolist())
+    names = [name for name in part.index.names if name is not None]
+    inner = next((name for name in (levels.cluster, levels.within) if name in names), None)
+    order = list(part.index.unique(levels.unit)) if levels.unit in names else [None]
+    if inner is None and len(order) < len(part):
+        has = f"several values for one {levels.unit}" if names else f"no unit {levels.unit!r}"
+        raise ClaimError(f"{where}: {has}. Take a mean first, or name the unit.")
+    if levels.unit in names:
+        out.units[label] = order
+    if inner is not None and len(order) > 1:
+        means = pd.Series(numbers, part.index).groupby(level=levels.unit, sort=False).mean()
+        numbers = means.tolist()
+    elif inner is not None and inner == levels.within:
+        if len(numbers) > 1:  # a single value has no range
+            out.kinds[label] = f"range over {inner}"
+    elif inner is not None:
+        from ..metrics.intervals import clustered_t
+
+        clusters = part.index.get_level_values(inner)
+        mean = float(np.mean(numbers))
+        out.given[label] = (mean, *clustered_t(part.to_numpy(), clusters))
+        out.kinds[label], numbers = f"Student's t over {inner}", [mean]
+    elif share:
+        from ..metrics.intervals import wilson
+
+        hits = int(sum(numbers))
+        out.given[label] = (hits / len(numbers), *wilson(hits, len(numbers)))
+        out.kinds[label] = f"Wilson's, of a share of {levels.unit}s"
+    out.values[label] = numbers
 
 
-def _summarise(
-    id: str,
-    label: str,
-    series: pd.Series,
-    levels: tuple[str, str | None, str | None],
-    out: Labelled,
-    units: dict[str, list[Any]],
-) -> None:
-    unit, cluster, within = levels
-    names = series.index.names
-    inner = next((level for level in (cluster, within) if level in names), None)
-    if unit not in names and inner is None:
-        where = ", ".join(str(name) for name in names if name is not None)
-        if len(series) > 1:
-            fix = f"Name one of these: {where}." if where else "Give the index a name."
-            raise ClaimError(f"{id}, {label!r}: no index level is the unit {unit!r}. {fix}")
-        return _store(label, _numbers(id, label, series.tolist()), out)
-    order = list(series.index.get_level_values(unit).unique()) if unit in names else [None]
-    if inner is None and len(order) < len(series):
-        fix = "Take a mean first, or name the inner unit."
-        raise ClaimError(f"{id}, {label!r}: several values for one {unit}. {fix}")
-    if unit in names:
-        units[label] = order
-    if inner is None and series.dtype == bool:
-        share = _numbers(id, label, series.astype(float).tolist())
-        out.values[label], out.measured[label] = list(share), sum(share) / len(share)
-        out.interval[label] = list(metrics.wilson(int(sum(share)), len(share)))
-        out.kinds[label] = "Wilson's 95 % of a share of units"
-        return None
-    if inner is None:
-        return _store(label, _numbers(id, label, series.tolist()), out)
-    flags = series.dtype == bool
-    rows = series.astype(float).tolist() if flags else series.tolist()
-    values = pd.Series(_numbers(id, label, rows), index=series.index)
-    if len(order) > 1:
-        return _store(label, values.groupby(level=unit, sort=False).mean().tolist(), out)
-    if inner == within:
-        if len(values) > 1:  # a single value has no range
-            out.kinds[label] = f"range over {within}"
-        return _store(label, values.tolist(), out)
-    plain = series.to_numpy() if flags else values.to_numpy()  # a share's interval is in [0, 1]
-    low, high = metrics.clustered_t(plain, series.index.get_level_values(inner))
-    mean = float(values.mean())
-    finite = math.isfinite(mean)
-    out.values[label] = [mean if finite else None]
-    out.measured[label] = mean if finite else None
-    out.interval[label] = [low, high] if finite else None
-    out.kinds[label] = f"Student's t over {cluster}"
-    return None
-
-
-def _store(label: str, numbers: list[float], out: Labelled) -> None:
-    """Median and range; a label with a value that is not finite has neither."""
-    finite = all(map(math.isfinite, numbers))
-    out.values[label] = [n if math.isfinite(n) else None for n in numbers]
-    out.measured[label] = statistics.median(numbers) if finite else None
-    out.interval[label] = [min(numbers), max(numbers)] if finite else None
-
-
-def _pair(id: str, unit: str, units: dict[str, list[Any]], out: Labelled) -> None:
-    """Every label must have the same units: a gap would compare other seeds. One order for all."""
-    everyone = list(
-        dict.fromkeys(each for own in units.values() for each in own if each is not None)
-    )
-    for label, own in units.items():
-        if None not in own and (missing := [each for each in everyone if each not in own]):
+def _pair(id: str, unit: str, out: Labelled) -> None:
+    """The same units for every label, in one order: a gap would compare other seeds."""
+    every = dict.fromkeys(each for own in out.units.values() for each in own)
+    everyone = [each for each in every if each is not None]
+    for label, own in out.units.items():
+        if None in own:
+            continue
+        if missing := [each for each in everyone if each not in own]:
             raise ClaimError(
                 f"{id}, {label!r}: {unit} {', '.join(map(str, missing))} is missing; other labels "
                 "have it. Run it, or leave it out everywhere."
             )
-        if None not in own and len(own) == len(out.values[label]):
+        if len(own) == len(out.values[label]):
             out.values[label] = [out.values[label][own.index(each)] for each in everyone]
-    lengths = {label: len(own) for label, own in units.items()}
+    lengths = {label: len(own) for label, own in out.units.items()}
     if len(set(lengths.values())) > 1:
         allowed = f"the same number of {unit}s for every label"
         raise ClaimError(message(f"{id}: values", lengths, allowed, "Record the same for each."))
 
 
-def _numbers(id: str, label: str, values: list[Any]) -> list[float]:
+def _numbers(where: str, values: Sequence[Any]) -> list[float]:
     plain = [value.item() if hasattr(value, "item") else value for value in values]
     for value in plain:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            fix = "Record numbers."
-            raise ClaimError(message(f"{id}, label {label!r}", value, "a number", fix))
+            raise ClaimError(message(where, value, "a number", "Record numbers."))
     return [float(value) for value in plain]
-
-
-def _there(level: str, seen: set[Any]) -> str:
-    names = sorted(str(name) for name in seen if name is not None)
-    return f"allowed is {', '.join(names) or 'no level'}. {nearest(level, names)}"

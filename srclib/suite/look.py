@@ -6,6 +6,7 @@ are colour-blind safe (Okabe-Ito); what is a control, a null or the truth is alw
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from numbers import Integral, Real
@@ -63,10 +64,12 @@ def log_ticks(ax: Axes, values: Sequence[float]) -> None:
 
 
 def name_ticks(axis: Any, names: Sequence[Any]) -> None:
-    """A tick at 0, 1, ... for each name; many long ones on the x axis are slanted."""
+    """A tick at 0, 1, ... for each name, slanted where the x axis has no room for them."""
     words = [text(name) for name in names]
-    slanted = axis.axis_name == "x" and len("".join(words)) > 60
-    axis.set_ticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if slanted else {}))
+    figure = axis.axes.figure
+    room = 9 * figure.get_figwidth() / len(figure.axes)  # characters in a panel
+    crowded = axis.axis_name == "x" and sum(len(word) + 1 for word in words) > room
+    axis.set_ticks(range(len(words)), words, **({"rotation": 30, "ha": "right"} if crowded else {}))
 
 
 def true_l0_line(ax: Axes, at: float, name: str = "true L0") -> None:
@@ -89,7 +92,7 @@ def text(key: Any, labels: Labels = None, by: str | None = None) -> str:
     """How a figure names a value: as `labels` say, or `k = 5` for a number of the level k."""
     number = isinstance(key, Real)
     word = f"{key:,}" if isinstance(key, Integral) else f"{key:g}" if number else str(key)
-    if isinstance(labels, str):
-        return labels.replace("{}", word)
+    if isinstance(labels, str):  # {} or {:g}; the braces of formulas stay
+        return re.sub(r"\{(:[^{}]*)?\}", lambda m: format(key, m[1][1:]) if m[1] else word, labels)
     default = f"{by} = {word}" if by and number else word
     return default if labels is None else labels.get(key, default)

@@ -8,21 +8,70 @@ runs stand in `build/<study>/<profile>/result.json`.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal
 
 from .. import files
-from ..errors import DataError
-from . import claims, params
-from .claims import VERDICTS
-from .params import SCALES
+from ..errors import DataError, message, whole
+from . import judging, params, schema
+from .params import Scale
+from .verdicts import Record as Record
+from .verdicts import Verdict
 
 SEAL = "record_sha256"
 
-Record = dict[str, Any]
+Pair = tuple[float, float]
+_AGAIN = "Records are never edited by hand: run the study again."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim of a record; what has a default may be absent, as in older records."""
+
+    id: str
+    says: str
+    where: str
+    paper_value: str | None
+    measured: float | dict[str, float | None] | None
+    interval: Pair | dict[str, Pair | None] | None
+    n_seeds: int
+    scale: Scale
+    verdict: Verdict
+    reason: str
+    says_ja: str = ""
+    note: str = ""
+    values: dict[str, list[float | None]] | None = None  # one number per outermost unit
+    interval_kinds: dict[str, str] | None = None  # of labels whose interval is no range of units
+    basis: Literal["measured", "by construction"] = "measured"
+    could_be_us: bool = False
+    history: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        whole("n_seeds", self.n_seeds)
+        labels = set(self.measured) if isinstance(self.measured, dict) else {"value"}
+        same = dict.fromkeys(labels, self.interval)
+        pairs: dict[str, Any] = self.interval if isinstance(self.interval, dict) else same
+        ordered = all(pair is None or pair[0] <= pair[1] for pair in pairs.values())
+        if not ordered or not set(pairs) <= labels:
+            allowed = "low <= high for labels of measured"
+            raise ValueError(message("interval", self.interval, allowed, _AGAIN))
+        if self.values is not None and set(self.values) != labels:
+            raise ValueError(message("values", list(self.values), "the labels of measured", _AGAIN))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record: schema 2 has the values of every unit; `published` is said when shown."""
+
+    study: str
+    profile: str
+    params: dict[str, Any]
+    claims: list[Any]
+    provenance: dict[str, Any]
+    schema: Literal[1, 2] = 1
+    published: bool = True
 
 
 def published_path(study: str, profile: str) -> Path:
@@ -44,14 +93,14 @@ def find(study: str, profile: str) -> Record:
         return load(published_path(study, profile))
     if local_path(study, profile).exists():
         return {**load(local_path(study, profile)), "published": False}
-    return {**claims.never_run(study, profile), "published": False}
+    return {**judging.never_run(study, profile), "published": False}
 
 
 def load(path: Path) -> Record:
     """Read and check one record file. Raises DataError naming the file and the field."""
     where = path.relative_to(files.root()).as_posix()
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{where}: cannot be read as JSON ({error}). Run the study again."
@@ -69,9 +118,9 @@ def rejudge_published() -> list[Path]:
     changed = []
     for path in sorted((files.root() / "data" / "results").glob("*.json")):
         record = load(path)
-        if is_sealed(record) and claims.rejudge(record):
+        if is_sealed(record) and judging.rejudge(record):
             provenance = {**record["provenance"], "rejudged": date.today().isoformat()}
-            fresh = seal({**claims.rederive(record), "provenance": provenance})
+            fresh = seal({**judging.rederive(record), "provenance": provenance})
             files.write_atomic(path, files.pretty(fresh))
             changed.append(path)
     return changed
@@ -91,69 +140,10 @@ def is_sealed(record: Record) -> bool:
 
 def check_record(record: object, where: str) -> None:
     """Raise DataError, naming `where` and the field, unless `record` is well formed."""
-    fields = {"study": str, "profile": str, "params": dict, "claims": list, "provenance": dict}
-    record = _check_fields(record, fields, where, "record")
-    for index, row in enumerate(record["claims"]):
-        name = f"claims[{index}]"
-        _check_fields(row, {"id": str, "says": str, "where": str, "verdict": str}, where, name)
-        _check_row(row, where, f"claim {row['id']}")
-    ids = [row["id"] for row in record["claims"]]
+    rows = schema.read(Run, record, where, DataError, _AGAIN).claims
+    for index, row in enumerate(rows):
+        name = row.get("id", index) if isinstance(row, dict) else index
+        schema.read(Row, row, f"{where}: claim {name}", DataError, _AGAIN)
+    ids = [row["id"] for row in rows]
     if len(set(ids)) != len(ids):
-        _refuse(where, "claims", ids, "each id once")
-
-
-def _check_row(row: Mapping[str, Any], where: str, name: str) -> None:
-    for field in ("paper_value", "measured", "interval", "n_seeds", "scale", "reason"):
-        if field not in row:
-            _refuse(where, name, sorted(row), f"a row with {field}")
-    measured, interval = row["measured"], row["interval"]
-    values = measured.values() if isinstance(measured, dict) else [measured]
-    if not all(value is None or _is_number(value) for value in values):
-        _refuse(where, f"{name}, measured", measured, "a finite number, a table of them, or null")
-    intervals = interval.values() if isinstance(interval, dict) else [interval]
-    if not all(value is None or _is_interval(value) for value in intervals):
-        _refuse(where, f"{name}, interval", interval, "[low, high], a table of them, or null")
-    if isinstance(interval, dict) and not (
-        isinstance(measured, dict) and set(interval) <= set(measured)
-    ):
-        _refuse(where, f"{name}, interval", sorted(interval), "the labels of measured")
-    n_seeds = row["n_seeds"]
-    if n_seeds is not None and (type(n_seeds) is not int or n_seeds < 0):
-        _refuse(where, f"{name}, n_seeds", n_seeds, "a whole number >= 0, or null")
-    if row["scale"] not in (*SCALES, None):
-        _refuse(where, f"{name}, scale", row["scale"], ", ".join(SCALES))
-    if row["verdict"] not in VERDICTS:
-        _refuse(where, f"{name}, verdict", row["verdict"], ", ".join(VERDICTS))
-    if row["verdict"] == "not assessed" and not row["reason"]:
-        _refuse(where, f"{name}, reason", row["reason"], "a reason for 'not assessed'")
-
-
-def _check_fields(
-    value: object, fields: Mapping[str, type], where: str, name: str
-) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        _refuse(where, name, value, "a JSON object")
-    for field, kind in fields.items():
-        if not isinstance(value.get(field), kind):
-            _refuse(where, f"{name}, {field}", value.get(field), f"a {kind.__name__}")
-    return value
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-
-
-def _is_interval(value: object) -> bool:
-    pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
-    return pair and value[0] <= value[1]  # type: ignore[index]
-
-
-def _refuse(where: str, name: str, seen: object, allowed: str) -> NoReturn:
-    raise DataError(
-        f"{where}: {name} is {seen!r:.80}; allowed is {allowed}. "
-        "Records are never edited by hand: run the study again."
-    )
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+        raise DataError(message(f"{where}: claims", ids, "each id once", _AGAIN))

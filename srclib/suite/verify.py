@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import files, fingerprint
 from ..errors import SuiteError
-from . import claims, params, records
+from . import judging, params, records
 from .records import Record
 
 EXECUTED = Path("book") / "_executed"
@@ -80,7 +80,7 @@ def _published(path: Path, strict: bool) -> Iterator[Finding]:
         what = "was edited by hand; restore it, or run the study again with --publish"
         yield Finding(_name(path), what, True)
         return
-    for difference in claims.rejudge(record):
+    for difference in judging.rejudge(record):
         what = f"{difference}; run the study again with --publish"
         yield Finding(_name(path), what, True)
     yield from _age(_name(path), study, profile, source["inputs"], source["commit"], strict)

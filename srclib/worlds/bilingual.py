@@ -7,96 +7,45 @@ with their translation (`par`), or with glosses in brackets (`gloss`).
     world = BilingualWorld()
     tokens = column(world.documents(15_000, mix={"en": 3, "ja": 3, "gloss": 4}), "tokens")
     texts = world.documents(1_300, "analysis", mix={"en": 1, "ja": 1})
+    shown = Evidence(world, texts).at(torch.tensor([0]), torch.tensor([5]))
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from itertools import product
+from typing import NamedTuple
 
 import torch
-from datasets import Dataset, Features, Sequence, Value
-from tokenizers import Tokenizer, models, pre_tokenizers
+from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from torch.nn.functional import pad
 
-from .. import rng
-from ..errors import DataError, ParameterError, message
-from . import bilingual_lexicon as lexicon
-from .bilingual_grammar import KINDS, SLOTS, TRUTH, Kind, Writer
-from .bilingual_vocabulary import LANGUAGES, Concept, Fact, Language, Vocabulary
-from .lexicon import BOS, SPECIALS, UNK
-from .tokenizing import with_bos
+from ..errors import DataError, ParameterError, message, whole
+from . import engine
+from .bilingual_grammar import KINDS, LANGUAGES, SLOTS, Kind, Language, Lexicon, Page, Token
 
-INTS = Sequence(Value("int32"))
-DOCUMENT = Features(
-    text=Value("string"), kind=Value("string"), tokens=INTS, **dict.fromkeys(TRUTH, INTS)
-)
-FACT = Features(
-    relation=Value("string"),
-    subject=Value("int32"),
-    object=Value("int32"),
-    language=Value("string"),
-    said_in=Sequence(Value("string")),
-    prompt=INTS,
-    answers=INTS,
-)
 LENGTH = 48  # tokens of a document behind BOS
 ANALYSIS: Mapping[Kind, float] = {"en": 1, "ja": 1}  # pure texts, one to one
+DOCUMENT = engine.columns("text:text kind:text " + " ".join(f"{x}:ints" for x in Token._fields))
+FACT = engine.columns(
+    "relation:text subject:int object:int language:text said_in:texts prompt:ints answers:ints"
+)
 
 
-@dataclass(frozen=True)
-class BilingualWorld:
+class BilingualWorld(Lexicon):
     """`seed` draws the facts, the popularity of concepts and the texts; the words are fixed.
+
+    words: a word's place is its token id; `<pad> <bos> <eos> <unk>` come first.
+    concepts: with name, category and forms by language. concept_of: the concept of each token id;
+        -1 for function words, digits and marks.
+    categories, relations: names; the category number behind the last is that of digits, the
+        relation number behind the last that of sentences about a year.
 
     Raises ParameterError for what is no seed.
     """
 
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        rng.derive(self.seed)
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(self.seed)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """A word's place is its token id; `<pad> <bos> <eos> <unk>` come first."""
-        return self._vocabulary.words
-
-    @property
-    def concepts(self) -> tuple[Concept, ...]:
-        return self._vocabulary.concepts
-
-    @property
-    def concept_of(self) -> tuple[int, ...]:
-        """The concept of each token id; -1 for function words, digits and marks."""
-        return self._vocabulary.concept_of
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        """Names; the category number behind the last is that of digits."""
-        return self._vocabulary.categories
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        """Names; the relation number behind the last is that of sentences about a year."""
-        return self._vocabulary.relations
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        return SLOTS
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word, BOS put first: `tokenizer(text)` gives a document's `tokens`."""
-        model = models.WordLevel(self._vocabulary.ids, unk_token=SPECIALS[UNK])
-        tokenizer = Tokenizer(model)
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        return with_bos(tokenizer, SPECIALS)
+    slots = SLOTS
 
     def documents(
         self,
@@ -115,22 +64,19 @@ class BilingualWorld:
         concept; category; relation and subject (a concept) of the sentence; slot; language (0 is
         English, 1 Japanese). Raises ParameterError.
         """
-        for name, value in (("n", n), ("length", length)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(message(name, value, "a whole number >= 1", "Change it."))
+        whole("n", n, 1)
+        whole("length", length, 1)
         kinds, weights = _checked(mix)
-        columns: dict[str, list[object]] = {name: [] for name in DOCUMENT}
+        rows = []
         for i in range(n):
             # One stream per document, so that document i is the same whatever n is.
-            chance = random.Random(rng.derive(self.seed, "bilingual world", "text", split, i))
-            kind = chance.choices(kinds, weights)[0]
-            page = Writer(self._vocabulary, kind, chance.random).document(length)
-            columns["text"].append(" ".join(self.words[i] for i in page.ids[1:]))
-            columns["kind"].append(kind)
-            columns["tokens"].append(page.ids)
-            for name in TRUTH:
-                columns[name].append(page.truth[name])
-        return Dataset.from_dict(columns, features=DOCUMENT)
+            draws = engine.chance(self.seed, "bilingual world", "text", split, i)
+            kind = draws.choices(kinds, weights)[0]
+            written = Page(self, kind, draws.random).document(length)
+            row = dict(zip(Token._fields, zip(*written, strict=True), strict=True))
+            text = " ".join(self.words[i] for i in row["tokens"][1:])
+            rows.append({"text": text, "kind": kind} | row)
+        return Dataset.from_list(rows, features=DOCUMENT)
 
     def facts(self) -> Dataset:
         """Every fact in each language, as a prompt and the ids that answer it.
@@ -139,27 +85,18 @@ class BilingualWorld:
         languages whose texts state the fact), prompt (BOS first, most frequent spelling), answers
         (every spelling of the object in the prompt's language).
         """
-        rows = [
-            self._asked(fact, language) for fact in self._vocabulary.facts for language in LANGUAGES
-        ]
+        rows, the = [], self.ids[self.data["determiners"].split()[0]]
+        for fact, where in product(self.drawn_facts(), range(len(LANGUAGES))):
+            name, language = self.relations[fact.relation], LANGUAGES[where]
+            forms = self.forms[language]
+            slots = {"S": [forms[fact.subject].things[0]], "D": [the]}
+            # The first English and the second Japanese wording name the relation before the object.
+            before = self.data["relations"][name][language][where].partition("O")[0]
+            prompt = [engine.BOS, *engine.fill(before, slots, self.ids.__getitem__)]
+            row = {"relation": name, "subject": fact.subject, "object": fact.object}
+            row |= {"language": language, "said_in": fact.said_in, "prompt": prompt}
+            rows.append(row | {"answers": forms[fact.object].things})
         return Dataset.from_list(rows, features=FACT)
-
-    def _asked(self, fact: Fact, language: Language) -> dict[str, object]:
-        v, name = self._vocabulary, self.relations[fact.relation]
-        relation = lexicon.RELATIONS[name]
-        before = (relation.en[0] if language == "en" else relation.ja[1]).partition("O")[0]
-        subject = v.words[v.forms[language][fact.subject].things[0]]
-        stand_for = {"S": subject, "D": lexicon.DETERMINERS[0]}
-        prompt = [v.ids[stand_for.get(word, word)] for word in before.split()]
-        return {
-            "relation": name,
-            "subject": fact.subject,
-            "object": fact.object,
-            "language": language,
-            "said_in": list(fact.said_in),
-            "prompt": [BOS, *prompt],
-            "answers": list(v.forms[language][fact.object].things),
-        }
 
 
 def column(documents: Dataset, name: str) -> Tensor:
@@ -167,9 +104,8 @@ def column(documents: Dataset, name: str) -> Tensor:
 
     Raises DataError for another column.
     """
-    allowed = ("tokens", *TRUTH)
-    if name not in allowed:
-        raise DataError(message("name", name, ", ".join(allowed), "Pick one of them."))
+    if name not in Token._fields:
+        raise DataError(message("name", name, ", ".join(Token._fields), "Pick one of them."))
     return torch.as_tensor(documents.with_format("numpy")[name][:]).long()
 
 
@@ -180,3 +116,65 @@ def _checked(mix: Mapping[Kind, float]) -> tuple[list[Kind], list[float]]:
         raise ParameterError(message("mix", dict(mix), allowed, 'Use {"en": 1, "ja": 1}.'))
     kinds = [kind for kind in KINDS if kind in mix]  # the order of the caller does not count
     return kinds, [mix[kind] for kind in kinds]
+
+
+class Shown(NamedTuple):
+    """One token per text, with its truth: the arguments of `granularity.oracle` and `trend`."""
+
+    tokens: list[str]
+    concepts: list[int | None]
+    meanings: dict[str, list[int | None]]
+    neighbours: dict[str, list[str | None]]
+    languages: list[Language]
+
+
+class Evidence:
+    """The truth of `documents`; position 0 is the token behind BOS.
+
+    Besides the columns of the world: the category of the following content word, and that of the
+    subject of the sentence. Without these two, latents that prepare or remember a kind of word
+    would look uninterpretable.
+
+    tokens, concept, language and each of `meanings`: [n_documents, length], -1 where there is none.
+    """
+
+    def __init__(self, world: BilingualWorld, documents: Dataset) -> None:
+        category, relation, subject, self.tokens, self.concept, self.language = (
+            column(documents, name)[:, 1:]
+            for name in ("category", "relation", "subject", "tokens", "concept", "language")
+        )
+        categories = torch.tensor([c.category for c in world.concepts])
+        self.world = world
+        self.meanings = {
+            "category": category,
+            "relation": relation,
+            "next category": following(torch.where(self.concept >= 0, category, -1)),
+            "subject": subject,
+            "subject category": torch.where(subject >= 0, categories[subject.clamp(min=0)], -1),
+        }
+
+    def at(self, documents: Tensor, positions: Tensor) -> Shown:
+        """The tokens at (document, position), both [n_texts]; no neighbour beyond the text."""
+        where, names = (documents, positions), [*self.world.words, None]  # [-1] is None
+        around = pad(self.tokens, (1, 1), value=-1)
+        before, after = (around[documents, positions + i].tolist() for i in (0, 2))
+        return Shown(
+            [self.world.words[i] for i in self.tokens[where].tolist()],
+            _labels(self.concept[where]),
+            {name: _labels(table[where]) for name, table in self.meanings.items()},
+            {"before": [names[i] for i in before], "after": [names[i] for i in after]},
+            [LANGUAGES[i] for i in self.language[where].tolist()],
+        )
+
+
+def _labels(values: Tensor) -> list[int | None]:
+    return [None if value < 0 else value for value in values.tolist()]
+
+
+def following(category: Tensor) -> Tensor:
+    """For each place the next value >= 0 behind it in its row, else -1."""
+    found, newest = torch.full_like(category, -1), torch.full_like(category[:, 0], -1)
+    for place in reversed(range(category.shape[1])):
+        found[:, place] = newest
+        newest = torch.where(category[:, place] >= 0, category[:, place], newest)
+    return found

@@ -1,23 +1,24 @@
-"""How a document of the bilingual world is written, token by token with its truth."""
+"""The words of the bilingual world, what is true in it, and how a document is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
-from . import bilingual_lexicon as lexicon
-from .bilingual_vocabulary import LANGUAGES, Fact, Language, Vocabulary
-from .chance import pick, zipf
-from .lexicon import BOS
+from . import engine
+from .engine import BOS, World, Writer, fill, unique, weighted, zipf
 
+Language = Literal["en", "ja"]
+LANGUAGES: tuple[Language, ...] = ("en", "ja")
 Kind = Literal["en", "ja", "par", "gloss"]
 KINDS: tuple[Kind, ...] = ("en", "ja", "par", "gloss")
 SLOTS = ("special", "function", "subject", "object", "digit", "gloss")
 SPECIAL, FUNCTION, SUBJECT, OBJECT, DIGIT, GLOSS = range(len(SLOTS))
-TRUTH = ("concept", "category", "relation", "slot", "subject", "language")
-NO_TOPIC = ("place", "colour")  # categories that no relation is about
 
+SPELLINGS = (0.60, 0.25, 0.15)  # shares of a concept's forms; renormalised where there are fewer
+POPULARITY = 0.8  # Zipf exponent inside a category
+ONE_LANGUAGE = 0.1  # share of the facts that only English texts state, and only Japanese ones
+NO_TOPIC = ("place", "colour")  # categories that no relation is about
 CHANGES_SUBJECT = 0.35
 STATES_YEAR = 0.15
 NOISE = 0.10  # a fact is stated with a random object
@@ -25,122 +26,162 @@ GLOSSED = 0.5  # content words of a gloss document that get brackets
 TRANSLATED = 0.7  # brackets that hold the other language, not another spelling
 
 
-@dataclass
-class Page:
-    """A document as it grows: ids, and beside each its truth, a column per name of TRUTH."""
+class Concept(NamedTuple):
+    """`forms` by language, most frequent first."""
 
-    ids: list[int] = field(default_factory=list)
-    truth: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in TRUTH})
-
-    def add(self, word: int, *truth: int) -> None:
-        self.ids.append(word)
-        for column, value in zip(self.truth.values(), truth, strict=True):
-            column.append(value)
+    name: str
+    category: int
+    forms: dict[Language, tuple[str, ...]]
 
 
-class Writer:
-    """Writes one document of `length` tokens behind BOS.
+class Fact(NamedTuple):
+    """`subject` and `object` are concepts; `said_in` the languages whose texts state it."""
 
-    draw: gives uniform numbers in [0, 1), all that the document takes from chance.
-    """
+    relation: int
+    subject: int
+    object: int
+    said_in: tuple[Language, ...]
 
-    def __init__(self, vocabulary: Vocabulary, kind: Kind, draw: Callable[[], float]) -> None:
-        self.vocabulary, self.kind, self.random = vocabulary, kind, draw
-        self.determiners = zipf([vocabulary.ids[word] for word in lexicon.DETERMINERS])
-        topics = [i for i, c in enumerate(vocabulary.categories) if c not in NO_TOPIC]
-        self.topic = topics[int(draw() * len(topics))]
-        first = int(draw() * 2)
-        self.order = (
-            (LANGUAGES[first], LANGUAGES[1 - first]) if kind == "par" else (self._one(first),)
-        )
-        self.page = Page()
 
-    def _one(self, drawn: int) -> Language:
-        return "en" if self.kind == "en" else "ja" if self.kind == "ja" else LANGUAGES[drawn]
+class Token(NamedTuple):
+    """A token's id and its truth, -1 where there is none."""
 
-    def document(self, length: int) -> Page:
-        """Sentences until `length` is reached; the last is cut."""
-        self.page.add(BOS, -1, -1, -1, SPECIAL, -1, -1)
+    tokens: int
+    concept: int = -1
+    category: int = -1
+    relation: int = -1
+    slot: int = SPECIAL
+    subject: int = -1
+    language: int = -1
+
+
+class Lexicon(World):
+    """Words, ids and facts of the world of a seed; the words are the same for every seed."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed, self.data = seed, (data := engine.words_of("bilingual"))
+        self.categories, self.relations = tuple(data["categories"]), tuple(data["relations"])
+        self.concepts = tuple(_concepts(data["categories"].values()))
+        self.members = [
+            [i for i, concept in enumerate(self.concepts) if concept.category == category]
+            for category in range(len(self.categories))
+        ]
+        owner = {
+            form: i for i, c in enumerate(self.concepts) for x in LANGUAGES for form in c.forms[x]
+        }
+        shared = (*data["stop"].values(), data["gloss"], data["digits"], data["determiners"])
+        wordings = [text for r in data["relations"].values() for text in (*r["en"], *r["ja"])]
+        texts = (*engine.SPECIALS, *shared, *wordings, *data["years"].values(), *owner)
+        self.words = unique(*texts, slots="S O D Y G")
+        self.concept_of = tuple(owner.get(word, -1) for word in self.words)
+        self.forms = {  # for each language and concept ids with their probabilities
+            x: [weighted([self.ids[form] for form in c.forms[x]], SPELLINGS) for c in self.concepts]
+            for x in LANGUAGES
+        }
+        self.popular = []  # the concepts of each category; one ranking for both languages
+        for category, ranked in enumerate(map(list, self.members)):
+            engine.chance(seed, "bilingual world", "popularity", category).shuffle(ranked)
+            self.popular.append(zipf(ranked, POPULARITY))
+        self.known = [list[Fact]() for _ in self.concepts]  # the facts about each concept
+        for fact in self.drawn_facts():
+            self.known[fact.subject].append(fact)
+
+    def drawn_facts(self) -> Iterator[Fact]:
+        """One object for each relation and subject, uniform over its category."""
+        for number, (name, relation) in enumerate(self.data["relations"].items()):
+            draw = engine.chance(self.seed, "bilingual world", "facts", name).random
+            objects = self.members[self.categories.index(relation["to"])]
+            for subject in self.members[self.categories.index(relation["of"])]:
+                thing, u = objects[int(draw() * len(objects))], draw()
+                said_in = LANGUAGES
+                if u < 2 * ONE_LANGUAGE:
+                    said_in = ("en",) if u < ONE_LANGUAGE else ("ja",)
+                yield Fact(number, subject, thing, said_in)
+
+
+def _concepts(categories: Iterable[str]) -> Iterator[Concept]:
+    """All, category by category; a concept's place is its id."""
+    for category, text in enumerate(categories):
+        for line in text.strip().splitlines():
+            english, japanese = (side.split() for side in line.split("|"))
+            forms = (*english, english[0].capitalize())
+            yield Concept(english[0], category, {"en": forms, "ja": tuple(japanese)})
+
+
+class Page(Writer):
+    """One document, each token written with its truth."""
+
+    def __init__(self, lexicon: Lexicon, kind: Kind, random: Callable[[], float]) -> None:
+        super().__init__(random)
+        self.lexicon, self.kind = lexicon, kind
+        self.determiners = zipf([lexicon.ids[word] for word in lexicon.data["determiners"].split()])
+        topics = [i for i, name in enumerate(lexicon.categories) if name not in NO_TOPIC]
+        self.topic, first = self.any(topics), self.any((0, 1))
+        if kind in LANGUAGES:
+            first = LANGUAGES.index(kind)
+        self.order = (first, 1 - first) if kind == "par" else (first,)  # of languages
+        self.tokens = [Token(BOS)]
+
+    def document(self, length: int) -> list[Token]:
+        """Sentences until `length` is reached behind BOS; the last is cut."""
         subject = self._new_subject()
-        while len(self.page.ids) <= length:
+        while len(self.tokens) <= length:
             if self.random() < CHANGES_SUBJECT:
                 subject = self._new_subject()
             self._sentence(subject)
-        cut = {name: column[: length + 1] for name, column in self.page.truth.items()}
-        return Page(self.page.ids[: length + 1], cut)
+        return self.tokens[: length + 1]
 
     def _new_subject(self) -> int:
-        return pick(self.vocabulary.popular[self.topic], self.random())
+        return self.pick(self.lexicon.popular[self.topic])
 
     def _sentence(self, subject: int) -> None:
         """One statement, in each language of the document in turn."""
-        known = [f for f in self.vocabulary.facts_of[subject] if set(self.order) <= {*f.said_in}]
+        lexicon, needed = self.lexicon, {LANGUAGES[i] for i in self.order}
+        known = [fact for fact in lexicon.known[subject] if needed <= {*fact.said_in}]
         if not known or self.random() < STATES_YEAR:
             year = [1 + (u := int(self.random() * 2)), 0 if u else 9]
             year += [int(self.random() * 10), int(self.random() * 10)]
-            for language in self.order:
-                self._say(lexicon.YEARS[language], language, subject, year=year)
+            for where in self.order:
+                text = lexicon.data["years"][LANGUAGES[where]]
+                self._say(text, where, Fact(len(lexicon.relations), subject, -1, ()), year)
             return
-        fact = self._noisy(known[int(self.random() * len(known))])
-        wording = int(self.random() * 2)
-        relation = lexicon.RELATIONS[self.vocabulary.relations[fact.relation]]
-        for language in self.order:
-            text = relation.en[wording] if language == "en" else relation.ja[wording]
-            self._say(text, language, subject, fact)
+        fact = self.any(known)
+        if self.random() < NOISE:
+            things = lexicon.members[lexicon.concepts[fact.object].category]
+            fact = fact._replace(object=self.any(things))
+        wording, relation = int(self.random() * 2), lexicon.relations[fact.relation]
+        for where in self.order:
+            text = lexicon.data["relations"][relation][LANGUAGES[where]][wording]
+            self._say(text, where, fact)
 
-    def _noisy(self, fact: Fact) -> Fact:
-        if self.random() >= NOISE:
-            return fact
-        things = self.vocabulary.members(self.vocabulary.concepts[fact.object].category)
-        return fact._replace(object=things[int(self.random() * len(things))])
+    def _say(self, text: str, where: int, fact: Fact, year: Sequence[int] = ()) -> None:
+        lexicon, (relation, subject, thing, _) = self.lexicon, fact
 
-    def _say(
-        self,
-        text: str,
-        language: Language,
-        subject: int,
-        fact: Fact | None = None,
-        year: list[int] | None = None,
-    ) -> None:
-        ids, where = self.vocabulary.ids, LANGUAGES.index(language)
-        relation = fact.relation if fact else len(self.vocabulary.relations)
-        about = (relation, subject, where)
-        for word in [*text.split(), lexicon.STOP[language]]:
-            if word == "S":
-                self._content(subject, SUBJECT, about)
-            elif word == "O":
-                assert fact is not None
-                self._content(fact.object, OBJECT, about)
-            elif word == "Y":
-                digits = len(self.vocabulary.categories)  # a category of their own
-                for digit in year or []:
-                    self._add(ids[lexicon.DIGITS[digit]], -1, digits, DIGIT, about)
-            elif word == "D":
-                self._add(pick(self.determiners, self.random()), -1, -1, FUNCTION, about)
+        def plain(word: str) -> Token:
+            token = self.pick(self.determiners) if word == "D" else lexicon.ids[word]
+            return Token(token, -1, -1, relation, FUNCTION, subject, where)
+
+        def named(concept: int, slot: int) -> Iterator[Token]:
+            """A form of a concept, in gloss documents with another form in brackets."""
+            category = lexicon.concepts[concept].category
+            own, other = (lexicon.forms[LANGUAGES[i]][concept] for i in (where, 1 - where))
+            word = self.pick(own)
+            yield Token(word, concept, category, relation, slot, subject, where)
+            if self.kind != "gloss" or self.random() >= GLOSSED:
+                return
+            others = [i for i in own.things if i != word]
+            if self.random() < TRANSLATED or not others:
+                gloss, inside = self.pick(other), 1 - where
             else:
-                self._add(ids[word], -1, -1, FUNCTION, about)
+                gloss, inside = self.any(others), where
+            token = Token(gloss, concept, category, relation, GLOSS, subject, inside)
+            yield from fill(lexicon.data["gloss"], {"G": [token]}, plain)
 
-    def _content(self, concept: int, slot: int, about: tuple[int, int, int]) -> None:
-        """A form of a concept, in gloss documents with another form in brackets."""
-        relation, subject, where = about
-        forms, category = self.vocabulary.forms, self.vocabulary.concepts[concept].category
-        word = pick(forms[LANGUAGES[where]][concept], self.random())
-        self._add(word, concept, category, slot, about)
-        if self.kind != "gloss" or self.random() >= GLOSSED:
-            return
-        others = [i for i in forms[LANGUAGES[where]][concept].things if i != word]
-        if self.random() < TRANSLATED or not others:
-            inside = (relation, subject, 1 - where)
-            gloss = pick(forms[LANGUAGES[1 - where]][concept], self.random())
-        else:
-            inside, gloss = about, others[int(self.random() * len(others))]
-        left, right = (self.vocabulary.ids[mark] for mark in lexicon.BRACKETS)
-        self._add(left, -1, -1, FUNCTION, about)
-        self._add(gloss, concept, category, GLOSS, inside)
-        self._add(right, -1, -1, FUNCTION, about)
-
-    def _add(
-        self, word: int, concept: int, category: int, slot: int, about: tuple[int, int, int]
-    ) -> None:
-        relation, subject, language = about
-        self.page.add(word, concept, category, relation, slot, subject, language)
+        digits = [lexicon.ids[str(digit)] for digit in year]
+        beyond = len(lexicon.categories)  # the category of digits
+        slots = {
+            "S": named(subject, SUBJECT),
+            "O": named(thing, OBJECT),
+            "Y": [Token(i, -1, beyond, relation, DIGIT, subject, where) for i in digits],
+        }
+        self.tokens += fill(f"{text} {lexicon.data['stop'][LANGUAGES[where]]}", slots, plain)

@@ -1,27 +1,27 @@
-"""What is true in the text world, and how it is said."""
+"""The words of the text world, what is true in it, and how that is said.
+
+Notation of the words: `inside/within` is one slot in casual and formal register, `says-said` the
+forms of one verb.
+"""
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple
 
-from .. import rng
-from . import lexicon
-from .vocabulary import Vocabulary
+from .engine import SPECIALS, World, between, chance, fill, one_of, unique, words_of
 
-ROLES = (
-    "special",
-    "function",
-    "subject",
-    "verb",
-    "object",
-    "oblique",  # the noun of a prepositional phrase
-    "modifier",
-    "complement",  # what the subject is said to be, and the answer of a fact
-)
-SPECIAL, FUNCTION, SUBJECT, VERB, OBJECT, OBLIQUE, MODIFIER, COMPLEMENT = range(len(ROLES))
-N_WORDINGS = 4  # two in the present, the same two in the past
+
+class Role(IntEnum):
+    """Oblique is the noun of a prepositional phrase, the complement what a subject is said to be
+    and the answer of a fact."""
+
+    SPECIAL, FUNCTION, SUBJECT, VERB, OBJECT, OBLIQUE, MODIFIER, COMPLEMENT = range(8)
+
+
+ROLE_OF = {"relation noun": Role.SUBJECT, "relation verb": Role.VERB, "linking verb": Role.VERB}
+Token = tuple[int, Role]  # its id and its role
 
 
 class Fact(NamedTuple):
@@ -33,78 +33,99 @@ class Fact(NamedTuple):
     topic: int
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A fact in words: token ids and roles up to and with the answer, without BOS or full stop."""
+class Lexicon(World):
+    """The words of a world with `n_topics` topics and `n_people` people.
 
-    ids: tuple[int, ...]
-    roles: tuple[int, ...]
-    place: int  # of the subject in ids
-
-
-def all_facts(vocabulary: Vocabulary, seed: int) -> tuple[Fact, ...]:
-    """Every fact of the world, ordered by relation and subject.
-
-    Countries of cities are those of the atlas. All others are drawn uniformly, each relation
-    from a stream of its own: no attribute tells about another.
+    classes: the words of each class by its name, most popular first; ids count through them. A
+        word is in one class only, so the class of a token follows from the token.
     """
-    found = []
-    for name, relation in lexicon.RELATIONS.items():
-        draw = random.Random(rng.derive(seed, "text world", "facts", name)).random
-        answers = vocabulary.members(relation.answers)
-        for subject, topic in _subjects(vocabulary, relation.of):
-            if relation.of == "city":
-                answer = _country_of(vocabulary, subject)
-            else:
-                answer = answers[int(draw() * len(answers))]
-            found.append(Fact(name, subject, answer, topic))
-    return tuple(found)
+
+    def __init__(self, n_topics: int, n_people: int) -> None:
+        self.data = data = words_of("text")
+        between("n_topics", n_topics, 2, len(data["topics"]))
+        between("n_people", n_people, 2, len(data["names"].split()))
+        self.relations: dict[str, dict[str, Any]] = data["relations"]
+        self.topics = tuple(data["topics"])[:n_topics]
+        self.classes = {
+            "special": SPECIALS,
+            "punctuation": (".",),
+            **_function_words(data),
+            "person": unique(data["names"])[:n_people],
+            "country": tuple(data["countries"]),
+            "city": unique(*data["countries"].values()),
+            **{name: unique(words) for name, words in data["things"].items()},
+        }
+        for topic in self.topics:
+            nouns, verbs, adjectives = data["topics"][topic].values()
+            self.classes[f"{topic} noun"] = _parts(*(f"{noun}-{noun}s" for noun in nouns.split()))
+            self.classes[f"{topic} verb"] = _parts(*map(inflected, verbs.split()))
+            self.classes[f"{topic} adjective"] = unique(adjectives)
+        self.word_classes = tuple(self.classes)
+        self.words = tuple(word for words in self.classes.values() for word in words)
+        self.class_of = tuple(i for i, words in enumerate(self.classes.values()) for _ in words)
+
+    def members(self, word_class: str) -> tuple[int, ...]:
+        """The token ids of a word class, in order of popularity."""
+        one_of("word_class", word_class, self.word_classes)
+        return tuple(self.ids[word] for word in self.classes[word_class])
+
+    def drawn_facts(self, seed: int) -> Iterator[Fact]:
+        """Every fact of the world, ordered by relation and subject.
+
+        Countries of cities are those of the atlas. All others are drawn uniformly, each relation
+        from a stream of its own: no attribute tells about another.
+        """
+        cities = {city: k for k, text in self.data["countries"].items() for city in text.split()}
+        for name, relation in self.relations.items():
+            draw, of = chance(seed, "text world", "facts", name).random, relation["of"]
+            answers = self.members(relation["answers"])
+            kinds = [(f"{t} noun", i) for i, t in enumerate(self.topics)]
+            for kind, topic in kinds if of == "noun" else [(of, -1)]:
+                for subject in self.members(kind)[:: 2 if of == "noun" else 1]:  # no plurals
+                    if of == "city":
+                        answer = self.ids[cities[self.words[subject]]]
+                    else:
+                        answer = answers[int(draw() * len(answers))]
+                    yield Fact(name, subject, answer, topic)
+
+    def said(self, fact: Fact, text: str, past: bool) -> list[Token]:
+        """`fact` in one of its wordings or as an epithet: `tokyo lies in japan`, `in japan`."""
+
+        def plain(word: str) -> Token:
+            token = self.ids[word.split("-")[past if "-" in word else 0]]
+            return token, ROLE_OF.get(self.word_classes[self.class_of[token]], Role.FUNCTION)
+
+        slots = {
+            "SUBJECT": [(fact.subject, Role.SUBJECT)],
+            "OWNER": [(fact.subject, Role.OBLIQUE)],
+            "ANSWER": [(fact.answer, Role.COMPLEMENT)],
+        }
+        return list(fill(text, slots, plain))
 
 
-def statement(vocabulary: Vocabulary, fact: Fact, wording: int) -> Statement:
-    """`fact` in one of N_WORDINGS wordings: index = 2 * past + wording of the relation."""
-    past, which = divmod(wording, 2)
-    return _say(vocabulary, fact, lexicon.RELATIONS[fact.relation].wordings[which], past)
+def inflected(infinitive: str) -> str:
+    """Present plural, present singular, past: `orbit-orbits-orbited`."""
+    past = infinitive + ("d" if infinitive.endswith("e") else "ed")
+    return f"{infinitive}-{infinitive}s-{past}"
 
 
-def epithet(vocabulary: Vocabulary, fact: Fact) -> Statement:
-    """`fact` as what follows its subject: `in tokyo`, `the baker`; empty where there is none."""
-    return _say(vocabulary, fact, lexicon.RELATIONS[fact.relation].epithet, 0)
+def _function_words(data: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Classes whose words carry the sentence, not its matter."""
+    wordings = [relation["wordings"] for relation in data["relations"].values()]
+    words = [word for pair in wordings for text in pair for word in text.split()]
+    return {
+        "determiner": _parts(*data["determiners"]),
+        "preposition": _parts("in of as from", data["prepositions"]),
+        "connective": _parts("and", data["connectives"]),
+        "subordinator": ("which", "that"),
+        "intensifier": _parts(data["intensifiers"]),
+        "linking verb": _parts(data["be"], data["seem"]),
+        "reporting verb": _parts(data["reports"]),
+        "relation verb": _parts(*(word for word in words if "-" in word and word != "is-was")),
+        "relation noun": unique(*(noun.split()[1] for _, noun in wordings)),
+    }
 
 
-def _say(vocabulary: Vocabulary, fact: Fact, text: str, past: int) -> Statement:
-    ids, roles, place = list[int](), list[int](), -1
-    for word in text.split():
-        if word == "SUBJECT":  # after `the home of` it is no longer the grammatical subject
-            place = len(ids)
-            ids.append(fact.subject)
-            roles.append(OBLIQUE if SUBJECT in roles else SUBJECT)
-        elif word == "ANSWER":
-            ids.append(fact.answer)
-            roles.append(COMPLEMENT)
-        else:
-            ids.append(vocabulary.ids[word.split("-")[past if "-" in word else 0]])
-            roles.append(_role(vocabulary, ids[-1]))
-    return Statement(tuple(ids), tuple(roles), place)
-
-
-def _role(vocabulary: Vocabulary, word: int) -> int:
-    roles = {"relation noun": SUBJECT, "relation verb": VERB, "linking verb": VERB}
-    return roles.get(vocabulary.class_names[vocabulary.class_of[word]], FUNCTION)
-
-
-def _subjects(vocabulary: Vocabulary, of: str) -> list[tuple[int, int]]:
-    """(token id, topic) of all words that a relation is about; topic nouns in the singular."""
-    if of != "noun":
-        return [(word, -1) for word in vocabulary.members(of)]
-    return [
-        (word, i)
-        for i, topic in enumerate(vocabulary.topics)
-        for word in vocabulary.members(f"{topic} noun")[::2]
-    ]
-
-
-def _country_of(vocabulary: Vocabulary, city: int) -> int:
-    word = vocabulary.words[city]
-    (country,) = (k for k, cities in lexicon.COUNTRIES.items() if word in cities.split())
-    return vocabulary.ids[country]
+def _parts(*texts: str) -> tuple[str, ...]:
+    """The words of texts in our notation, each once, in order."""
+    return unique(*(text.replace("/", " ").replace("-", " ") for text in texts))

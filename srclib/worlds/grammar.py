@@ -8,37 +8,21 @@
     tail      = epithet  |  preposition phrase  |  in city [epithet]  |  which verb phrase
     epithet   = a fact about the word before: in tokyo, the baker, from peru
 
-Verbs agree in number with their phrase, however long its tail is. `past` moves every verb, and
-`formal` exchanges every word that has a partner in the other register; neither changes a random
-draw, so two documents that differ in them alone are equal in length, word against word.
+Verbs agree in number with their phrase, however long its tail is. A tense moves every verb, and a
+register exchanges every word that has a partner in the other; neither changes a random draw, so
+two documents that differ in them alone are equal in length, word against word.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from . import lexicon
-from .chance import Weighted, pick, uniform, zipf
-from .facts import (
-    COMPLEMENT,
-    FUNCTION,
-    MODIFIER,
-    N_WORDINGS,
-    OBJECT,
-    OBLIQUE,
-    SPECIAL,
-    SUBJECT,
-    VERB,
-    Fact,
-    Statement,
-    epithet,
-    statement,
-)
-from .vocabulary import Vocabulary
+from .engine import BOS, Weighted, Writer, uniform, zipf
+from .facts import Fact, Lexicon, Role, Token, inflected
 
-T = TypeVar("T")
-Forms = tuple[int, int, int, int]  # singular, plural, past singular, past plural
+Verb = tuple[int, int]  # singular, plural
+Statements = list[list[Token]]  # of one fact
 
 # How often: shares chosen so that a model of a quarter of a million parameters has both grammar
 # and facts to learn in a million tokens.
@@ -59,100 +43,101 @@ SENTENCES = (4, 9)
 
 
 class Grammar:
-    """The lexicon as tables of token ids, made once per world."""
+    """The lexicon as tables of token ids for one register and one tense."""
 
-    def __init__(self, vocabulary: Vocabulary, facts: Sequence[Fact]) -> None:
-        v = vocabulary
-        one, more = (uniform(v.slots(text)) for text in lexicon.DETERMINERS)
-        self.determiners = (one, more)
-        self.prepositions = uniform(v.slots(lexicon.PREPOSITIONS))
-        self.connectives = uniform(v.slots(lexicon.CONNECTIVES))
-        self.intensifiers = uniform(v.slots(lexicon.INTENSIFIERS))
-        self.reports = uniform([_register_pair(v, text) for text in lexicon.REPORTS.split()])
-        self.be, self.seem = v.forms("be"), _register_pair(v, lexicon.SEEM)
-        self.people = zipf(v.members("person"), PEOPLE)
-        self.colours = zipf(v.members("colour"))
-        self.things = uniform([zipf(v.members(k)) for k in ("job", "animal", "food", "tool")])
-        self.cities = zipf(v.members("city"))
-        self.nouns = [_pairs(v.members(f"{t} noun")) for t in v.topics]
-        self.adjectives = [zipf(v.members(f"{t} adjective")) for t in v.topics]
-        self.verbs = [
-            zipf([v.forms("-".join(lexicon.verb(x))) for x in lexicon.TOPICS[t].verbs.split()])
-            for t in v.topics
-        ]
-        words = ("which", "that", "and", "in", ".")
-        self.which, self.that, self.and_, self.in_, self.stop = (v.ids[w] for w in words)
-        said = {f: [statement(v, f, i) for i in range(N_WORDINGS)] for f in facts}
-        self.of_topic = [[s for f, s in said.items() if f.topic == t] for t in range(v.n_topics)]
-        self.of_city = [s for f, s in said.items() if f.relation == "country"]
-        self.of_person = {p: list[list[Statement]]() for p in self.people.things}
-        self.epithets = {f.subject: list[Statement]() for f in facts}
+    def __init__(self, lexicon: Lexicon, facts: Sequence[Fact], formal: bool, past: bool) -> None:
+        data, members = lexicon.data, lexicon.members
+        self.ids = ids = lexicon.ids
+
+        def side(text: str) -> list[str]:
+            return [word.split("/")[-formal] for word in text.split()]
+
+        def verb(text: str) -> Verb:
+            *present, gone = [ids[form] for form in text.split("-")]
+            return (gone, gone) if past else (present[-1], present[0])
+
+        def function(text: str) -> Weighted[int]:
+            return uniform([ids[word] for word in side(text)])
+
+        self.determiners = [function(text) for text in data["determiners"]]
+        self.prepositions = function(data["prepositions"])
+        self.connectives = function(data["connectives"])
+        self.intensifiers = function(data["intensifiers"])
+        self.reports = uniform([verb(text) for text in side(data["reports"])])
+        (self.seem,) = [verb(text) for text in side(data["seem"])]
+        self.be = [ids[word] for word in data["be"].split()][2 * past :]
+        self.people = zipf(members("person"), PEOPLE)
+        self.colours, self.cities = zipf(members("colour")), zipf(members("city"))
+        self.things = uniform([zipf(members(k)) for k in ("job", "animal", "food", "tool")])
+        nouns = [members(f"{t} noun") for t in lexicon.topics]
+        self.nouns = [zipf(list(zip(x[::2], x[1::2], strict=True))) for x in nouns]  # one, more
+        self.adjectives = [zipf(members(f"{t} adjective")) for t in lexicon.topics]
+        verbs = [data["topics"][t]["verbs"].split() for t in lexicon.topics]
+        self.verbs = [zipf([verb(inflected(x)) for x in each]) for each in verbs]
+        self.of_topic = [list[Statements]() for _ in lexicon.topics]
+        self.of_city, self.of_person = list[Statements](), defaultdict[int, list[Statements]](list)
+        self.epithets = defaultdict[int, list[list[Token]]](list)
         for fact in facts:
-            if fact.subject in self.of_person:
-                self.of_person[fact.subject].append(said[fact])
-            if lexicon.RELATIONS[fact.relation].epithet:
-                self.epithets[fact.subject].append(epithet(v, fact))
+            relation = lexicon.relations[fact.relation]
+            said = [lexicon.said(fact, text, past) for text in relation["wordings"]]
+            if relation["of"] == "noun":
+                self.of_topic[fact.topic].append(said)
+            else:
+                about = self.of_city if relation["of"] == "city" else self.of_person[fact.subject]
+                about.append(said)
+            if "epithet" in relation:
+                self.epithets[fact.subject].append(lexicon.said(fact, relation["epithet"], past))
 
 
-class Writer:
-    """Writes one document; `ids` and `roles` grow together, so a token's role is never guessed.
+class Page(Writer):
+    """One document, each token written with its role, so that no role is ever guessed."""
 
-    draw: gives uniform numbers in [0, 1), all that the document takes from chance.
-    """
+    def __init__(self, grammar: Grammar, topic: int, random: Callable[[], float]) -> None:
+        super().__init__(random)
+        self.grammar, self.topic = grammar, topic
+        self.tokens: list[Token] = [(BOS, Role.SPECIAL)]
 
-    def __init__(
-        self, grammar: Grammar, draw: Callable[[], float], topic: int, formal: bool, past: bool
-    ) -> None:
-        self.grammar, self.topic, self.formal, self.past = grammar, topic, formal, past
-        self.random = draw
-        self.ids, self.roles = [lexicon.BOS], [SPECIAL]
-
-    def document(self) -> tuple[list[int], list[int]]:
-        """Token ids, BOS first, and roles."""
+    def document(self) -> list[Token]:
+        """BOS first."""
         low, high = SENTENCES
-        self.cast = [self._draw(self.grammar.people) for _ in range(CAST)]
+        self.cast = [self.pick(self.grammar.people) for _ in range(CAST)]
         for _ in range(low + int(self.random() * (high - low + 1))):
             self._sentence()
-        return self.ids, self.roles
+        return self.tokens
 
     def _sentence(self) -> None:
         g = self.grammar
         if self.random() < OPENS:
-            self._say(self._draw(g.connectives)[self.formal], FUNCTION)
+            self._say(self.pick(g.connectives), Role.FUNCTION)
         if self.random() < REPORTS:
-            self._person(SUBJECT)
-            self._verb(self._draw(g.reports)[self.formal], False)
-            self._say(g.that, FUNCTION)
+            self._person(Role.SUBJECT)
+            self._say(self.pick(g.reports)[False], Role.VERB)
+            self._say(g.ids["that"], Role.FUNCTION)
         self._clause()
-        self._say(g.stop, FUNCTION)
+        self._say(g.ids["."], Role.FUNCTION)
 
     def _clause(self) -> None:
         g = self.grammar
         if self.random() < STATES_FACT:
-            self._fact()
+            kind = self.random()
+            if kind < FACT_KINDS[0]:
+                said = self.any(g.of_person[self.any(self.cast)])
+            else:
+                said = self.any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
+            self.tokens += self.any(said)
             return
-        plural = self._phrase(SUBJECT, 0)
+        plural = self._phrase(Role.SUBJECT, 0)
         if self.random() >= LINKS:
             self._verb_phrase(plural, 0)
             return
-        self._verb(g.seem[self.formal] if self.random() < SEEMS else g.be, plural)
-        self._adjective(COMPLEMENT)
+        self._say((g.seem if self.random() < SEEMS else g.be)[plural], Role.VERB)
+        self._adjective(Role.COMPLEMENT)
 
-    def _fact(self) -> None:
-        g, kind = self.grammar, self.random()
-        if kind < FACT_KINDS[0]:
-            said = self._any(g.of_person[self._any(self.cast)])
-        else:
-            said = self._any(g.of_topic[self.topic] if kind < FACT_KINDS[1] else g.of_city)
-        self._state(said[2 * self.past + int(self.random() * 2)])
+    def _person(self, role: Role) -> None:
+        who = self.any(self.cast)
+        self._name("person", who, who, role)
 
-    def _person(self, role: int) -> None:
-        who = self._any(self.cast)
-        self._say(who, role)
-        if self.random() < EPITHETS["person"]:
-            self._state(self._any(self.grammar.epithets[who]))
-
-    def _phrase(self, role: int, depth: int) -> bool:
+    def _phrase(self, role: Role, depth: int) -> bool:
         """A person or nouns with all that belongs to them; says whether it is plural."""
         if self.random() < IS_PERSON:
             self._person(role)
@@ -160,24 +145,22 @@ class Writer:
         else:
             plural = self._noun_phrase(role, depth)
         if depth < MAX_DEPTH and self.random() < AND:
-            self._say(self.grammar.and_, FUNCTION)
+            self._say(self.grammar.ids["and"], Role.FUNCTION)
             self._noun_phrase(role, MAX_DEPTH)
             return True
         return plural
 
-    def _noun_phrase(self, role: int, depth: int) -> bool:
+    def _noun_phrase(self, role: Role, depth: int) -> bool:
         g, is_thing = self.grammar, self.random() < IS_THING
         plural = self.random() < PLURAL and not is_thing
-        self._say(self._draw(g.determiners[plural])[self.formal], FUNCTION)
+        self._say(self.pick(g.determiners[plural]), Role.FUNCTION)
         if self.random() < ADJECTIVE:
-            self._adjective(MODIFIER)
+            self._adjective(Role.MODIFIER)
         if is_thing:
-            self._say(self._draw(self._draw(g.things)), role)
+            self._say(self.pick(self.pick(g.things)), role)
         else:
-            noun = self._draw(g.nouns[self.topic])
-            self._say(noun[plural], role)
-            if self.random() < EPITHETS["noun"]:
-                self._state(self._any(g.epithets[noun[0]]))
+            noun = self.pick(g.nouns[self.topic])
+            if self._name("noun", noun[plural], noun[0], role):
                 return plural
         if depth < MAX_DEPTH:
             self._tail(plural, depth)
@@ -186,52 +169,34 @@ class Writer:
     def _tail(self, plural: bool, depth: int) -> None:
         g, kind = self.grammar, self.random()
         if kind < TAILS[0]:
-            self._say(self._draw(g.prepositions)[self.formal], FUNCTION)
-            self._phrase(OBLIQUE, depth + 1)
+            self._say(self.pick(g.prepositions), Role.FUNCTION)
+            self._phrase(Role.OBLIQUE, depth + 1)
         elif kind < TAILS[1]:
-            self._say(g.in_, FUNCTION)
-            city = self._draw(g.cities)
-            self._say(city, OBLIQUE)
-            if self.random() < EPITHETS["city"]:
-                self._state(self._any(g.epithets[city]))
+            self._say(g.ids["in"], Role.FUNCTION)
+            city = self.pick(g.cities)
+            self._name("city", city, city, Role.OBLIQUE)
         elif kind < TAILS[2]:
-            self._say(g.which, FUNCTION)
+            self._say(g.ids["which"], Role.FUNCTION)
             self._verb_phrase(plural, depth + 1)
 
     def _verb_phrase(self, plural: bool, depth: int) -> None:
-        self._verb(self._draw(self.grammar.verbs[self.topic]), plural)
-        self._phrase(OBJECT, depth)
+        self._say(self.pick(self.grammar.verbs[self.topic])[plural], Role.VERB)
+        self._phrase(Role.OBJECT, depth)
 
-    def _verb(self, forms: Forms, plural: bool) -> None:
-        self._say(forms[2 * self.past + plural], VERB)
-
-    def _adjective(self, role: int) -> None:
+    def _adjective(self, role: Role) -> None:
         g = self.grammar
         if self.random() < INTENSIFIED:
-            self._say(self._draw(g.intensifiers)[self.formal], MODIFIER)
+            self._say(self.pick(g.intensifiers), Role.MODIFIER)
         coloured = self.random() < COLOURED
-        self._say(self._draw(g.colours if coloured else g.adjectives[self.topic]), role)
+        self._say(self.pick(g.colours if coloured else g.adjectives[self.topic]), role)
 
-    def _state(self, words: Statement) -> None:
-        self.ids.extend(words.ids)
-        self.roles.extend(words.roles)
+    def _name(self, kind: str, word: int, about: int, role: Role) -> bool:
+        """Says a noun, often with an epithet; whether it has got one."""
+        self._say(word, role)
+        if self.random() >= EPITHETS[kind]:
+            return False
+        self.tokens += self.any(self.grammar.epithets[about])
+        return True
 
-    def _say(self, word: int, role: int) -> None:
-        self.ids.append(word)
-        self.roles.append(role)
-
-    def _draw(self, weighted: Weighted[T]) -> T:
-        return pick(weighted, self.random())
-
-    def _any(self, things: Sequence[T]) -> T:
-        return things[int(self.random() * len(things))]
-
-
-def _register_pair(vocabulary: Vocabulary, text: str) -> tuple[Forms, Forms]:
-    casual, formal = text.split("/")
-    return vocabulary.forms(casual), vocabulary.forms(formal)
-
-
-def _pairs(nouns: Sequence[int]) -> Weighted[tuple[int, int]]:
-    """(singular, plural), most popular first."""
-    return zipf(list(zip(nouns[::2], nouns[1::2], strict=True)))
+    def _say(self, word: int, role: Role) -> None:
+        self.tokens.append((word, role))

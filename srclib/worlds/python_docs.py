@@ -1,7 +1,6 @@
 """Real text that every CPython brings along: its manual's topics, its docstrings, its library.
 
-The text differs between versions of Python: record `content_hash` beside every number that
-comes from it.
+The text differs between versions of Python, so results that come from it depend on the version.
 """
 
 from __future__ import annotations
@@ -13,19 +12,17 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .. import files
-from ..errors import DataError, ParameterError, message
-from .lexicon import EOS, SPECIALS
-from .tokenizing import with_bos
+from ..errors import DataError, ParameterError, message, whole
+from .engine import EOS, SPECIALS, columns, for_transformers
 
-DOCUMENT = Features(name=Value("string"), text=Value("string"))
-# Installed packages and tests differ between machines, pydoc_data is prose in a string. (So do
-# the files _sysconfigdata*, which hold the paths of whoever built this Python.)
+# Installed packages and tests differ between machines, pydoc_data is prose in a string.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "pydoc_data"}
+BUILD = "_sysconfigdata"  # files with the paths of whoever built this Python
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def prose(n_chars_max: int = 500_000, folder: Path | None = None) -> Dataset:
@@ -62,12 +59,6 @@ def clean(raw: bytes) -> str | None:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def content_hash(dataset: Dataset) -> str:
-    """SHA-256 over all names and texts in order: two corpora with one hash are the same."""
-    pairs = zip(dataset["name"], dataset["text"], strict=True)
-    return files.sha256(files.canonical([list(pair) for pair in pairs]))
-
-
 def tokenizer(corpus: Dataset | Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokeniser trained on texts; it puts BOS first and can spell any text.
 
@@ -79,16 +70,14 @@ def tokenizer(corpus: Dataset | Iterable[str], vocab_size: int) -> PreTrainedTok
     if isinstance(corpus, str) or not all(isinstance(text, str) for text in texts):
         fix = "Give whole texts."
         raise DataError(message("corpus", corpus, "a Dataset or a list of str", fix))
-    least = EOS + 1 + 256  # the specials and every byte
-    if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < least:
-        fix = "2048 suits a small model."
-        raise ParameterError(message("vocab_size", vocab_size, f"an integer >= {least}", fix))
+    specials = list(SPECIALS[: EOS + 1])
+    whole("vocab_size", vocab_size, len(specials) + 256)  # and every byte
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(SPECIALS[: EOS + 1]),
+        special_tokens=specials,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -97,33 +86,31 @@ def tokenizer(corpus: Dataset | Iterable[str], vocab_size: int) -> PreTrainedTok
         allowed = f"at most {model.get_vocab_size()} for these {len(texts)} texts"
         fix = "Give more text, or lower vocab_size."
         raise ParameterError(message("vocab_size", vocab_size, allowed, fix))
-    return with_bos(model, SPECIALS[: EOS + 1])
+    return for_transformers(model, specials)
 
 
 def _collect(documents: Iterable[tuple[str, str | None]], n_chars_max: int) -> Dataset:
     """Documents until the next one would not fit; empty and undecodable ones are counted only."""
-    if isinstance(n_chars_max, bool) or not isinstance(n_chars_max, int) or n_chars_max < 1:
-        raise ParameterError(message("n_chars_max", n_chars_max, "an integer >= 1", "Raise it."))
-    names, texts, n_empty, n_undecodable, n_chars = list[str](), list[str](), 0, 0, 0
+    whole("n_chars_max", n_chars_max, 1)
+    rows, n_empty, n_undecodable, n_chars = list[dict[str, str]](), 0, 0, 0
     for name, text in documents:
         if text is None:
             n_undecodable += 1
         elif not text.strip():
             n_empty += 1
         elif n_chars + len(text) <= n_chars_max:
-            names.append(name)
-            texts.append(text)
+            rows.append({"name": name, "text": text})
             n_chars += len(text)
-        elif not texts:
+        elif not rows:
             allowed = f">= {len(text)}, the length of {name}"
             raise ParameterError(message("n_chars_max", n_chars_max, allowed, "Raise it."))
         else:
             break
     left_out = f"left out: {n_empty} empty, {n_undecodable} not UTF-8"
-    if not texts:
+    if not rows:
         raise DataError(f"no text found ({left_out}). Name a folder that holds Python sources.")
-    dataset = Dataset.from_dict({"name": names, "text": texts}, features=DOCUMENT)
-    dataset.info.description = f"{len(texts)} documents, {n_chars} characters; {left_out}"
+    dataset = Dataset.from_list(rows, features=columns("name:text text:text"))
+    dataset.info.description = f"{len(rows)} documents, {n_chars} characters; {left_out}"
     return dataset
 
 
@@ -146,18 +133,14 @@ def _sources(folder: Path | None) -> Iterator[tuple[str, str | None]]:
     """(path below the folder, cleaned text) of every Python source, sorted by path."""
     root = Path(sysconfig.get_paths()["stdlib"]) if folder is None else Path(folder)
     if not root.is_dir():
-        raise DataError(message("folder", str(folder or root), "an existing folder", "Name one."))
-    for name in sorted(_names(root)):
+        raise DataError(message("folder", str(root), "an existing folder", "Name one."))
+    found = list[str]()
+    for below, inside, names in os.walk(root):
+        inside[:] = [name for name in inside if name not in SKIPPED]  # not entered: may be huge
+        sources = (name for name in names if name.endswith(".py") and not name.startswith(BUILD))
+        found += [Path(below, name).relative_to(root).as_posix() for name in sources]
+    for name in sorted(found):
         yield name, clean((root / name).read_bytes())
-
-
-def _names(root: Path) -> Iterator[str]:
-    """Python sources below `root`; skipped folders, which may be huge, are not entered."""
-    for folder, inside, names in os.walk(root):
-        inside[:] = [name for name in inside if name not in SKIPPED]
-        for name in names:
-            if name.endswith(".py") and not name.startswith("_sysconfigdata"):
-                yield (Path(folder) / name).relative_to(root).as_posix()
 
 
 def _docstrings(source: str) -> str:
@@ -167,7 +150,6 @@ def _docstrings(source: str) -> str:
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return ""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
     nodes.sort(key=lambda node: getattr(node, "lineno", 0))
     return "\n\n".join(filter(None, map(ast.get_docstring, nodes)))

@@ -2,7 +2,7 @@
 
 Topics, people with a city, a job and an animal, cities in countries, a register and a tense for
 each document: the known variables that offline counterparts of SAEBench's metrics ask for. The
-words are English (`lexicon`), the grammar is small (`grammar`), the facts are drawn (`facts`).
+words are English (`words/text.toml`), the grammar is small (`grammar`), the facts are drawn.
 
     world = TextWorld()
     rows = world.pack(world.documents(20_000), context=128)  # [n_rows, 128]
@@ -11,125 +11,60 @@ words are English (`lexicon`), the grammar is small (`grammar`), the facts are d
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import product
 
-from datasets import Dataset, Features, Sequence, Value
-from tokenizers import Tokenizer, models, pre_tokenizers
+import torch
+from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from .. import rng
-from ..errors import ParameterError, message
-from . import lexicon, packing
-from .facts import N_WORDINGS, ROLES, Fact, all_facts, statement
-from .grammar import Grammar, Writer
-from .tokenizing import with_bos
-from .vocabulary import Vocabulary
+from ..errors import ParameterError, message, whole
+from . import engine
+from .engine import BOS, columns, one_of
+from .facts import Lexicon, Role
+from .grammar import Grammar, Page
 
-INTS = Sequence(Value("int32"))
-DOCUMENT = Features(
-    text=Value("string"),
-    tokens=INTS,
-    topic=Value("int32"),
-    formal=Value("bool"),
-    past=Value("bool"),
-    word_class=INTS,
-    role=INTS,
-    entity=INTS,
+DOCUMENT = columns(
+    "text:text tokens:ints topic:int formal:flag past:flag word_class:ints role:ints entity:ints"
 )
-FACT = Features(
-    entity=Value("int32"),
-    subject=Value("int32"),
-    relation=Value("string"),
-    prompt=INTS,
-    entity_position=Value("int32"),
-    answer=Value("int32"),
-    wording=Value("int32"),
-    topic=Value("int32"),
+FACT = columns(
+    "entity:int subject:int relation:text prompt:ints entity_position:int answer:int wording:int"
+    " topic:int"
 )
 
 
-@dataclass(frozen=True)
-class TextWorld:
+class TextWorld(Lexicon):
     """A world of `n_topics` topics and `n_people` people; `seed` draws its facts and its texts.
 
     The words and their popularity are the same for every seed. Raises ParameterError.
+
+    words: the vocabulary; a word's place is its token id, `<pad> <bos> <eos> <unk>` come first.
+    topics, roles, word_classes: names, such as `city`, `preposition`, `law noun` of classes.
+    class_of: the word class of each token id: no word is in two.
+    people: the token id of each person; a place in it is an `entity`.
+    attributes: for each relation of people (city, job, animal) the answer's token id per person.
     """
 
-    seed: int = 0
-    n_topics: int = 12
-    n_people: int = 128
+    roles = tuple(role.name.lower() for role in Role)
 
-    def __post_init__(self) -> None:
-        rng.derive(self.seed)  # refuses what is no seed
-        _whole("n_topics", self.n_topics, 2, len(lexicon.TOPICS))
-        _whole("n_people", self.n_people, 2, len(lexicon.NAMES.split()))
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(self.n_topics, self.n_people)
-
-    @cached_property
-    def _facts(self) -> tuple[Fact, ...]:
-        return all_facts(self._vocabulary, self.seed)
-
-    @cached_property
-    def _grammar(self) -> Grammar:
-        return Grammar(self._vocabulary, self._facts)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word's place is its token id; `<pad> <bos> <eos> <unk>` come first."""
-        return self._vocabulary.words
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        return self._vocabulary.topics
-
-    @property
-    def word_classes(self) -> tuple[str, ...]:
-        """Names of the word classes, such as `city`, `preposition`, `law noun`."""
-        return self._vocabulary.class_names
-
-    @property
-    def class_of(self) -> tuple[int, ...]:
-        """The word class of each token id: no word is in two."""
-        return self._vocabulary.class_of
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        return ROLES
-
-    @property
-    def people(self) -> tuple[int, ...]:
-        """The token id of each person; a place in it is an `entity`."""
-        return self.members("person")
-
-    @cached_property
-    def attributes(self) -> dict[str, tuple[int, ...]]:
-        """For each relation of people (city, job, animal) the answer's token id per person."""
-        names = [name for name, relation in lexicon.RELATIONS.items() if relation.of == "person"]
-        return {
+    def __init__(self, seed: int = 0, n_topics: int = 12, n_people: int = 128) -> None:
+        super().__init__(n_topics, n_people)
+        self.seed = seed
+        self.people = self.members("person")
+        self._facts = tuple(self.drawn_facts(seed))
+        self.attributes = {
             name: tuple(fact.answer for fact in self._facts if fact.relation == name)
-            for name in names
+            for name, relation in self.relations.items()
+            if relation["of"] == "person"
         }
+        entity = {word: i for i, word in enumerate(self.people)}
+        self._entity_of = [entity.get(word, -1) for word in range(len(self.words))]
 
-    def members(self, word_class: str) -> tuple[int, ...]:
-        """Token ids of a word class by its name, in order of popularity."""
-        if word_class not in self._vocabulary.classes:
-            allowed = ", ".join(self.word_classes)
-            raise ParameterError(message("word_class", word_class, allowed, "Pick one of them."))
-        return self._vocabulary.members(word_class)
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word, BOS put first: `tokenizer(text)` gives back a document's `tokens`."""
-        model = models.WordLevel(self._vocabulary.ids, unk_token=lexicon.SPECIALS[lexicon.UNK])
-        tokenizer = Tokenizer(model)
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        return with_bos(tokenizer, lexicon.SPECIALS)
+    @cached_property
+    def _grammars(self) -> dict[tuple[bool, bool], Grammar]:
+        """By register and tense."""
+        kinds = product((False, True), (False, True))
+        return {kind: Grammar(self, self._facts, *kind) for kind in kinds}
 
     def documents(
         self,
@@ -139,7 +74,6 @@ class TextWorld:
         topic: int | None = None,
         formal: bool | None = None,
         past: bool | None = None,
-        confounded: bool = False,
     ) -> Dataset:
         """`n` documents of four to eight sentences, a pure function of (world, arguments).
 
@@ -148,26 +82,40 @@ class TextWorld:
         topic, formal, past: given, all documents have it; left out, each draws its own, uniformly
             and independently. Document i stays the same in everything else: two datasets that
             differ in `formal` or `past` alone are minimal pairs, word against word.
-        confounded: past = formal in every document.
 
         Columns: text; tokens (BOS first); topic, formal, past; and as long as tokens: word_class
         and role (places in `word_classes` and `roles`), entity (the person that the token names,
         or -1). Raises ParameterError.
         """
-        _whole("n", n, 1)
-        self._check(split, topic, formal, past, confounded)
-        labels, tokens, roles = list[tuple[int, bool, bool]](), list[list[int]](), list[list[int]]()
+        whole("n", n, 1)
+        if not isinstance(split, str) or not split:
+            raise ParameterError(message("split", split, "a name", 'Use "train" or "test".'))
+        one_of("topic", topic, (None, *range(len(self.topics))))
+        one_of("formal", formal, (None, True, False))
+        one_of("past", past, (None, True, False))
+        rows = []
         for i in range(n):
-            draw = random.Random(rng.derive(self.seed, "text world", "document", split, i)).random
+            draw = engine.chance(self.seed, "text world", "document", split, i).random
             # All three are drawn whether needed or not: what follows must not move.
-            own = int(draw() * self.n_topics), draw() < 0.5, draw() < 0.5
+            own = int(draw() * len(self.topics)), draw() < 0.5, draw() < 0.5
             is_formal = own[1] if formal is None else formal
-            is_past = is_formal if confounded else own[2] if past is None else past
-            labels.append((own[0] if topic is None else topic, is_formal, is_past))
-            ids, said_as = Writer(self._grammar, draw, *labels[-1]).document()
-            tokens.append(ids)
-            roles.append(said_as)
-        return self._dataset(labels, tokens, roles)
+            is_past = own[2] if past is None else past
+            about = own[0] if topic is None else topic
+            page = Page(self._grammars[is_formal, is_past], about, draw)
+            ids, roles = zip(*page.document(), strict=True)
+            rows.append(
+                {
+                    "text": " ".join([self.words[i] for i in ids[1:]]),
+                    "tokens": ids,
+                    "topic": about,
+                    "formal": is_formal,
+                    "past": is_past,
+                    "word_class": [self.class_of[i] for i in ids],
+                    "role": roles,
+                    "entity": [self._entity_of[i] for i in ids],
+                }
+            )
+        return Dataset.from_list(rows, features=DOCUMENT)
 
     def facts(self) -> Dataset:
         """Every fact in four wordings (two present, the same two past), as a prompt and an answer.
@@ -176,64 +124,56 @@ class TextWorld:
         relation, prompt (token ids, BOS first, up to the answer), entity_position (of subject in
         prompt), answer (token id), wording (0 to 3), topic (-1 where no topic owns the fact).
         """
-        person = {word: i for i, word in enumerate(self.people)}
-        rows = list[dict[str, Any]]()
+        rows = []
         for fact in self._facts:
-            for wording in range(N_WORDINGS):
-                said = statement(self._vocabulary, fact, wording)
-                row = fact._asdict() | {"entity": person.get(fact.subject, -1), "wording": wording}
-                row["prompt"] = [lexicon.BOS, *said.ids[:-1]]
-                rows.append(row | {"entity_position": said.place + 1})
+            wordings = product((False, True), self.relations[fact.relation]["wordings"])
+            for wording, (past, text) in enumerate(wordings):
+                prompt = [BOS, *(word for word, _ in self.said(fact, text, past)[:-1])]
+                where, entity = prompt.index(fact.subject), self._entity_of[fact.subject]
+                row = {"entity": entity, "wording": wording, "prompt": prompt}
+                rows.append(fact._asdict() | row | {"entity_position": where})
         return Dataset.from_list(rows, features=FACT)
 
     def pack(self, documents: Dataset, context: int) -> Tensor:
-        """`packing.pack` of the column `tokens`: int64 [n_rows, context]."""
-        return packing.pack(documents["tokens"], context)
-
-    def _check(
-        self, split: object, topic: object, formal: object, past: object, confounded: object
-    ) -> None:
-        if not isinstance(split, str) or not split:
-            raise ParameterError(message("split", split, "a name", 'Use "train" or "test".'))
-        if topic is not None:
-            _whole("topic", topic, 0, self.n_topics - 1)
-        for name, value in (("formal", formal), ("past", past)):
-            if value is not None and not isinstance(value, bool):
-                allowed = "True, False or None"
-                raise ParameterError(message(name, value, allowed, "None draws it per document."))
-        if not isinstance(confounded, bool):
-            fix = "True makes past equal to formal."
-            raise ParameterError(message("confounded", confounded, "True or False", fix))
-        if confounded and past is not None:
-            fix = "A confounded document has past = formal: leave past out."
-            raise ParameterError(message("past", past, "None where confounded=True", fix))
-
-    def _dataset(
-        self,
-        labels: list[tuple[int, bool, bool]],
-        tokens: list[list[int]],
-        roles: list[list[int]],
-    ) -> Dataset:
-        """The columns; class and entity are properties of the word, so tables give them."""
-        person = {word: i for i, word in enumerate(self.people)}
-        entity_of = [person.get(i, -1) for i in range(len(self.words))]
-        words, class_of = self.words, self.class_of
-        topic, formal, past = zip(*labels, strict=True)
-        columns = {
-            "text": [" ".join([words[i] for i in ids[1:]]) for ids in tokens],
-            "tokens": tokens,
-            "topic": topic,
-            "formal": formal,
-            "past": past,
-            "word_class": [[class_of[i] for i in ids] for ids in tokens],
-            "role": roles,
-            "entity": [[entity_of[i] for i in ids] for ids in tokens],
-        }
-        return Dataset.from_dict(columns, features=DOCUMENT)
+        """`engine.pack` of the column `tokens`: int64 [n_rows, context]."""
+        return engine.pack(documents["tokens"], context)
 
 
-def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    allowed = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
-    inside = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    if not inside or (high is not None and value > high):  # type: ignore[operator]
-        raise ParameterError(message(name, value, allowed, "Give such a number."))
+def predicates(world: TextWorld, documents: Dataset, length: int) -> tuple[list[str], Tensor]:
+    """What can truly be said of each token: the vocabulary of explanations.
+
+    Returns names, and a table [n_documents, length, n_predicates] bool of what holds where.
+
+    Said of a token: its word, its class, its role, its place (the first three), the person's
+    value of each attribute where it names one; said of its document: topic, formal, past. Only
+    what holds somewhere is listed. Documents are cut or padded (nothing holds) to `length`.
+    """
+    tokens = _padded(documents["tokens"], length)
+    entity = _padded(documents["entity"], length)
+    there = tokens >= 0
+    holds: dict[str, Tensor] = {}
+
+    def each(kind: str, values: Tensor, names: tuple[str, ...]) -> None:
+        found = values[there & (values >= 0)].unique().tolist()
+        holds.update({f"{kind}: {names[value]}": (values == value) & there for value in found})
+
+    def of_document(values: list[int]) -> Tensor:
+        return torch.where(there, torch.tensor(values)[:, None], -1)
+
+    each("word", tokens, world.words)
+    each("class", _padded(documents["word_class"], length), world.word_classes)
+    each("role", _padded(documents["role"], length), world.roles)
+    place = torch.arange(length).expand_as(tokens)
+    each("place", torch.where(there & (place < 3), place, -1), ("first", "second", "third"))
+    for relation, answers in world.attributes.items():
+        own = torch.tensor(answers)[entity.clamp(min=0)]
+        each(relation, torch.where(entity >= 0, own, -1), world.words)
+    each("topic", of_document(documents["topic"]), world.topics)
+    for attribute in ("formal", "past"):
+        each(attribute, of_document([int(v) for v in documents[attribute]]), ("no", "yes"))
+    return list(holds), torch.stack(list(holds.values()), dim=-1)
+
+
+def _padded(lists: list[list[int]], length: int) -> Tensor:
+    """[n, length] int64, -1 behind the end."""
+    return torch.tensor([(values + [-1] * length)[:length] for values in lists])

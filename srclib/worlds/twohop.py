@@ -7,114 +7,71 @@
 
 As in the paper (arXiv 2512.02004, v3) every fact is stated to the language model, questions only
 for some pairs of relations; the others say whether it composes facts. The answer names the entity
-in the middle first, so that each of its words follows from one relation: a slot's label. Without
-this bridge a model has to take the first step by itself, and generalises late (grokking).
+in the middle first, so that each of its words follows from one relation: a slot's label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from itertools import product
 from typing import Any
 
 import torch
-from datasets import Dataset, Features, Sequence, Value
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from datasets import Dataset
 
 from .. import rng
-from ..errors import ParameterError, message
-from . import lexicon
+from .engine import World, between, columns, unique, words_of
 
-NOUNS = """
-friend boss mentor cousin neighbour classmate rival doctor teacher landlord guest editor partner
-coach lawyer tailor barber patron tutor pilot
-"""
-RELATIONS = NOUNS.split()
-NAMES = lexicon.NAMES.split()
-SPECIALS = ("<pad>", "<eos>", "<unk>")
+RELATIONS, NAMES = unique(words_of("people")["hops"]), unique(words_of("text")["names"])
 SPLITS = ("train", "held out")
-INDEX, IDS = Value("int32"), Sequence(Value("int32"))
-FACT = Features(
-    text=Value("string"), prompt=IDS, answer=IDS, relation=INDEX, entity=INDEX, target=INDEX
+FACT = columns("text:text prompt:ints answer:ints relation:int entity:int target:int")
+QUESTION = columns(
+    "text:text prompt:ints answer:ints entity_1:int relation_1:int entity_2:int relation_2:int"
+    " entity_3:int split:text"
 )
-QUESTION = Features(
-    text=Value("string"),
-    prompt=IDS,
-    answer=IDS,
-    entity_1=INDEX,
-    relation_1=INDEX,
-    entity_2=INDEX,
-    relation_2=INDEX,
-    entity_3=INDEX,
-    split=Value("string"),
-)
-STEP = Features(
-    prompt=IDS, question=INDEX, step=INDEX, relation=INDEX, answer=INDEX, split=Value("string")
-)
+STEP = columns("prompt:ints question:int step:int relation:int answer:int split:text")
 
 
-@dataclass(frozen=True)
-class TwoHopWorld:
-    """Relations between entities; everything is a pure function of the fields.
+class TwoHopWorld(World):
+    """Relations between entities; everything is a pure function of the arguments.
 
     Each relation leads from every entity to exactly one other and to each from exactly one (a
     permutation without fixed points), so guessing is right once in `n_entities` times, whatever
     is asked. After every first hop `n_asked` second relations are asked (all of them by default),
     `n_held_out` of these in no training question; a larger number holds out those of a smaller
-    one as well.
+    one as well. Raises ParameterError.
 
-    bridge: the answer names the entity in the middle before the last one; else the last alone.
-
-    Raises ParameterError.
+    entities, relations: names; a place in `relations` (the ontology) is a slot.
+    entity_ids: the token id of each entity.
     """
 
-    seed: int = 0
-    n_entities: int = 16
-    n_relations: int = 8
-    n_held_out: int = 2
-    bridge: bool = True
-    n_asked: int | None = None
-
-    def __post_init__(self) -> None:
-        rng.derive(self.seed)  # refuses what is no seed
-        _whole("n_entities", self.n_entities, 3, len(NAMES))
-        _whole("n_relations", self.n_relations, 2, len(RELATIONS))
-        _whole("n_asked", self._n_asked, 2, self.n_relations)
-        _whole("n_held_out", self.n_held_out, 1, self._n_asked - 1)
-        _flag("bridge", self.bridge)
-
-    @property
-    def entities(self) -> tuple[str, ...]:
-        return tuple(NAMES[: self.n_entities])
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        """The ontology: a relation's place in it is its slot."""
-        return tuple(RELATIONS[: self.n_relations])
-
-    @cached_property
-    def words(self) -> tuple[str, ...]:
-        """The vocabulary: a word's place is its token id; `<pad> <eos> <unk>` come first."""
-        return (*SPECIALS, "Q:", "A:", "of", "is", *self.relations, *self.entities)
-
-    @property
-    def entity_ids(self) -> range:
-        """The token id of each entity, in the order of `entities`."""
-        return range(len(self.words) - self.n_entities, len(self.words))
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """One token per word. GPT-2 has no BOS, and none is added."""
-        model = models.WordLevel(self._ids, unk_token="<unk>")
-        tokenizer = Tokenizer(model)
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        names = ("pad_token", "eos_token", "unk_token")
-        return PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer,
-            clean_up_tokenization_spaces=False,
-            **dict(zip(names, SPECIALS, strict=True)),
+    def __init__(
+        self,
+        seed: int = 0,
+        n_entities: int = 16,
+        n_relations: int = 8,
+        n_held_out: int = 2,
+        n_asked: int | None = None,
+    ) -> None:
+        asked = n_relations if n_asked is None else n_asked
+        between("n_entities", n_entities, 3, len(NAMES))
+        between("n_relations", n_relations, 2, len(RELATIONS))
+        between("n_asked", asked, 2, n_relations)
+        between("n_held_out", n_held_out, 1, asked - 1)
+        self.seed, self.n_held_out, self.n_asked = seed, n_held_out, asked
+        self.entities, self.relations = NAMES[:n_entities], RELATIONS[:n_relations]
+        self.words = (
+            "<pad>",
+            "<eos>",
+            "<unk>",
+            "Q:",
+            "A:",
+            "of",
+            "is",
+            *self.relations,
+            *self.entities,
         )
+        self.entity_ids = range(len(self.words) - n_entities, len(self.words))
+        self._map = [self._derangement(relation) for relation in range(n_relations)]
 
     def follow(self, relation: int, entity: int) -> int:
         """Where a relation leads from an entity; all three are places in their lists."""
@@ -126,11 +83,10 @@ class TwoHopWorld:
         Columns: text; prompt and answer (token ids); relation, entity, target (places).
         """
         rows = []
-        for relation, name in enumerate(self.relations):
-            for entity, subject in enumerate(self.entities):
-                target = self.follow(relation, entity)
-                row: dict[str, Any] = {"relation": relation, "entity": entity, "target": target}
-                rows.append(row | self._say(f"{name} of {subject} is", [target]))
+        for relation, entity in product(range(len(self.relations)), range(len(self.entities))):
+            target = self.follow(relation, entity)
+            row = self._say(f"{self.relations[relation]} of {self.entities[entity]} is", target)
+            rows.append({"relation": relation, "entity": entity, "target": target} | row)
         return Dataset.from_list(rows, features=FACT)
 
     def questions(self) -> Dataset:
@@ -141,24 +97,23 @@ class TwoHopWorld:
         entity_3 (places); split (one of SPLITS).
         """
         rows = []
-        for e1, subject in enumerate(self.entities):
-            for r1, first in enumerate(self.relations):
-                e2, held_out = self.follow(r1, e1), self._seconds(e1, r1)[: self.n_held_out]
-                for r2 in sorted(self._seconds(e1, r1)):
-                    e3 = self.follow(r2, e2)
-                    prompt = f"Q: {self.relations[r2]} of {first} of {subject} A:"
-                    row = self._say(prompt, [e2, e3] if self.bridge else [e3])
-                    row |= {"entity_1": e1, "relation_1": r1, "entity_2": e2}
-                    row |= {"relation_2": r2, "entity_3": e3, "split": SPLITS[r2 in held_out]}
-                    rows.append(row)
+        for e1, r1 in product(range(len(self.entities)), range(len(self.relations))):
+            e2, asked = self.follow(r1, e1), self._seconds(e1, r1)
+            for r2 in sorted(asked):
+                e3, held_out = self.follow(r2, e2), r2 in asked[: self.n_held_out]
+                prompt = (
+                    f"Q: {self.relations[r2]} of {self.relations[r1]} of {self.entities[e1]} A:"
+                )
+                places = {"entity_1": e1, "relation_1": r1, "entity_2": e2}
+                places |= {"relation_2": r2, "entity_3": e3}
+                rows.append(self._say(prompt, e2, e3) | places | {"split": SPLITS[held_out]})
         return Dataset.from_list(rows, features=QUESTION)
 
     def steps(self, questions: Dataset) -> Dataset:
         """Where a language model takes each of the two steps, and the relation it follows there.
 
-        Two rows per question. With `bridge` the prompts end before entity_2, which follows from
-        relation_1, and before entity_3, which follows from relation_2. Without it they end with
-        entity_1, where entity_2 can be found but is not said, and before entity_3.
+        Two rows per question: the prompts end before entity_2, which follows from relation_1, and
+        before entity_3, which follows from relation_2.
         Columns: prompt (token ids; an SAE reads the last), relation (its label), answer (the
         token id of the entity found), question (a place in `questions`), step (0 or 1), split.
         """
@@ -172,49 +127,25 @@ class TwoHopWorld:
                 rows.append({"prompt": prompt} | label | where)
         return Dataset.from_list(rows, features=STEP)
 
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words)}
-
-    @cached_property
-    def _map(self) -> tuple[list[int], ...]:
-        """For each relation, where it leads from each entity."""
-        return tuple(self._derangement(relation) for relation in range(self.n_relations))
-
     def _derangement(self, relation: int) -> list[int]:
         """Uniform over the permutations without fixed points: one draw in e hits."""
         generator = rng.stream(self.seed, "two-hop world", "relation", relation)
-        here = torch.arange(self.n_entities)
+        here = torch.arange(len(self.entities))
         while True:
-            there = torch.randperm(self.n_entities, generator=generator)
+            there = torch.randperm(len(here), generator=generator)
             if not (there == here).any():
                 return there.tolist()
-
-    @property
-    def _n_asked(self) -> int:
-        return self.n_relations if self.n_asked is None else self.n_asked
 
     def _seconds(self, entity: int, relation: int) -> list[int]:
         """The second relations asked after a first hop; those held out come first."""
         generator = rng.stream(self.seed, "two-hop world", "held out", entity, relation)
-        order = torch.randperm(self.n_relations, generator=generator)
-        return order[: self._n_asked].tolist()
+        order = torch.randperm(len(self.relations), generator=generator)
+        return order[: self.n_asked].tolist()
 
-    def _say(self, prompt: str, answer: Iterable[int]) -> dict[str, Any]:
+    def _say(self, prompt: str, *answer: int) -> dict[str, Any]:
         words = [self.entities[entity] for entity in answer]
         return {
             "text": " ".join([prompt, *words]),
-            "prompt": [self._ids[word] for word in prompt.split()],
-            "answer": [self._ids[word] for word in words],
+            "prompt": [self.ids[word] for word in prompt.split()],
+            "answer": [self.ids[word] for word in words],
         }
-
-
-def _whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        allowed = f"an integer from {low} to {high}"
-        raise ParameterError(message(name, value, allowed, "Give such a number."))
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ParameterError(message(name, value, "True or False", "True is as in the paper."))

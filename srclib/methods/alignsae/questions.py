@@ -23,7 +23,7 @@ from torch import Tensor
 from ... import rng
 from ...errors import DataError, message
 from ...lm import supervised
-from ...worlds.biographies import SPLITS, BiographyWorld, encode
+from ...worlds.people import SPLITS, BiographyWorld, encode
 from . import steering, swaps
 
 if TYPE_CHECKING:

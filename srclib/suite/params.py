@@ -8,35 +8,48 @@ cell; the driver calls `load_spec(study).resolve(given)` before it starts a kern
 from __future__ import annotations
 
 import html
+import keyword
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
-from ... import files
-from ...errors import ParameterError, message
-from . import cells, specfile
-from .cells import read_notebook
-from .fields import Field, Value, nearest
-from .specfile import COMMON, PROFILES, SCALES, Profile
+from .. import files
+from ..errors import ParameterError, message, nearest
+from . import cells, schema
+from .cells import read_notebook as read_notebook
+from .fields import Field, Value
 
-__all__ = ["PROFILES", "SCALES", "Parameters", "Profile", "Spec", "load_spec", "parameters"]
-__all__ += ["read_notebook", "studies"]
+ProfileName = Literal["smoke", "laptop", "full", "paper"]  # from least to most compute
+Scale = Literal["paper", "reduced", "stand-in"]
+PROFILES: tuple[str, ...] = get_args(ProfileName)
+SCALES: tuple[str, ...] = get_args(Scale)
+
+COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
+_RESERVED = {"study", "scale", "values", "overridden", "key", *COMMON}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a profile costs (expected seconds, disk in MB) and the scale it measures at."""
+
+    name: str
+    seconds: float
+    disk_mb: float
+    scale: Scale
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A study's parameters: `fields` by name (profile and seed first), values per profile."""
+    """A study's parameters: `fields` by name (profile and seed first), and its profiles."""
 
     study: str
     title: str
     title_ja: str
     paper: str
-    path: Path
     profiles: Mapping[str, Profile]
     fields: Mapping[str, Field]
-    defaults: Mapping[str, Mapping[str, Value]]  # [profile][name]
 
     def resolve(self, given: Mapping[str, object]) -> Parameters:
         """Convert and check what the caller gave; the profile fills the rest.
@@ -46,19 +59,14 @@ class Spec:
         given = {name: value for name, value in given.items() if value is not None}
         for name in given:
             if name not in self.fields:
-                raise ParameterError(
-                    message(
-                        f"unknown parameter {name}",
-                        given[name],
-                        ", ".join(self.fields),
-                        nearest(name, self.fields),
-                    )
-                )
+                what, known = f"unknown parameter {name}", ", ".join(self.fields)
+                hint = nearest(name, self.fields)
+                raise ParameterError(message(what, given[name], known, hint))
         profile = self.fields["profile"].convert(given.get("profile", COMMON["profile"]))
         self.fields["profile"].check(profile, {})
-        filled = {**self.defaults[cast(str, profile)], "profile": profile}
+        given["profile"] = profile
         values = {
-            name: field.convert(given.get(name, filled[name]))
+            name: field.convert(given[name] if name in given else field.value_at(str(profile)))
             for name, field in self.fields.items()
         }
         for name, field in self.fields.items():
@@ -68,12 +76,16 @@ class Spec:
 
     def check_cell(self, declared: Mapping[str, cells.Declared]) -> None:
         """Raise ParameterError unless a parameters cell declares exactly these parameters."""
-        types = {name: field.type for name, field in self.fields.items()}
-        difference = cells.names_differ(declared, types)
-        if difference:
+        faults = [f"{name} is only in the cell" for name in declared if name not in self.fields]
+        faults += [f"{name} is missing in the cell" for name in self.fields if name not in declared]
+        for name in declared.keys() & self.fields:
+            seen, wanted = declared[name].annotation, self.fields[name].type
+            if seen.split("[")[0] != wanted.split("[")[0]:  # papermill shows `list`, no more
+                faults.append(f"{name} is annotated {seen}, the file says {wanted}")
+        if faults:
             raise ParameterError(
-                f"the parameters cell and data/profiles/{self.path.name} differ: {difference}. "
-                "Change one of the two so that names and types agree."
+                f"the parameters cell and data/profiles/{self.study}.toml differ: "
+                f"{'; '.join(faults)}. Change one of the two so that names and types agree."
             )
 
 
@@ -84,15 +96,15 @@ class Parameters:
     overridden: the names that the caller set, besides the profile. key: sha256 of values.
     """
 
-    def __init__(self, spec: Spec, values: Mapping[str, Value], overridden: tuple[str, ...]):
-        self.__dict__.update(_spec=spec, _values=dict(values), study=spec.study)
-        self.__dict__.update(profile=values["profile"], overridden=overridden)
-        self.__dict__.update(scale=spec.profiles[cast(str, values["profile"])].scale)
-
     study: str
     profile: str
     scale: str
     overridden: tuple[str, ...]
+
+    def __init__(self, spec: Spec, values: Mapping[str, Value], overridden: tuple[str, ...]):
+        profile = cast(str, values["profile"])
+        self.__dict__.update(_spec=spec, _values=dict(values), study=spec.study, profile=profile)
+        self.__dict__.update(scale=spec.profiles[profile].scale, overridden=overridden)
 
     @property
     def values(self) -> dict[str, Value]:
@@ -114,26 +126,20 @@ class Parameters:
         raise ParameterError(message(name, value, "no change after validation", fix))
 
     def __delattr__(self, name: str) -> None:
-        raise ParameterError(f"{name}: allowed is no change after validation. Leave it as it is.")
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._values]
+        self.__setattr__(name, None)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={value!r}" for name, value in self._values.items())
         return f"Parameters({self.study!r}, {inside})"
 
     def _repr_html_(self) -> str:
-        rows = [("parameter", "value", "from", "meaning")]
+        rows = ["<tr><th>parameter</th><th>value</th><th>from</th><th>meaning</th></tr>"]
         for name, value in self._values.items():
             origin = "set by the caller" if name in self.overridden else f"profile {self.profile}"
-            rows.append((name, str(value), origin, self._spec.fields[name].help))
-        tags = ["th"] + ["td"] * len(self._values)
-        lines = [
-            "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-            for tag, row in zip(tags, rows, strict=True)
-        ]
-        return f'<table class="parameters">{"".join(lines)}</table>'
+            texts = (name, str(value), origin, self._spec.fields[name].help)
+            columns = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
+            rows.append(f"<tr>{columns}</tr>")
+        return f'<table class="parameters">{"".join(rows)}</table>'
 
 
 def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -> Parameters:
@@ -146,7 +152,8 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
     declared, injected = cells.executed(In)
     spec.check_cell(declared)
     in_cell = {name: line.default for name, line in declared.items()}
-    written = {name: v for name, v in in_cell.items() if not _is_default(name, v)}
+    # repr, so that `seed: int = False` is no default
+    written = {n: v for n, v in in_cell.items() if n not in COMMON or repr(v) != repr(COMMON[n])}
     resolved = spec.resolve(written | injected)
     for name, value in (in_cell | injected).items():
         if repr(namespace.get(name)) != repr(value):
@@ -162,18 +169,39 @@ def studies() -> list[str]:
 
 def load_spec(study: str) -> Spec:
     """Read `data/profiles/<study>.toml`; every profile must resolve within the ranges."""
-    known = studies()
-    if study not in known:
-        raise ParameterError(message("study", study, ", ".join(known), nearest(study, known)))
+    schema.one_of("study", study, studies(), ParameterError)
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
-        spec = Spec(**specfile.read(path))
-        for profile in spec.profiles:
+        spec = _read(path)
+        for profile in (COMMON["profile"], *spec.profiles):
             spec.resolve({"profile": profile})
     except (ParameterError, tomllib.TOMLDecodeError) as error:
         raise ParameterError(f"data/profiles/{path.name}: {error}") from None
     return spec
 
 
-def _is_default(name: str, value: object) -> bool:
-    return name in COMMON and type(value) is type(COMMON[name]) and value == COMMON[name]
+def _read(path: Path) -> Spec:
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    profiles = {}
+    for name, row in schema.table(data.pop("profiles", {}), "profiles", ParameterError).items():
+        schema.one_of("profile", name, PROFILES, ParameterError)
+        profiles[name] = schema.read(Profile, row, f"profiles.{name}", ParameterError, name=name)
+    fields = {
+        "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
+        "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),
+    }
+    for name, row in schema.table(data.pop("parameters", {}), "parameters", ParameterError).items():
+        if name in _RESERVED or name.startswith("_") or keyword.iskeyword(name):
+            raise ParameterError(f"parameters.{name}: the name is reserved. Choose another.")
+        fields[name] = schema.read(Field, row, f"parameters.{name}", ParameterError, name=name)
+    numbers = [name for name, field in fields.items() if field.type in ("int", "float")]
+    for name, field in fields.items():
+        for kind, bound in field.bounds.items():
+            if isinstance(bound, str) and bound not in numbers:
+                where, allowed = f"parameters.{name}.{kind}", f"a number or {', '.join(numbers)}"
+                raise ParameterError(message(where, bound, allowed, "Correct the bound."))
+    spec = schema.read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
+    if spec.study != path.stem:
+        fix = "Name the file after its study."
+        raise ParameterError(message("study", spec.study, repr(path.stem), fix))
+    return spec

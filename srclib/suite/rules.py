@@ -11,13 +11,43 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
-from ...errors import ClaimError
-from ..params.fields import nearest
-from .measurement import Point, Table, number
+from ..errors import ClaimError
+from . import schema
 
 Level = Literal["holds", "centre", "fails"]
+
+
+def number(value: float) -> str:
+    """Four significant digits; whole numbers as such."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+
+
+class Point(NamedTuple):
+    """A measured value with the ends of its interval (both equal to it for one seed)."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return number(self.value)
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
+
+
+Table = Mapping[str, Point | None]  # None: recorded, but not finite
+
+
+def as_table(measured: Any, interval: Any = None) -> Table:
+    """Stored numbers as the table that rules read; a bare number has the label "value"."""
+    values = measured if isinstance(measured, dict) else {"value": measured}
+    pairs = interval if isinstance(interval, dict) else {"value": interval}
+    return {
+        label: None if value is None else Point(value, *(pairs.get(label) or (value, value)))
+        for label, value in values.items()
+    }
 
 
 class Outcome(NamedTuple):
@@ -63,9 +93,13 @@ class Compare:
 class Between:
     """low <= label `of` <= high."""
 
+    op: Literal["between"]
     of: str
     low: float
     high: float
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
 
     def judge(self, table: Table) -> Outcome:
         point = _side(table, self.of)
@@ -83,6 +117,9 @@ class Extreme:
     op: Literal["argmin", "argmax"]
     of: str
     within: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        _ordered(*self.within)
 
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
@@ -110,12 +147,12 @@ class Monotone:
 
     op: Literal["increasing", "decreasing"]
     of: str
-    start: float = -math.inf
-    end: float = math.inf
+    from_: float = -math.inf
+    to: float = math.inf
     tolerance: float = 0.0
 
     def judge(self, table: Table) -> Outcome:
-        series = _series(table, self.of, self.start, self.end)
+        series = _series(table, self.of, self.from_, self.to)
         if len(series) < 2:
             raise Unrecorded(f"{self.op} {self.of!r} needs two labels or more in its range")
         rising = [p if self.op == "increasing" else _negate(p) for _, p in series]
@@ -130,72 +167,21 @@ class Monotone:
 
 
 Condition = Compare | Between | Extreme | Monotone
+_KINDS: dict[str, type[Condition]] = {
+    op: kind for kind in get_args(Condition) for op in get_args(get_type_hints(kind)["op"])
+}
 
 
 def parse(row: object, where: str) -> Condition:
     """One condition from a ledger row; `where` (claim id and file) heads the error message."""
-    if not isinstance(row, Mapping):
-        raise ClaimError(f"{where}: {row!r} is no condition. Write {{op = ..., ...}}.")
-    read = _Reader(row, where)
-    match row.get("op"):
-        case ">" | "<" as op:
-            read.only("left", "right", "margin")
-            return Compare(op, read.side("left"), read.side("right"), read.number("margin", 0.0))
-        case "between":
-            read.only("of", "low", "high")
-            low, high = read.ordered([read.number("low"), read.number("high")])
-            return Between(read.label("of"), low, high)
-        case "argmin" | "argmax" as op:
-            read.only("of", "within")
-            return Extreme(op, read.label("of"), read.ordered(row.get("within")))
-        case "increasing" | "decreasing" as op:
-            read.only("of", "from", "to", "tolerance")
-            start, end = read.number("from", -math.inf), read.number("to", math.inf)
-            tolerance = read.number("tolerance", 0.0)
-            return Monotone(op, read.label("of"), start, end, tolerance)
-    ops = ">, <, between, argmin, argmax, increasing, decreasing"
-    raise ClaimError(f"{where}: op={row.get('op')!r}: allowed is {ops}. Use one of these.")
+    row = schema.table(row, where, ClaimError)
+    op = schema.one_of(f"{where}: op", str(row.get("op")), _KINDS, ClaimError)
+    return schema.read(_KINDS[op], row, where, ClaimError)
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Typed access to one condition's fields."""
-
-    row: Mapping[str, object]
-    where: str
-
-    def only(self, *allowed: str) -> None:
-        for key in self.row.keys() - {"op", *allowed}:
-            hint = nearest(key, allowed)
-            raise ClaimError(f"{self.where}: unknown field {key!r} of {self.row['op']}. {hint}")
-
-    def label(self, name: str) -> str:
-        value = self.row.get(name)
-        if not isinstance(value, str) or not value:
-            raise self._fault(name, "a label")
-        return value
-
-    def number(self, name: str, default: float | None = None) -> float:
-        value = self.row.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-            raise self._fault(name, "a number")
-        return float(value)
-
-    def side(self, name: str) -> str | float:
-        value = self.row.get(name)
-        return self.label(name) if isinstance(value, str) else self.number(name)
-
-    def ordered(self, value: object) -> tuple[float, float]:
-        match value:
-            case [int() | float() as low, int() | float() as high] if low <= high:
-                return float(low), float(high)
-        raise ClaimError(
-            f"{self.where}: {value!r}: allowed is [low, high], low <= high. Correct it."
-        )
-
-    def _fault(self, name: str, allowed: str) -> ClaimError:
-        seen = self.row.get(name, "nothing")
-        return ClaimError(f"{self.where}: {name}={seen!r}: allowed is {allowed}. Correct it.")
+def _ordered(low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"[{low}, {high}]: allowed is low <= high. Correct it.")
 
 
 def _level(centre: bool, robust: bool) -> Level:
@@ -220,17 +206,12 @@ def _series(
     table: Table, prefix: str, start: float = -math.inf, end: float = math.inf
 ) -> list[tuple[float, Point]]:
     """The points whose label is the prefix and a number in [start, end], sorted by number."""
-    at = {label: _number_after(prefix, label) for label in table}
-    return sorted(
-        (x, _side(table, n)) for n, x in at.items() if x is not None and start <= x <= end
-    )
-
-
-def _number_after(prefix: str, label: str) -> float | None:
-    if not label.startswith(prefix):
-        return None
-    try:
-        value = float(label.removeprefix(prefix))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    found = []
+    for label in table:
+        try:
+            at = float(label.removeprefix(prefix)) if label.startswith(prefix) else math.nan
+        except ValueError:
+            continue
+        if math.isfinite(at) and start <= at <= end:
+            found.append((at, _side(table, label)))
+    return sorted(found)

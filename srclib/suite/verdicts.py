@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
-from typing import Any
+from html import escape
+from typing import Any, Literal, get_args
 
-from .measurement import Point, number
+from .rules import Point, number
 
 Record = dict[str, Any]
 
-VERDICTS = ("replicated", "partly", "not replicated", "not assessed")
+Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
+VERDICTS: tuple[str, ...] = get_args(Verdict)
 _SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
 _JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
 _SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}
@@ -28,11 +29,7 @@ class Verdicts:
         self.record = record
 
     def __repr__(self) -> str:
-        counts = [
-            f"{scale}: " + ", ".join(f"{n} {verdict}" for verdict, n in row.items() if n)
-            for scale, row in summary([self.record]).items()
-        ]
-        return f"{self.record['study']} at {self.record['profile']}. " + "; ".join(counts)
+        return f"{self.record['study']} at {self.record['profile']}. {counts(self.record)}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {
@@ -51,6 +48,14 @@ def summary(records: Iterable[Record]) -> dict[str, dict[str, int]]:
     return counts
 
 
+def counts(record: Record) -> str:
+    """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`, scale by scale."""
+    return "; ".join(
+        f"{scale}: " + ", ".join(f"{n} {verdict}" for verdict, n in row.items() if n)
+        for scale, row in summary([record]).items()
+    )
+
+
 def verdict_table(record: Record, lang: str = "en") -> str:
     """The claims of a record as an HTML table, everything escaped; lang is "en" or "ja"."""
     heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS[lang])
@@ -63,17 +68,17 @@ def verdict_table(record: Record, lang: str = "en") -> str:
 
 def _row(claim: Record, lang: str) -> str:
     says = claim["says_ja"] if lang == "ja" else claim["says"]
-    where = f"<br><small>{_text(claim['where'])}</small>"
-    note = f"<br><small>{_text(claim['note'])}</small>" if claim.get("note") else ""
+    where = f"<br><small>{escape(claim['where'])}</small>"
+    note = f"<br><small>{escape(claim['note'])}</small>" if claim.get("note") else ""
     scale = _SCALES_JA[claim["scale"]] if lang == "ja" else claim["scale"]
     cells = (
-        f"{_text(says)}<br><code>{_text(claim['id'])}</code>",
-        _text(claim["paper_value"]) + where,
+        f"{escape(says)}<br><code>{escape(claim['id'])}</code>",
+        escape(claim["paper_value"]) + where,
         measured_html(claim) + note,
         str(claim["n_seeds"] or "–"),
         scale,
         verdict_html(claim["verdict"], lang),
-        f'<span lang="en">{_text(claim["reason"])}</span>',
+        f'<span lang="en">{escape(claim["reason"])}</span>',
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
@@ -91,7 +96,7 @@ def measured_html(claim: Record) -> str:
     if not isinstance(measured, dict):
         return _point(measured, interval)
     lines = [
-        f"{_text(label)}: {_point(value, (interval or {}).get(label))}"
+        f"{escape(label)}: {_point(value, (interval or {}).get(label))}"
         for label, value in measured.items()
     ]
     text = "<br>".join(lines)
@@ -106,7 +111,3 @@ def _point(value: float | None, interval: list[float] | None) -> str:
     if interval is None:
         return number(value)
     return str(Point(value, *interval))
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

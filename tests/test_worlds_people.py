@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from srclib.errors import DataError, ParameterError
-from srclib.worlds.biographies import SPLITS, BiographyWorld, draw_world, encode
-from srclib.worlds.biography_people import (
-    RELATIONS,
+from srclib.worlds.people import (
+    DATA,
+    SPLITS,
     ListSizes,
-    Person,
-    draw_people,
-    read_people,
+    draw_world,
+    encode,
     word_lists,
 )
 
@@ -24,14 +22,14 @@ QUESTIONS = WORLD.questions()
 
 def test_work_city_follows_from_the_employer() -> None:
     seats = defaultdict(set)
-    for person in draw_people(300, ListSizes(), 3):
+    for person in draw_world(300, 0, seed=3).people:
         seats[person.values[4]].add(person.values[5])
     assert {len(cities) for cities in seats.values()} == {1}
 
 
 def test_person_does_not_depend_on_how_many_are_drawn() -> None:
-    assert draw_people(5, ListSizes(), 2) == draw_people(50, ListSizes(), 2)[:5]
-    assert draw_people(5, ListSizes(), 2) != draw_people(5, ListSizes(), 3)
+    assert draw_world(5, 0, seed=2).people == draw_world(50, 0, seed=2).people[:5]
+    assert draw_world(5, 0, seed=2).people != draw_world(5, 0, seed=3).people
 
 
 def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
@@ -41,6 +39,15 @@ def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
     assert len({word for words in lists.values() for word in words}) == sum(
         map(len, lists.values())
     )
+
+
+def test_every_relation_has_its_templates() -> None:
+    assert [len(set(DATA[name].split())) for name in ("months", "colours", "numbers")] == [12, 6, 6]
+    for relation in DATA["relations"].values():
+        assert len(set(relation["questions"])) == 4 and len(set(relation["sentences"])) == 3
+        assert all(text.split().count("N") == 1 for text in relation["questions"])
+        assert all(text.split()[0] == "P" for text in relation["sentences"])
+        assert all(text.split()[-1] == "V" for text in relation["sentences"])
 
 
 def test_splits_and_what_is_taught() -> None:
@@ -99,18 +106,9 @@ def test_every_word_is_one_token_and_comes_back() -> None:
     assert len({prompt[-1] for prompt in prompts}) == 1
 
 
-def test_an_initial_that_is_the_letter_of_a_place_is_a_word() -> None:
-    people = [Person(f"John {letter} Smith", ("x",) * 6, "he") for letter in "NPV"]
-    world = BiographyWorld(tuple(people), 3)
-    tokenizer = world.tokenizer()
-    ids = [tuple(tokenizer(prompt)["input_ids"]) for prompt in world.questions()["prompt"]]
-    assert len(set(ids)) == len(ids)
-    assert not any(tokenizer.unk_token_id in each for each in ids)
-
-
 def test_lists_longer_than_there_are_words_are_refused() -> None:
     with pytest.raises(ParameterError, match=r"university=5000: .*2000"):
-        ListSizes(university=5000)
+        word_lists(ListSizes(university=5000), 0)
 
 
 def test_an_answer_outside_the_vocabulary_is_refused() -> None:
@@ -119,46 +117,15 @@ def test_an_answer_outside_the_vocabulary_is_refused() -> None:
         encode(QUESTIONS, other.tokenizer())
 
 
-def test_a_person_twice_is_refused() -> None:
-    one = WORLD.people[0]
-    with pytest.raises(DataError, match=f"person 1='{one.name}'.*a name of its own"):
-        BiographyWorld((one, one), 1)
-
-
-def test_a_missing_value_is_refused() -> None:
-    bad = Person("A B C", ("x",), "he")
-    with pytest.raises(DataError, match="values of person 0"):
-        BiographyWorld((bad,), 1)
-
-
 @pytest.mark.parametrize(
     ("changes", "name"),
     [({"n_known": 0}, "n_known"), ({"grammar": "odd"}, "grammar"), ({"n_bios": 0}, "n_bios")],
 )
 def test_other_refusals(changes: dict[str, object], name: str) -> None:
-    fields: dict[str, object] = {"people": WORLD.people, "n_known": 8} | changes
     with pytest.raises(ParameterError, match=name):
-        BiographyWorld(**fields)  # type: ignore[arg-type]
+        draw_world(**changes)  # type: ignore[arg-type]
 
 
 def test_too_many_people_for_the_names() -> None:
     with pytest.raises(ParameterError, match="n people"):
-        draw_people(9, ListSizes(first=2, middle=2, last=2), 0)
-
-
-def test_people_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "people.csv"
-    header = ",".join(("name", "pronoun", *RELATIONS))
-    row = "Ann B Cee,she,1 May 1980,Rome,Uni,maths,Acme,Oslo"
-    file.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    (person,) = read_people(file)
-    assert person.name == "Ann B Cee" and person.values[5] == "Oslo"
-    file.write_text(f"{header}\n{row}\nBob D E,he,1 May 1981,Rome,Uni,,Acme,Oslo\n")
-    with pytest.raises(DataError, match=r"people\.csv, line 3: major"):
-        read_people(file)
-    file.write_text(header.replace(",major", "") + "\n" + row.replace(",maths", "") + "\n")
-    with pytest.raises(DataError, match=r"line 2: major=None"):
-        read_people(file)
-    file.write_text(f"{header}\n{row}\n{row}\n")
-    with pytest.raises(DataError, match="a name of its own"):
-        read_people(file)
+        draw_world(9, 0, ListSizes(first=2, middle=2, last=2))
