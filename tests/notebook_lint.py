@@ -19,8 +19,17 @@ from nbformat import NotebookNode
 
 MAX_LINES = 40  # a cell fits on a screen
 DRAWING = {"plt", "sns", "figures", "ax", "axes"}  # the names that figures are drawn with
-WORK = {"record", "train", "train_all", "train_arms"}
-QUIET = {"set_theme", "set_style", "set_context", "color_palette", "set_palette", "rc", "use"}
+WORK = {"record", "sweep", "train"}
+QUIET = {
+    "set_theme",
+    "set_style",
+    "set_context",
+    "color_palette",
+    "set_palette",
+    "rc",
+    "use",
+    "use_style",
+}
 ABSOLUTE = re.compile(r"^(?:/(?:home|Users|root|tmp|mnt|data|var|opt|usr|content)\b|~/|[A-Z]:\\)")
 
 
