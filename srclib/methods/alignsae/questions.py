@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Rows = Sequence[int] | np.ndarray
 SHORT = dict(zip(SPLITS, ("train", "held-out", "unseen", "unseen both"), strict=True))
 
 
@@ -53,9 +54,9 @@ class Task:
         """Places of the questions of a split."""
         return np.flatnonzero(self.table.index.get_level_values("split") == split)
 
-    def answered(self, model: PreTrainedModel, rows: Sequence[int] | None = None) -> pd.DataFrame:
+    def answered(self, model: PreTrainedModel, rows: Rows | None = None) -> pd.DataFrame:
         """`table`, or those rows of it, with what the model says and whether it is right."""
-        rows = list(range(len(self.prompts)) if rows is None else rows)
+        rows = [int(i) for i in (range(len(self.prompts)) if rows is None else rows)]
         n_new = max(map(len, self.answers))
         prompts = [self.prompts[i] for i in rows]
         said = self._spoken(steering.answer(model, prompts, n_new, self.tokenizer.eos_token_id))
@@ -89,7 +90,7 @@ class Task:
         values = [each.values for each in self.world.people]
         return swaps.all_swaps(picked, person, self.relation.tolist(), values)
 
-    def kept(self, rows: Sequence[int], touched: Tensor | None = None) -> swaps.Swaps:
+    def kept(self, rows: Rows, touched: Tensor | None = None) -> swaps.Swaps:
         """Questions whose own answers are wanted, whatever is written. touched: [n] relations."""
         rows = [int(i) for i in rows]
         own, source = self.table.iloc[rows], self.relation[rows]
