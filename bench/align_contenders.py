@@ -17,7 +17,7 @@ from srclib import rng
 from srclib.config import TrainConfig
 from srclib.methods.alignsae import AlignSAE, terms
 from srclib.metrics import fvu
-from srclib.sources.tensor import Rows
+from srclib.sources import Rows
 from srclib.trainer import start, update
 
 D_IN, N_FREE, N_SLOTS, D_HEAD, N_BATCH, LR = 768, 100_000, 6, 256, 64, 1e-3

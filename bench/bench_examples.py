@@ -14,7 +14,7 @@ from measure import Contender, interleave, machine, table
 from torch import Tensor
 
 from srclib import rng
-from srclib.methods.examples import Collector, Rule
+from srclib.methods.latents.examples import Collector, Rule
 
 ROUNDS, CALLS, WARMUP = 4, 1, 3
 N_LATENTS, N_TOKENS, SEQ, K, N_KEPT = 32_768, 2_048, 64, 32, 50

@@ -76,7 +76,7 @@ class Harvester:
 def harvesting() -> str:
     """The whole model on the caller's batches, against `harvest`; values compared as well."""
     # here: transformers would count in the peak memory of `alone`, whose process imports this file
-    from srclib.lm.harvesting import harvest
+    from srclib.lm.harvest import harvest
     from srclib.lm.models import LMConfig, new_model
 
     sizes = {"d_model": 768, "n_layers": 12, "n_heads": 12, "d_mlp": 3072, "context": 1024}

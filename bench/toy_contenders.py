@@ -20,8 +20,7 @@ from torch import Tensor
 from srclib.activations import BatchTopK
 from srclib.config import TrainConfig
 from srclib.sae import SAE
-from srclib.sources import Source
-from srclib.sources.toy import ToyFeatures, random_correlation
+from srclib.sources import Source, ToyFeatures, random_correlation
 from srclib.trainer import start, update
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4

@@ -27,7 +27,7 @@ _HOME = {
     "held_out": "sweeps",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
-    "harvest": "lm.harvesting",
+    "harvest": "lm.harvest",
     "parameters": "suite.params",
     "ledger": "suite.ledger",
     "SuiteError": "errors",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from .checkpoint import save_sae as save_sae
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
-    from .lm.harvesting import harvest as harvest
+    from .lm.harvest import harvest as harvest
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
     from .suite.ledger import ledger as ledger

@@ -19,17 +19,8 @@ from nbformat import NotebookNode
 
 MAX_LINES = 40  # a cell fits on a screen
 DRAWING = {"plt", "sns", "figures", "ax", "axes"}  # the names that figures are drawn with
-WORK = {"record", "sweep", "train"}
-QUIET = {
-    "set_theme",
-    "set_style",
-    "set_context",
-    "color_palette",
-    "set_palette",
-    "rc",
-    "use",
-    "use_style",
-}
+WORK = {"record", "train", "sweep"}
+QUIET = {"use_style", "set_theme", "set_style", "set_context", "color_palette", "set_palette", "rc", "use"}
 ABSOLUTE = re.compile(r"^(?:/(?:home|Users|root|tmp|mnt|data|var|opt|usr|content)\b|~/|[A-Z]:\\)")
 
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from srclib.activations import Activation, JumpReLU, ReLU, TopK
 from srclib.config import TrainConfig
 from srclib.errors import DataError, ParameterError, SuiteError
-from srclib.methods.gba.control import GroupBiases, biases, hand_over_bias
+from srclib.methods.gba import GroupBiases, biases, hand_over_bias
 from srclib.methods.gba.update import adapt, ceiling_l0, geometric_targets, group_index
 from srclib.sae import SAE
-from srclib.sources.sparse_codes import SparseCodes
+from srclib.sources import SparseCodes
 from srclib.trainer import train
 
 SOURCE = SparseCodes(12, 8, 2)
@@ -258,7 +258,7 @@ def test_a_bias_with_two_masters_is_refused() -> None:
     for name in ("b_enc", "theta"):
         sae = make(JumpReLU())
         sae.get_parameter(name).requires_grad_(True)
-        with pytest.raises(ParameterError, match="call hand_over_bias"):
+        with pytest.raises(ParameterError, match="Call hand_over_bias"):
             train(sae, SOURCE, cfg(), control=GroupBiases(TARGETS))
 
 

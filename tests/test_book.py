@@ -14,7 +14,7 @@ from conftest import ROOT, Run
 
 from srclib import files
 from srclib.errors import NotebookError
-from srclib.suite import book, book_pages, records
+from srclib.suite import book, book_pages, records, verdicts
 
 TOC = """
 format: jb-book

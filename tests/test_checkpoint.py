@@ -18,8 +18,7 @@ from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.checkpoint import build_activation, describe, load_sae, save_sae
 from srclib.errors import CheckpointError, ParameterError
 from srclib.sae import SAE
-from srclib.sources.tensor import Scaled
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import Scaled, ToyFeatures
 from srclib.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)

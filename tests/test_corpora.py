@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm.corpora import read_rows
+from srclib.lm.corpora import check, read, read_rows
 
 WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]
 
@@ -34,12 +36,17 @@ def file(folder: Path, data: str | bytes, name: str = "ja.txt") -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "build", lambda: tmp_path / "build")
+
+
 @pytest.mark.parametrize("adds_bos", [False, True])
 def test_first_tokens_with_one_bos(tmp_path: Path, adds_bos: bool) -> None:
     text = file(tmp_path, "a b c\n猫 a b c\na b")
     corpus = read_rows([text], words(adds_bos), 4)
     assert corpus.rows.tolist() == [[0, 2, 3, 4], [0, 5, 2, 3]]
-    assert corpus.rows.dtype == torch.int32 and corpus.notes == ()
+    assert corpus.rows.dtype == torch.int32
     assert corpus.n_short == 1
     without = read_rows([text], words(adds_bos), 3, bos=False)
     assert without.rows.tolist() == [[2, 3, 4], [5, 2, 3]] and without.n_short == 1
@@ -48,21 +55,16 @@ def test_first_tokens_with_one_bos(tmp_path: Path, adds_bos: bool) -> None:
 def test_files_in_order_and_no_more_than_asked(tmp_path: Path) -> None:
     rows = [json.dumps({"id": i, "text": f"{word} a"}) for i, word in enumerate("abc")]
     one = file(tmp_path, "\n".join(rows), "en.jsonl")
-    other = file(tmp_path, "猫 猫\n".encode() + b"\xff", "ja.txt")
+    other = file(tmp_path, "猫 猫\na a\n", "ja.txt")
     corpus = read_rows([one, other], words(), 3, n_documents=4)
-    assert corpus.rows[:, 1].tolist() == [2, 3, 4, 5], "row 2 of the last file was not needed"
+    assert corpus.rows[:, 1].tolist() == [2, 3, 4, 5]
 
 
-def test_what_loses_nothing_is_mended_and_noted(tmp_path: Path) -> None:
+def test_what_loses_nothing_is_mended(tmp_path: Path) -> None:
     clean = file(tmp_path, "a b\nb c\n猫 a\n")
     dirty = file(tmp_path, "\ufeffa b\r\n\r\n \n\ufeffb c\r\n猫 a", "win.txt")
     expected, corpus = (read_rows([path], words(), 3) for path in (clean, dirty))
-    assert corpus.rows.equal(expected.rows) and expected.notes == ()
-    assert set(corpus.notes) == {
-        f"{dirty}, row 1: byte order mark removed (2 rows)",
-        f"{dirty}, row 1: Windows line end removed (3 rows)",
-        f"{dirty}, row 2: empty, left out (2 rows)",
-    }
+    assert corpus.rows.equal(expected.rows)
 
 
 def test_a_byte_order_mark_inside_a_text_stays(tmp_path: Path) -> None:
@@ -78,9 +80,9 @@ def test_a_byte_order_mark_inside_a_text_stays(tmp_path: Path) -> None:
         ("x.jsonl", b'{"txt": "a b"}\n', r"x\.jsonl, row 1: text=None: allowed is a string"),
         ("x.jsonl", b'["a b"]\n', r"x\.jsonl, row 1: text=None"),
         ("x.jsonl", b'{"text": 3}\n', r"x\.jsonl, row 1: text=3"),
-        ("x.csv", b"a b\n", r"file='.*x\.csv': allowed is a \.txt or \.jsonl file"),
-        ("x.txt", b"a\n\n", r"x\.txt: 0 documents of at least 3 tokens \(1 shorter\)"),
-        ("x.txt", b"", r"x\.txt: 0 documents"),
+        ("x.csv", b"a b\n", r"file='.*x\.csv': allowed is one of \.txt, \.jsonl"),
+        ("x.txt", b"a\n\n", r"corpus: 0 documents of at least 3 tokens \(1 shorter\)"),
+        ("x.txt", b"", "one document or more, and it has none"),
     ],
 )
 def test_what_cannot_be_read_is_named(
@@ -112,3 +114,83 @@ def test_a_bos_that_does_not_exist_and_a_context_of_nothing(tmp_path: Path) -> N
     for context in (1, 0, 2.0, True):
         with pytest.raises(ParameterError, match="context="):
             read_rows([text], words(), context)  # type: ignore[arg-type]
+
+
+def saved(texts: list[str], **columns: list[Any]) -> Dataset:
+    return Dataset.from_dict({"text": texts, **columns})
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> dict[str, Path]:
+    """The same two documents in every form."""
+    forms = {name: tmp_path / name for name in ("saved", "folder")}
+    table = saved(["a b", "b c"], id=[1, 2])
+    table.save_to_disk(forms["saved"])
+    forms["folder"].mkdir()
+    file(forms["folder"], "a b\r\n\n", "1.txt")
+    file(forms["folder"], '{"text": "b c", "id": 2}\n', "2.jsonl")
+    file(forms["folder"], "no text", "README")
+    forms["txt"] = file(tmp_path, "a b\nb c")
+    forms["parquet"] = tmp_path / "x.parquet"
+    table.to_parquet(forms["parquet"])
+    return forms
+
+
+@pytest.mark.parametrize("form", ["saved", "folder", "txt", "parquet"])
+def test_every_form_is_the_same_corpus(
+    corpora: dict[str, Path], form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = read(corpora[form])
+    assert found.column_names == ["text"] and list(found["text"]) == ["a b", "b c"]
+    assert "Generating" not in capfd.readouterr().err, "no progress bars"
+    expected = [[0, 2, 3], [0, 3, 4]]
+    for corpus in (corpora[form], str(corpora[form]), found):
+        assert read_rows(corpus, words(), 3).rows.tolist() == expected
+
+
+def test_a_changed_file_is_read_again(corpora: dict[str, Path]) -> None:
+    assert len(read(corpora["txt"])) == 2
+    corpora["txt"].write_text("c")
+    assert list(read(corpora["txt"])["text"]) == ["c"]
+
+
+def test_bad_bytes_further_on_are_named_when_read(corpora: dict[str, Path]) -> None:
+    bad = file(corpora["folder"], b"a b\nb \x8a\n", "3.txt")
+    check(corpora["folder"])
+    with pytest.raises(DataError, match=rf"{bad}, row 2: byte 3"):
+        read(corpora["folder"])
+
+
+def splits(folder: Path) -> None:
+    DatasetDict({"train": saved(["a"]), "test": saved(["b"])}).save_to_disk(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: None, "corpus='.*there': allowed is an existing saved dataset"),
+        (lambda f: f.mkdir(), "corpus='.*there': allowed is an existing saved"),
+        (splits, "allowed is one split of a saved dataset. Name .*there/train or .*there/test"),
+        (lambda f: saved(["a"]).rename_column("text", "t").save_to_disk(f), r"columns=\['t'\]"),
+        (lambda f: saved([]).save_to_disk(f), "dataset is broken or empty"),
+        (lambda f: (f.mkdir(), file(f, "\n \n")), "one document or more, and it has none"),
+        (lambda f: (f.mkdir(), (f / "state.json").touch()), "dataset is broken or empty"),
+        (lambda f: f.write_text("a"), "file=.*there': allowed is one of .txt, .jsonl, .parquet"),
+        (lambda f: (f.mkdir(), file(f, "a", "x.parquet")), "cannot be read as parquet"),
+    ],
+)
+def test_what_is_no_corpus_is_refused_at_once(tmp_path: Path, make: Any, message: str) -> None:
+    make(tmp_path / "there")
+    for look in (check, read):
+        with pytest.raises(DataError, match=message):
+            look(tmp_path / "there")
+
+
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file(tmp_path, "numpy==1.0", "constraints.txt")
+    monkeypatch.chdir(tmp_path)
+    for look in (check, read, lambda path: read_rows(path, words(), 3)):
+        with pytest.raises(DataError, match="corpus='': allowed is an existing saved dataset"):
+            look("")

@@ -12,9 +12,15 @@ from torch import Tensor
 
 from srclib.errors import DataError
 from srclib.evals import core
-from srclib.evals.k_sparse import k_sparse_f1, most_telling
-from srclib.evals.probes import equal_cells, fit_probe, mean_pool, one_vs_rest
-from srclib.evals.sparse_probing import sparse_probing
+from srclib.evals.probes import (
+    equal_cells,
+    fit_probe,
+    k_sparse_f1,
+    mean_pool,
+    most_telling,
+    one_vs_rest,
+    sparse_probing,
+)
 
 few = settings(deadline=None, max_examples=20)
 
@@ -31,35 +37,6 @@ def test_loss_recovered_is_one_for_the_model_and_zero_for_zeros() -> None:
     assert core.loss_recovered(2.0, 3.0, 6.0) == 0.75
     assert core.loss_recovered(2.0, 8.0, 6.0) == -0.5
     assert math.isnan(core.loss_recovered(2.0, 2.0, 2.0))
-
-
-def test_code_statistics_of_a_shrunken_reconstruction() -> None:
-    """x_hat = x / 2: direction kept, half the length, E |x|^2 / 4 over E |x|^2 / 2."""
-    x = draw(0, 30, 4)
-    acts = torch.tensor([[2.0, -1.0, 0.0], [0.0, 3.0, 0.0]]).repeat(15, 1)
-    found = core.code_statistics(x, acts, x / 2)
-    assert found == pytest.approx((1.5, 3.0, 2 / 3, 1.0, 0.5, 0.5))
-    assert core.code_statistics(x, acts, -3 * x)[3:] == pytest.approx((-1.0, 3.0, -3.0))
-    x[0] = 0  # has no direction
-    assert core.code_statistics(x, acts, x / 2)[3:] == pytest.approx((1.0, 0.5, 0.5))
-    nothing = core.code_statistics(0 * x, acts, x)
-    assert all(map(math.isnan, nothing[3:]))
-
-
-def test_ratio_is_a_mean_of_ratios_and_bias_a_ratio_of_means() -> None:
-    x, x_hat = torch.tensor([[1.0], [10.0]]), torch.tensor([[2.0], [10.0]])
-    found = core.code_statistics(x, x, x_hat)
-    assert (found.l2_ratio, found.relative_bias) == pytest.approx((1.5, 104 / 102))
-
-
-def test_alive_counts_rows_not_sizes() -> None:
-    acts = torch.zeros(20_000, 4)
-    acts[0, 1] = 100.0
-    acts[:2, 2] = 0.1
-    acts[:, 3] = -1.0  # a threshold below 0 lets negative values through
-    assert core.firing_rate(acts).tolist() == pytest.approx([0, 5e-5, 1e-4, 1])
-    assert core.alive(acts).tolist() == [False, False, True, True]
-    assert core.alive(acts, 0.0).tolist() == [False, True, True, True]
 
 
 # --- what the evaluations share -----------------------------------------------------------------
@@ -135,7 +112,7 @@ def test_probe_of_constants_is_chance_and_of_one_class_an_error() -> None:
     x, labels = torch.full((10, 2), 3.3), torch.arange(10) % 2 == 0
     assert fit_probe(x, labels).accuracy(x, labels) == 0.5
     for few_labels in (torch.zeros(10).bool(), torch.zeros(0).bool()):
-        with pytest.raises(DataError, match=r"share of positives=0\.0"):
+        with pytest.raises(DataError, match=r"share of positives in labels=0\.0"):
             fit_probe(x[: len(few_labels)], few_labels)
 
 

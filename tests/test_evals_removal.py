@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from srclib.errors import DataError
-from srclib.evals.concept_removal import ablated, strongest, write_gap
 from srclib.evals.probes import Probe, Samples
-from srclib.evals.scr import scr
-from srclib.evals.tpp import tpp
+from srclib.evals.removal import ablated, scr, strongest, tpp, write_gap
 from srclib.sae import SAE, TopK
 
 

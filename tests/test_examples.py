@@ -10,8 +10,8 @@ from torch import Tensor
 
 from srclib import SAE, TopK, rng
 from srclib.errors import DataError, ParameterError
-from srclib.methods import examples
-from srclib.methods.examples import Collector, collect, heat
+from srclib.methods.latents import examples
+from srclib.methods.latents.examples import Collector, collect, heat
 
 N_DOCS, SEQ, D_IN, D_SAE, K = 40, 6, 5, 12, 3
 

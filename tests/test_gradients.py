@@ -17,7 +17,7 @@ from srclib.gradients import auxk_support, closed_form_gradients
 from srclib.methods.mirror import start_from
 from srclib.objectives import L1, AuxK, Context, L0Target, SquaredError, TanhSparsity
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 
 D_IN, D_SAE = 6, 9
 GATED: list[Activation] = [ReLU(), TopK(2), BatchTopK(2.5)]

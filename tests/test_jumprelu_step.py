@@ -9,8 +9,7 @@ from tiny import draw
 
 from srclib import SAE, JumpReLU, TrainConfig, metrics, train
 from srclib.objectives import L0Target, SquaredError
-from srclib.sources.tensor import Rows
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import Rows, ToyFeatures
 
 EPS, TARGET, WARM, RAMP, STEPS, BATCH, LR = 0.3, 3.0, 2, 4, 8, 16, 1e-2
 X = draw(5, 40, 6)

@@ -12,7 +12,7 @@ from srclib.errors import DataError
 from srclib.fast import adam_moments, adam_step
 from srclib.objectives import Context, Objective, SquaredError
 from srclib.sae import SAE, SAEOutput
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources import Rows, Scaled
 from srclib.trainer import train
 
 X = torch.arange(60.0).view(20, 3)

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm import pretraining
-from srclib.lm.losses import token_losses
-from srclib.lm.models import FAMILIES, LMConfig, load_model, log_steps, new_model, save_model
-from srclib.lm.pretraining import _adam, _rows, checkpoints, lr_factor, train_lm
+from srclib.lm import train
+from srclib.lm.harvest import token_losses
+from srclib.lm.models import FAMILIES, LMConfig, load_model, new_model, save_model
+from srclib.lm.parts import Part, batch
 from srclib.lm.sites import blocks, edited, family
+from srclib.lm.train import PRETRAINING, _adam, checkpoints, lr_factor, train_lm
 
 SMALL = LMConfig(
     "gpt2",
@@ -49,7 +50,7 @@ def same(a: Any, b: Any) -> bool:
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of its own, as in a fresh process."""
     monkeypatch.setattr(files, "build", lambda: tmp_path)
-    pretraining._forget_once.cache_clear()
+    train._forget_once.cache_clear()
     return tmp_path
 
 
@@ -89,7 +90,7 @@ def test_one_block_reads_the_whole_context(name: str) -> None:
     [
         ({"family": "opt"}, "family='opt': allowed is one of gpt2, llama"),
         ({"d_model": 18}, r"d_model=18: allowed is a multiple of 2 \* n_heads = 4"),
-        ({"n_layers": 0}, "n_layers=0: allowed is an integer >= 1"),
+        ({"n_layers": 0}, "n_layers=0: allowed is a whole number >= 1"),
         ({"n_steps": -1}, "n_steps=-1"),
         ({"seed": 1.0}, r"seed=1\.0"),
         ({"n_batch": True}, "n_batch=True"),
@@ -104,12 +105,6 @@ def test_a_configuration_that_cannot_be_is_refused(change: dict[str, Any], words
         replace(SMALL, **change)
 
 
-def test_steps_evenly_spaced_in_the_logarithm() -> None:
-    assert log_steps(10_000, 4) == (0, 10, 100, 1000, 10_000)
-    assert log_steps(3, 50) == (0, 1, 2, 3)
-    assert log_steps(700, 1) == (0, 700) and log_steps(700, 0) == (0,)
-
-
 def test_the_rate_rises_from_above_zero_and_falls_to_zero() -> None:
     factors = [lr_factor(step, SMALL) for step in range(SMALL.n_steps)]
     assert factors[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
@@ -118,14 +113,19 @@ def test_the_rate_rises_from_above_zero_and_falls_to_zero() -> None:
     assert lr_factor(SMALL.n_steps, SMALL) == pytest.approx(0)
 
 
-def test_every_epoch_reads_every_row_once() -> None:
-    cfg = replace(SMALL, n_batch=5)
-    batches = [_rows(cfg, step, 12) for step in range(36)]  # 15 epochs
+@pytest.mark.parametrize("learnt", [None, torch.ones(12, 8, dtype=torch.bool)])
+def test_every_epoch_reads_every_row_once(learnt: Tensor | None) -> None:
+    numbered = Part(torch.arange(12).unsqueeze(1).expand(12, 8), learnt, 5)
+
+    def rows(step: int, cfg: LMConfig = SMALL) -> Tensor:
+        return batch(cfg, numbered, 0, step)[0][:, 0]
+
+    batches = [rows(step) for step in range(36)]  # 15 epochs
     epochs = torch.cat(batches).split(12)
     assert all(epoch.sort().values.equal(torch.arange(12)) for epoch in epochs)
     assert len({tuple(epoch.tolist()) for epoch in epochs}) == 15
-    assert _rows(cfg, 7, 12).equal(batches[7]), "whatever was read before"
-    assert not _rows(replace(cfg, seed=1), 7, 12).equal(batches[7])
+    assert rows(7).equal(batches[7]), "whatever was read before"
+    assert not rows(7, replace(SMALL, seed=1)).equal(batches[7])
 
 
 def test_training_learns_repeats_and_is_stored(built: Path, monkeypatch: Any) -> None:
@@ -142,7 +142,7 @@ def test_training_learns_repeats_and_is_stored(built: Path, monkeypatch: Any) ->
     assert not same(stored[7], stored[0]) and not same(stored[7], model)
     shutil.rmtree(built / "cache")
     assert same(train_lm(SMALL, COUNTING), model), "the same bits again, watched or not"
-    monkeypatch.setattr(pretraining, "_train", None)
+    monkeypatch.setattr(train, "_train", None)
     assert same(train_lm(SMALL, COUNTING.int()), model), "not trained again"
     for other in ({"seed": 1}, {"lr": 2e-2}, {"n_steps": 31}):
         with pytest.raises(TypeError):
@@ -154,13 +154,13 @@ def test_training_learns_repeats_and_is_stored(built: Path, monkeypatch: Any) ->
 def test_forced_runs_train_once_more(built: Path, monkeypatch: Any) -> None:
     trained: list[LMConfig] = []
 
-    def fake(cfg: LMConfig, tokens: Tensor, folder: Path) -> None:
+    def fake(cfg: LMConfig, parts: Any, recipe: Any, start: Any, folder: Path) -> None:
         trained.append(cfg)
         save_model(new_model(cfg), folder)
 
-    monkeypatch.setattr(pretraining, "_train", fake)
+    monkeypatch.setattr(train, "_train", fake)
     train_lm(SMALL, COUNTING)
-    pretraining._forget_once.cache_clear()  # a new process
+    train._forget_once.cache_clear()  # a new process
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
     train_lm(SMALL, COUNTING)
     checkpoints(SMALL, COUNTING)
@@ -174,7 +174,7 @@ def test_decay_spares_norms_and_biases(name: str) -> None:
     model, start = new_model(cfg), new_model(cfg)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    adam = _adam(model, cfg)
+    adam = _adam(model, cfg, PRETRAINING)
     assert sum(len(group["params"]) for group in adam.param_groups) == len(list(start.parameters()))
     adam.step()
     for old, new in zip(start.parameters(), model.parameters(), strict=True):
@@ -182,7 +182,7 @@ def test_decay_spares_norms_and_biases(name: str) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_and_stores_nothing(built: Path) -> None:
-    with pytest.raises(DataError, match=r"loss at step \d+=.*: allowed is a finite number. Lower"):
+    with pytest.raises(DataError, match=r"loss at step \d+=.*: allowed is finite. Lower"):
         train_lm(replace(SMALL, lr=1e20, warmup=0), COUNTING)
     assert not list(built.rglob("*.safetensors"))
 
@@ -194,8 +194,8 @@ def test_a_loss_that_is_no_number_stops_and_stores_nothing(built: Path) -> None:
         (COUNTING[:3], r"tokens.shape=\(3, 8\)"),
         (COUNTING[0], r"tokens.shape=\(8,\)"),
         (COUNTING.float(), "tokens.dtype=torch.float32"),
-        (COUNTING + 1, "tokens=6: allowed is 0 <= id < vocab_size = 6"),
-        (COUNTING - 1, "tokens=-1"),
+        (COUNTING + 1, "id in part 0=6: allowed is 0 <= id < vocab_size = 6"),
+        (COUNTING - 1, "id in part 0=-1"),
     ],
 )
 def test_tokens_that_do_not_fit_are_refused(built: Path, tokens: Tensor, words: str) -> None:

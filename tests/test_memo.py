@@ -22,12 +22,13 @@ from torch import Tensor
 
 from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.control import AutoL0, KSchedule, Trace
+from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.memo import key_of, train_all
+from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
 from srclib.sweeps import Run
 from srclib.trainer import TrainConfig, train
@@ -170,7 +171,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     memo._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
-    expected = {*computing, "sources.tensor", "sources.toy", "control", "metrics"}
+    expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
 

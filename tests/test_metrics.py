@@ -16,7 +16,7 @@ from srclib.activations import BatchTopK
 from srclib.errors import DataError, ParameterError
 from srclib.methods.mirror import start_from
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 
 few = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 10**6)
@@ -89,6 +89,20 @@ def test_constant_activations_have_no_fvu(value: float, dtype: torch.dtype) -> N
     assert math.isnan(metrics.fvu(x, x))
     score = metrics.uncentred_variance_explained(x, x)
     assert math.isnan(score) if value == 0 else score == 1
+
+
+# --- activity -----------------------------------------------------------------------------------
+
+
+def test_alive_counts_rows_not_sizes() -> None:
+    acts = torch.zeros(20_000, 4)
+    acts[0, 1] = 100.0
+    acts[:2, 2] = 0.1
+    acts[:, 3] = -1.0  # a threshold below 0 lets negative values through
+    assert metrics.firing_rate(acts).tolist() == pytest.approx([0, 5e-5, 1e-4, 1])
+    assert metrics.alive(acts).tolist() == [False, False, True, True]
+    assert metrics.alive(acts, 0.0).tolist() == [False, True, True, True]
+    assert metrics.l0(acts) == 1 + 3 / 20_000 == float(metrics.firing_rate(acts).sum())
 
 
 # --- decoder geometry ---------------------------------------------------------------------------
@@ -167,7 +181,9 @@ def test_nth_projection_sees_directions_not_lengths(seed: int, scale: float) -> 
 
 @pytest.mark.parametrize("n", [-1, 5, 2.0, True])
 def test_nth_projection_refuses(n: int) -> None:
-    with pytest.raises(ParameterError, match=r"n=.*a whole number with 0 <= n < d_sae=5"):
+    with pytest.raises(
+        ParameterError, match=r"n=(5: allowed is 0 <= n < d_sae=5|.*a whole number >= 0)"
+    ):
         metrics.nth_decoder_projection(torch.ones(3, 4), torch.ones(5, 4), torch.zeros(4), n)
 
 
@@ -252,3 +268,63 @@ def test_metrics_leave_their_arguments_alone() -> None:
     metrics.cosine_matrix(W, x)
     metrics.fvu(x, x + 1)
     assert all(torch.equal(a, c) for a, c in zip((x, W, b), copies, strict=True))
+
+
+# --- other runs, and the latents one asks about ---------------------------------------------------
+
+
+def test_a_run_is_consistent_with_any_order_and_length_of_its_rows() -> None:
+    W = draw(1, 6, 4)
+    other = W[torch.tensor([3, 0, 5, 1, 2, 4])] * torch.linspace(0.1, 9, 6)[:, None]
+    torch.testing.assert_close(metrics.consistency(W, [other]), torch.ones(6).double())
+
+
+def test_runs_are_averaged() -> None:
+    W = draw(1, 6, 4)
+    turned = -W
+    one = metrics.consistency(W, [W])
+    both = metrics.consistency(W, [W, turned])
+    torch.testing.assert_close(both, (one + metrics.consistency(W, [turned])) / 2)
+    assert bool((both < one).all())
+
+
+def test_without_another_run_there_is_no_consistency() -> None:
+    with pytest.raises(DataError, match="others"):
+        metrics.consistency(torch.eye(3), [])
+
+
+def test_z_score_of_one_spike_is_known() -> None:
+    """One 1 among n - 1 zeros: (1 - 1/n) / sqrt(1/n (1 - 1/n)) = sqrt(n - 1)."""
+    spike = torch.zeros(50, 3)
+    spike[7, 0] = 1.0
+    spike[:, 1] = 4.0  # never varies
+    spike[3, 2] = 2.0
+    expected = torch.tensor([49.0**0.5, 0.0, 49.0**0.5], dtype=torch.float64)
+    torch.testing.assert_close(metrics.z_score(spike), expected)
+
+
+def test_z_score_ignores_shift_and_scale() -> None:
+    x = draw(2, 40, 5)
+    torch.testing.assert_close(metrics.z_score(3 * x - 7), metrics.z_score(x))
+    assert not torch.allclose(metrics.z_score(-x), metrics.z_score(x))
+
+
+def test_the_largest_scores_are_chosen_first_and_the_dead_left_out() -> None:
+    score = torch.tensor([0.1, 5.0, 3.0, 9.0, 3.0])
+    assert metrics.most_prominent(score, 0.5).tolist() == [3, 1, 2]  # ceil(2.5); ties in order
+    alive = torch.tensor([True, True, True, False, True])
+    assert metrics.most_prominent(score, 0.5, alive).tolist() == [1, 2, 4]
+    assert metrics.most_prominent(score, 1.0, alive).tolist() == [1, 2, 4, 0]
+    for share in range(1, 101):  # in floating point 0.07 * 100 is above 7
+        assert len(metrics.most_prominent(torch.arange(100.0), share / 100)) == share
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, 1.5, float("nan")])
+def test_alpha_is_a_share(alpha: float) -> None:
+    with pytest.raises(ParameterError, match="alpha"):
+        metrics.most_prominent(torch.ones(3), alpha)
+
+
+def test_a_score_that_is_nan_is_refused() -> None:
+    with pytest.raises(DataError, match="score"):
+        metrics.most_prominent(torch.tensor([1.0, float("nan")]), 0.5)

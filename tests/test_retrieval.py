@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srclib import rng
 from srclib.errors import DataError
-from srclib.evals.retrieval import retrieval
+from srclib.methods.latents.retrieval import retrieval
 
 N, D = 16, 8
 CATEGORY = torch.arange(N) // 4

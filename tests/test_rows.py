@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from srclib import rng
 from srclib.errors import DataError, ParameterError
-from srclib.sources.tensor import Centred, Rows, Scaled
+from srclib.sources import Centred, Rows, Scaled, Unit, unit
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:
@@ -194,3 +195,18 @@ def test_a_mean_of_another_width_is_refused() -> None:
 def test_factors_that_are_no_scale(factor: float) -> None:
     with pytest.raises(ParameterError, match=r"factor=.*a finite number > 0"):
         Scaled(Rows(numbered(10)), factor)
+
+
+def test_rows_have_norm_one_and_their_direction() -> None:
+    x = 7 * rng.normals(0, "x", shape=(32, 5))
+    source = Unit(Rows(x))
+    batch, raw = source.batch(3, 8), source.source.batch(3, 8)
+    torch.testing.assert_close(batch.norm(dim=1), torch.ones(8))
+    torch.testing.assert_close(batch * raw.norm(dim=1, keepdim=True), raw)
+    assert source.d_in == 5 and source.n_samples is None
+    assert source.identity["of"] == source.source.identity != source.identity
+
+
+def test_zero_has_no_direction() -> None:
+    with pytest.raises(DataError, match="1 vectors are 0"):
+        unit(torch.eye(3)[[0, 1]] * torch.tensor([[1.0], [0.0]]))

@@ -13,7 +13,16 @@ from tiny_lm import CONTEXT, FAMILIES, N_LAYERS, D, ids, n_hooks, tiny_lm
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm.sites import block, blocks, edited, family, hook_point, measuring, residual
+from srclib.lm.sites import (
+    block,
+    blocks,
+    edited,
+    family,
+    hook_point,
+    measuring,
+    mlp_pass,
+    residual,
+)
 
 SITES = [(layer, side) for layer in range(N_LAYERS) for side in ("in", "out")]
 IDS = ids(0, 3, 7)
@@ -245,3 +254,23 @@ def test_gemma3_with_eyes_has_the_sites_of_its_text_model() -> None:
     model = transformers.Gemma3ForConditionalGeneration(config)
     assert family(model) == "gemma3_text"
     assert hook_point(model, 0, "out") == "model.language_model.layers.0.out"
+
+
+def test_the_mlp_adds_its_term_to_the_stream(model: Any) -> None:
+    """In every family, from parts that are read where they arise."""
+    before = n_hooks(model)
+    for layer in range(N_LAYERS):
+        seen = mlp_pass(model, layer, IDS)
+        torch.testing.assert_close(seen.stream + seen.term, seen.out, rtol=1e-5, atol=1e-5)
+        assert seen.out.equal(residual(model, IDS, None, layer))
+        assert seen.neurons.shape == (3, 7, 24) and seen.term.abs().max() > 0.1
+        assert not torch.allclose(seen.stream, residual(model, IDS, None, layer, "in"), atol=0.01)
+    assert n_hooks(model) == before
+    with pytest.raises(ParameterError, match="layer=2"):
+        mlp_pass(model, 2, IDS)
+
+
+def test_gpt_neox_may_add_one_after_the_other() -> None:
+    model = tiny_lm("gpt_neox", use_parallel_residual=False)
+    seen = mlp_pass(model, 0, IDS)
+    torch.testing.assert_close(seen.stream + seen.term, seen.out, rtol=1e-5, atol=1e-5)

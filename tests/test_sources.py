@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from srclib import sources
 from srclib.errors import DataError, ParameterError
-from srclib.sources import Source
-from srclib.sources.tensor import Centred, Rows, Scaled
-from srclib.sources.toy import ToyFeatures, random_correlation
+from srclib.sources import Centred, Rows, Scaled, Source, ToyFeatures, random_correlation
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:
@@ -217,3 +216,11 @@ def test_matrices_that_are_no_correlation(corr: Tensor, words: str) -> None:
 def test_impossible_strengths(low: float, high: float) -> None:
     with pytest.raises(ParameterError, match="0 < low <= high < 1"):
         random_correlation(5, 0, low=low, high=high)
+
+
+def test_every_source_is_handed_out_when_it_is_asked_for() -> None:
+    for name, home in sources._HOME.items():
+        assert getattr(sources, name).__module__ == f"srclib.sources.{home}"
+        assert name in dir(sources)
+    with pytest.raises(AttributeError, match="has no attribute 'Row'"):
+        sources.Row  # noqa: B018

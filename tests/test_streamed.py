@@ -9,8 +9,8 @@ from torch import Tensor
 
 from srclib import SAE, TopK, TrainConfig, rng, train
 from srclib.errors import DataError
-from srclib.lm.harvesting import harvest
-from srclib.sources.streamed import Streamed
+from srclib.lm.harvest import harvest
+from srclib.sources import Streamed
 
 ROWS = ids(0, 12, 8)
 

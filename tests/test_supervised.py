@@ -9,9 +9,10 @@ import torch
 
 from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm import pretraining, supervised
+from srclib.lm import train
 from srclib.lm.models import LMConfig, new_model
-from srclib.lm.supervised import Part, answers, batch, part_loss, texts, train_supervised
+from srclib.lm.parts import answers, part_loss, texts
+from srclib.lm.train import supervised_checkpoints, train_supervised
 
 PROMPTS, ANSWERS = [[3, 4, 5], [3, 6]], [[7, 1], [8, 9, 1]]
 
@@ -47,16 +48,6 @@ def test_loss_is_the_mean_over_learnt_tokens_and_ignores_the_padding() -> None:
     assert float(other) == pytest.approx(float(found), rel=1e-6)
 
 
-def test_every_epoch_reads_every_text_once() -> None:
-    part = Part(
-        torch.arange(1, 8)[:, None].expand(7, 2), torch.tensor([False, True]).expand(7, 2), 3
-    )
-    read = torch.cat([batch(config(), part, 0, step)[0][:, 0] for step in range(7)])  # 3 epochs
-    for epoch in read.split(7):
-        assert sorted(epoch.tolist()) == [1, 2, 3, 4, 5, 6, 7]
-    assert not torch.equal(read[:7], read[7:14])
-
-
 def test_it_learns_the_answers_and_keeps_what_it_trained() -> None:
     cfg = config(n_steps=60, lr=1e-2)
     parts = [answers(PROMPTS, ANSWERS, 2)]
@@ -77,11 +68,11 @@ def test_training_is_the_same_bits_and_goes_on_from_a_model(
     parts = [answers(PROMPTS, ANSWERS, 1), texts([[3, 4, 5], [6, 7]], 1)]
     first = train_supervised(config(), parts)
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
-    pretraining._forget_once.cache_clear()
+    train._forget_once.cache_clear()
     again = train_supervised(config(), parts)
     for p, q in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(p, q)
-    folders = supervised.supervised_checkpoints(config(checkpoint_steps=(0, 3)), parts)
+    folders = supervised_checkpoints(config(checkpoint_steps=(0, 3)), parts)
     onwards = train_supervised(config(n_steps=0), parts, start=folders[3])
     for p, q in zip(first.parameters(), onwards.parameters(), strict=True):
         assert torch.equal(p, q)

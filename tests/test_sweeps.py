@@ -15,7 +15,7 @@ from srclib.config import TrainConfig
 from srclib.control import KSchedule, Trace
 from srclib.errors import ParameterError, SuiteError
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows
+from srclib.sources.rows import Rows
 from srclib.sources.toy import ToyFeatures
 from srclib.sweeps import Run, Sweep, held_out, sweep, tidy
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from srclib.activations import Activation, JumpReLU, ReLU
 from srclib.config import TrainConfig
 from srclib.sae import SAE
-from srclib.sources.sparse_codes import SparseCodes
+from srclib.sources import SparseCodes
 from srclib.trainer import start, train, update
 
 SOURCE = SparseCodes(12, 8, 2)

@@ -17,7 +17,7 @@ from srclib.errors import ParameterError
 from srclib.methods.mirror import start_from
 from srclib.objectives import L1, SquaredError, TanhSparsity
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import evaluation, train
 
 

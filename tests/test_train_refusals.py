@@ -14,11 +14,12 @@ from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
 from srclib.config import TrainConfig
-from srclib.control import AutoL0, Trace
+from srclib.control import Trace
 from srclib.errors import DataError, ParameterError, SuiteError
+from srclib.methods.auto_l0 import AutoL0
 from srclib.preflight import memory_needed
 from srclib.sae import SAE
-from srclib.sources.tensor import Rows, Scaled
+from srclib.sources import Rows, Scaled
 from srclib.trainer import train
 
 

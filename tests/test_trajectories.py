@@ -14,7 +14,7 @@ import torch
 from srclib import engine, files, rng
 from srclib.errors import DataError, SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model
-from srclib.lm.pretraining import checkpoints, train_lms
+from srclib.lm.train import checkpoints, train_lms
 
 CONFIG = LMConfig(
     "llama", 16, 1, 2, 24, 8, 20, n_steps=3, n_batch=4, warmup=1, checkpoint_steps=(0, 3), tied=True

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig
 
 TOY = ToyFeatures(6, 8, 0.3)

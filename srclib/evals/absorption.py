@@ -29,14 +29,10 @@ class ParentAbsorption(NamedTuple):
 
     parent: int
     probe_f1: float
-    main: tuple[int, ...]
-    """the latents that stand for the parent"""
-    n_words: int
-    """test words of the parent that the probe gets right"""
-    fraction: float
-    """mean absorption fraction of these words"""
-    full: float
-    """share of them that are fully absorbed"""
+    main: tuple[int, ...]  # the latents that stand for the parent
+    n_words: int  # test words of the parent that the probe gets right
+    fraction: float  # mean absorption fraction of these words
+    full: float  # share of them that are fully absorbed
 
 
 class Absorption(NamedTuple):
@@ -52,8 +48,7 @@ def absorption(train: Samples, test: Samples, W_dec: Tensor, *, seed: int = 0) -
 
     Samples are words in context with the class of the word as label [n]; test words should not
     occur in train. For each parent: (1) a linear probe, which must reach F1 > 0.6 on test;
-    (2) its main latents: ranked by an L1 probe, taken while F1 of a probe on them rises by more
-    than 0.03; (3) `absorbed` for each test word that the probe gets right.
+    (2) its `main_latents`; (3) `absorbed` for each test word that the probe gets right.
 
     Differs from SAEBench: word classes for letters; one probe per parent instead of a joint
     multi-label one; converged logistic regressions, the L1 one on latents in units of their root
@@ -93,13 +88,9 @@ def main_latents(
     z = acts.detach().double()
     scale = float(z.square().mean().sqrt()) or 1.0
     # mean loss + 0.01 |w|_1, where scikit-learn has C * (sum of losses) + |w|_1
-    ranking = LogisticRegression(
-        l1_ratio=1,
-        solver="liblinear",
-        C=1 / (L1_WEIGHT * len(acts)),
-        class_weight="balanced",
-        random_state=rng.derive(seed, "evals", "absorption") % 2**31,
-    )
+    C, state = 1 / (L1_WEIGHT * len(acts)), rng.derive(seed, "evals", "absorption") % 2**31
+    fixed = {"l1_ratio": 1, "solver": "liblinear", "class_weight": "balanced"}
+    ranking = LogisticRegression(C=C, random_state=state, **fixed)
     ranking.fit(csr_matrix((z / scale).numpy()), labels.numpy())
     order = torch.from_numpy(ranking.coef_[0]).argsort(descending=True, stable=True)
     best, n_main = 0.0, 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,14 +24,10 @@ MARKED = 0.01  # of the largest activation: above it a token counts as active
 class Interpretation(NamedTuple):
     """One entry per latent; a latent that fires too rarely to be judged has NaN and -1."""
 
-    score: Tensor
-    """[n_latents] share of the 14 scoring windows that are classified correctly"""
-    floor: Tensor
-    """[n_latents] what the answer "none" scores on the same windows; `FLOOR` or less"""
-    explanation: Tensor
-    """[n_latents] index of the predicate"""
-    f1: Tensor
-    """[n_latents] its F1 over the tokens of the generation windows"""
+    score: Tensor  # [n_latents] share of the 14 scoring windows that are classified correctly
+    floor: Tensor  # what the answer "none" scores on the same windows; `FLOOR` or less
+    explanation: Tensor  # index of the predicate
+    f1: Tensor  # its F1 over the tokens of the generation windows
 
 
 @torch.no_grad()
@@ -111,5 +106,5 @@ def _explain(table: Tensor, marked: Tensor) -> tuple[int, float]:
     held = table.reshape(-1, table.shape[-1]).float()  # [n_tokens, n_predicates]
     truth = marked.flatten().float()
     f1 = 2 * (truth @ held) / (held.sum(dim=0) + truth.sum())
-    best = int(np.argmax(f1.numpy()))
+    best = int(f1.argmax())
     return best, float(f1[best])

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from .. import rng
 from ..errors import DataError, message
 
+Decode = Callable[[Tensor], Tensor]
 LogitsOf = Callable[[Tensor, Tensor], Tensor]
 """(residual at the entity [n, d_in], index of the prompt [n]) -> next-token logits [n, vocab]"""
 
@@ -22,14 +23,10 @@ LogitsOf = Callable[[Tensor, Tensor], Tensor]
 class Pairs(NamedTuple):
     """Interchanges between prompts, by index of the prompt; one entry per pair."""
 
-    base: Tensor
-    """[n] the prompt that is answered"""
-    source: Tensor
-    """[n] the prompt whose entity lends its latents"""
-    label: Tensor
-    """[n] token that a faithful exchange makes the model say"""
-    cause: Tensor
-    """[n] bool: the source's answer is expected; else the base's own"""
+    base: Tensor  # [n] the prompt that is answered
+    source: Tensor  # [n] the prompt whose entity lends its latents
+    label: Tensor  # [n] token that a faithful exchange makes the model say
+    cause: Tensor  # [n] bool: the source's answer is expected; else the base's own
 
     def at(self, rows: Tensor) -> Pairs:
         """Some of the pairs (indices or a mask)."""
@@ -39,14 +36,10 @@ class Pairs(NamedTuple):
 class Ravel(NamedTuple):
     """Scores on held-out pairs."""
 
-    disentangle: float
-    """(cause + isolation) / 2"""
-    cause: float
-    """share of cause pairs where the model says the source's value"""
-    isolation: float
-    """share of isolation pairs where it says what it said"""
-    mask: Tensor
-    """[d_sae] bool, the latents that are exchanged"""
+    disentangle: float  # (cause + isolation) / 2
+    cause: float  # share of cause pairs where the model says the source's value
+    isolation: float  # share of isolation pairs where it says what it said
+    mask: Tensor  # [d_sae] bool, the latents that are exchanged
 
 
 def make_pairs(
@@ -81,7 +74,7 @@ def make_pairs(
 
 def ravel(
     acts: Tensor,
-    decode: Callable[[Tensor], Tensor],
+    decode: Decode,
     pairs: Pairs,
     logits_of: LogitsOf,
     *,
@@ -108,12 +101,10 @@ def ravel(
     if kinds < 2:
         seen = f"{len(order)} pairs, {kinds} kinds in test"
         raise DataError(message("pairs", seen, "both kinds in train and test", "Make more pairs."))
-    batches = []
+    batches: list[Pairs] = []
     for epoch in range(n_epochs):
-        generator = rng.stream(seed, "evals", "ravel", "order", epoch)
-        batches += [
-            train.at(r) for r in torch.randperm(n_train, generator=generator).split(n_batch)
-        ]
+        draw = rng.stream(seed, "evals", "ravel", "order", epoch)
+        batches += map(train.at, torch.randperm(n_train, generator=draw).split(n_batch))
     chosen = _train_mask(acts, decode, batches, logits_of, lr) > 0
     with torch.no_grad():
         logits = _exchanged(acts, decode, test, chosen.to(acts.dtype), logits_of)
@@ -123,11 +114,7 @@ def ravel(
 
 
 def _train_mask(
-    acts: Tensor,
-    decode: Callable[[Tensor], Tensor],
-    batches: list[Pairs],
-    logits_of: LogitsOf,
-    lr: float,
+    acts: Tensor, decode: Decode, batches: list[Pairs], logits_of: LogitsOf, lr: float
 ) -> Tensor:
     """One Adam step per batch on the mask [d_sae], while the temperature falls."""
     mask = torch.zeros(acts.shape[1], requires_grad=True)
@@ -141,7 +128,7 @@ def _train_mask(
 
 
 def _exchanged(
-    acts: Tensor, decode: Callable[[Tensor], Tensor], pairs: Pairs, s: Tensor, logits_of: LogitsOf
+    acts: Tensor, decode: Decode, pairs: Pairs, s: Tensor, logits_of: LogitsOf
 ) -> Tensor:
     """Logits [n, vocab] of the base prompts with the latents of the source where s is 1."""
     z = (1 - s) * acts[pairs.base] + s * acts[pairs.source]  # [n, d_sae]

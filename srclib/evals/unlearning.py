@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ParameterError, message
+from ..metrics import firing_rate
 from ..sae import SAE
-from .core import firing_rate
 
 Edit = Callable[[Tensor], Tensor]
 """residual [..., d_in] -> residual [..., d_in]"""
@@ -24,14 +24,11 @@ MIN_RETAINED = 0.99
 class Setting(NamedTuple):
     """One point of the sweep."""
 
-    threshold: float
-    """latents that fire at least this often on the retain corpus are spared"""
+    threshold: float  # latents that fire at least this often on the retain corpus are spared
     n_latents: int
     multiplier: float
-    forget: float
-    """accuracy on questions of the topic"""
-    retain: float
-    """accuracy on all other questions"""
+    forget: float  # accuracy on questions of the topic
+    retain: float  # accuracy on all other questions
 
 
 class Unlearning(NamedTuple):
@@ -53,11 +50,10 @@ def unlearning(
 ) -> Unlearning:
     """1 - the lowest accuracy on the topic among settings that keep 99 % of the rest; 0 if none.
 
-    Each setting takes the latents of `topic_latents` and clamps them with `clamp_latents`.
-    forget_acts, retain_acts: [n_tokens, d_sae] on the two corpora. accuracy_under(edit) answers
-    (accuracy on the topic, accuracy on the rest) with the residual of the hook point edited; it
-    asks only what the clean model answers correctly, so without an edit both are 1, and it leaves
-    BOS alone.
+    Each setting clamps (`clamp_latents`) the first of the `topic_latents`. forget_acts,
+    retain_acts: [n_tokens, d_sae] on the two corpora. accuracy_under(edit) answers (accuracy on
+    the topic, accuracy on the rest) with the residual of the hook point edited; it asks only what
+    the clean model answers correctly, so without an edit both are 1, and it leaves BOS alone.
 
     Differs from SAEBench: latents are clamped to -multiplier times their mean active value on the
     topic instead of to -25 .. -200, which presumes the scale of raw Gemma activations.

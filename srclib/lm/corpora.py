@@ -1,74 +1,114 @@
-"""Texts that a user brings, as rows of token ids of one length."""
+"""Texts that a user brings: read as documents, or as rows of token ids of one length."""
 
 from __future__ import annotations
 
 import json
 from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError, ParameterError, message
+from .. import files
+from ..errors import DataError, ParameterError, message, whole
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-Mended = defaultdict[tuple[Path, str], list[int]]  # file and what was done there -> rows
+KINDS = (".txt", ".jsonl", ".parquet")
+FORMS = "saved dataset with a column text, or .txt, .jsonl or .parquet: a file or a folder of them"
+Place = str | Path | Sequence[str | Path]  # a folder, a file, or several files
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Documents of one length, and what was done to get there."""
+class Corpus(NamedTuple):
+    """Documents of one length, and what was left out to get there."""
 
     rows: Tensor
     """[n_documents, context] int32, the first tokens of each document, BOS first"""
     n_short: int
     """documents dropped because they end before the context does"""
-    notes: tuple[str, ...]
-    """what was mended, by file and row; empty for a clean corpus"""
+
+
+def read(path: Place) -> Dataset:
+    """A corpus as a `datasets.Dataset` with a column `text`, one document per row.
+
+    path: a folder of `save_to_disk`; a `.txt` with a document per line, a `.jsonl` with a document
+        in the field `text` of each line, a `.parquet` with a column `text`; a folder of such
+        files, read sorted by name, or a list of them. A corpus may be larger than memory.
+
+    Windows line ends, byte order marks and empty lines are mended. Invalid UTF-8 and lines that
+    are no document are refused, because the text cannot be known. Raises DataError naming the
+    file and row, another form, the splits of a DatasetDict, and a corpus without documents.
+    """
+    import datasets
+
+    check(path)
+    if _is_saved(path):
+        return _saved(path)
+    found = _found(path)
+    as_of = [(file.stat().st_mtime_ns, file.stat().st_size) for file in found]
+    with_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # in a notebook each leaves its lines for ever
+    try:
+        return datasets.Dataset.from_generator(
+            _as_rows,
+            gen_kwargs={"found": found, "as_of": as_of},
+            features=datasets.Features({"text": datasets.Value("string")}),
+            cache_dir=str(files.build() / "cache" / "corpora"),
+        )
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    finally:
+        if with_bars:
+            datasets.enable_progress_bars()
+
+
+def check(path: Place) -> None:
+    """Raises what `read` would raise, as far as it shows without reading more than one document."""
+    splits = Path(path) / "dataset_dict.json" if isinstance(path, str | Path) and path else None
+    if splits and splits.is_file():
+        names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        fix = f"Name {' or '.join(str(splits.parent / name) for name in names)}."
+        raise DataError(message("corpus", str(path), "one split of a saved dataset", fix))
+    first = _saved(path)[:1]["text"] if _is_saved(path) else _documents(_found(path))
+    if next(iter(first), None) is None:
+        fix = "Bring text, or name another corpus."
+        raise DataError(message("corpus", str(path), "one document or more, and it has none", fix))
 
 
 def read_rows(
-    files: Sequence[str | Path],
+    corpus: Place | Dataset,
     tokenizer: PreTrainedTokenizerBase,
     context: int,
     *,
     n_documents: int | None = None,
     bos: bool = True,
 ) -> Corpus:
-    """The first `context` tokens of each document, in the order of the files.
+    """The first `context` tokens of each document, in order.
 
-    files: `.txt` with a document per line, or `.jsonl` with a document in the field `text` of
-        each line. Read line by line, so a corpus may be larger than memory.
+    corpus: what `read` takes or returns.
     n_documents: stop after so many rows; fewer is an error, not a smaller corpus.
     bos: begin each row with the tokeniser's BOS, which counts as one of `context` tokens. It is
         put there once, also where the tokeniser would add it by itself.
 
-    Documents that end before `context` tokens are dropped and counted: padding would be read as
-    text. Windows line ends, a byte order mark and empty lines are mended and noted. Invalid UTF-8
-    and lines that are no document are refused, because the text cannot be known: DataError names
-    file and row. Raises ParameterError for a context of no tokens, and for a missing BOS.
+    Shorter documents are dropped and counted: padding would be read as text. Raises what `read`
+    raises, DataError for too few documents, ParameterError for no context or a missing BOS.
     """
-    if isinstance(context, bool) or not isinstance(context, int) or context < 1 + bos:
-        fix = "The paper's is 65."
-        raise ParameterError(message("context", context, f"a whole number >= {1 + bos}", fix))
-    if n_documents is not None and n_documents < 1:
-        allowed = "at least 1, or None for all"
-        raise ParameterError(message("n_documents", n_documents, allowed, "Ask for some."))
+    whole("context", context, 1 + bos)
+    if n_documents is not None:
+        whole("n_documents", n_documents, 1)
     if bos and tokenizer.bos_token_id is None:
         fix = "Pass bos=False for a model that was trained without one."
         raise ParameterError(message("bos", True, "a tokeniser that has a BOS", fix))
     first = [tokenizer.bos_token_id] if bos else []
     kept, n_rows, n_short = array("i"), 0, 0  # flat: a tensor a row would weigh three times as much
-    mended = Mended(list)
-    for text in _documents(files, mended):
-        ids = first + tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    table = read(corpus) if isinstance(corpus, str | Path | Sequence) else corpus
+    for row in table:
+        ids = first + tokenizer(row["text"], add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) < context:
             n_short += 1
             continue
@@ -77,41 +117,87 @@ def read_rows(
         if n_rows == n_documents:
             break
     if n_rows < (n_documents or 1):
-        names = ", ".join(str(file) for file in files)
         raise DataError(
-            f"{names}: {n_rows} documents of at least {context} tokens ({n_short} shorter). "
+            f"corpus: {n_rows} documents of at least {context} tokens ({n_short} shorter). "
             f"Allowed is {n_documents or 'one'} or more. Bring more text, or lower the context."
         )
-    notes = [f"{file}, row {at[0]}: {what} ({len(at)} rows)" for (file, what), at in mended.items()]
-    rows = torch.frombuffer(kept, dtype=torch.int32).view(n_rows, context)
-    return Corpus(rows, n_short, tuple(notes))
+    return Corpus(torch.frombuffer(kept, dtype=torch.int32).view(n_rows, context), n_short)
 
 
-def _documents(files: Sequence[str | Path], mended: Mended) -> Iterator[str]:
-    for file in map(Path, files):
-        if file.suffix not in (".txt", ".jsonl"):
+def _is_saved(path: Place) -> bool:
+    return isinstance(path, str | Path) and bool(path) and (Path(path) / "state.json").is_file()
+
+
+def _saved(path: Place) -> Dataset:
+    from datasets import Dataset
+
+    try:
+        saved = Dataset.load_from_disk(str(path))
+    except (OSError, ValueError, LookupError) as error:  # LookupError: no rows
+        raise DataError(f"{path}: dataset is broken or empty ({error}). Save it again.") from error
+    _require_text(str(path), saved.column_names)
+    return saved.select_columns("text")
+
+
+def _require_text(name: str, columns: list[str]) -> None:
+    if "text" not in columns:
+        fix = "Rename the column that holds the documents."
+        raise DataError(message(f"{name}: columns", columns, "a column text", fix))
+
+
+def _found(path: Place) -> list[Path]:
+    """The files of a corpus, in the order of reading."""
+    if not isinstance(path, str | Path):
+        return [Path(each) for each in path]
+    place = Path(path)
+    if path and place.is_file():
+        return [place]
+    # an empty name would be the current folder
+    found = [f for f in place.iterdir() if f.suffix in KINDS] if path and place.is_dir() else []
+    if not found:
+        fix = "Mend the path, or bring the corpus."
+        raise DataError(message("corpus", str(path), f"an existing {FORMS}", fix))
+    return sorted(found)
+
+
+def _as_rows(found: list[Path], as_of: object) -> Iterator[dict[str, str]]:
+    """as_of: sizes and dates of the files, so that changed ones are read again."""
+    return ({"text": text} for text in _documents(found))
+
+
+def _documents(found: Iterable[Path]) -> Iterator[str]:
+    for file in found:
+        if file.suffix not in KINDS:
             fix = "Write one document per line."
-            raise DataError(message("file", str(file), "a .txt or .jsonl file", fix))
-        for row, line in _lines(file, mended):
+            raise DataError(message("file", str(file), f"one of {', '.join(KINDS)}", fix))
+        if file.suffix == ".parquet":
+            yield from _column(file)
+            continue
+        for row, line in _lines(file):
             yield _field(file, row, line) if file.suffix == ".jsonl" else line
 
 
-def _lines(file: Path, mended: Mended) -> Iterator[tuple[int, str]]:
+def _column(file: Path) -> Iterator[str]:
+    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+
+    try:
+        table = parquet.ParquetFile(file)
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{file}: cannot be read as parquet ({error}). Save it again.") from None
+    _require_text(str(file), table.schema_arrow.names)
+    for batch in table.iter_batches(columns=["text"]):
+        yield from filter(None, batch.column("text").to_pylist())
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Row, counted from 1, and text of every line that holds something."""
     try:
         with open(file, "rb") as lines:  # bytes: text mode would hide the row of a bad one
             for row, raw in enumerate(lines, start=1):
-                line = _decoded(file, row, raw.removesuffix(b"\n"))
-                if line.endswith("\r"):
-                    line = line.removesuffix("\r")
-                    mended[file, "Windows line end removed"].append(row)
-                if line.startswith(BOM):  # in later rows, too, where files were joined
-                    line = line.removeprefix(BOM)
-                    mended[file, "byte order mark removed"].append(row)
+                line = _decoded(file, row, raw.removesuffix(b"\n")).removesuffix("\r")
+                line = line.removeprefix(BOM)  # in later rows, too, where files were joined
                 if line.strip():
                     yield row, line
-                else:
-                    mended[file, "empty, left out"].append(row)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}). Name another file.") from None
 

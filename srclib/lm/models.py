@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     Gemma2Config,
     GPT2Config,
@@ -24,7 +25,7 @@ from transformers import (
 from transformers.utils import logging
 
 from .. import rng
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
 
 FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
 
@@ -37,8 +38,7 @@ ATTENTION = "eager"
 class LMConfig:
     """A small language model and how it is trained. Sizes in tokens, `lr` at its peak.
 
-    checkpoint_steps: numbers of updates after which the model is also stored, for example
-        `log_steps(n_steps, 8)`; 0 is the model before training.
+    checkpoint_steps: numbers of updates after which the model is also stored; 0: untrained.
 
     Raises ParameterError naming the field.
     """
@@ -63,9 +63,7 @@ class LMConfig:
             allowed = f"one of {', '.join(FAMILIES)}"
             raise ParameterError(message("family", self.family, allowed, "Take one."))
         for name in (field.name for field in fields(self) if field.type == "int"):
-            value, low = getattr(self, name), 0 if name in ("n_steps", "warmup", "seed") else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ParameterError(message(name, value, f"an integer >= {low}", "Change it."))
+            whole(name, getattr(self, name), 0 if name in ("n_steps", "warmup", "seed") else 1)
         if self.d_model % (2 * self.n_heads):  # rotary positions turn pairs of dimensions
             allowed = f"a multiple of 2 * n_heads = {2 * self.n_heads}"
             raise ParameterError(message("d_model", self.d_model, allowed, "Change either."))
@@ -74,19 +72,14 @@ class LMConfig:
         steps = self.checkpoint_steps
         if list(steps) != sorted({s for s in steps if 0 <= s <= self.n_steps}):
             allowed = f"increasing, 0 <= step <= n_steps = {self.n_steps}"
-            raise ParameterError(message("checkpoint_steps", steps, allowed, "Use log_steps."))
-
-
-def log_steps(n_steps: int, n: int) -> tuple[int, ...]:
-    """0, then up to `n` steps evenly spaced in the logarithm, the last of them `n_steps`."""
-    return tuple(sorted({0, *(round(n_steps ** (i / n)) for i in range(1, n + 1))}))
+            raise ParameterError(message("checkpoint_steps", steps, allowed, "Sort them."))
 
 
 def new_model(cfg: LMConfig) -> PreTrainedModel:
     """The untrained model of a configuration, float32, in eval mode.
 
     Weights come from the stream ("lm", "weights") of `cfg.seed`, by the family's own rules; the
-    global generator is left as it was. GPT-2 and Gemma-2 tie the embedding to the head anyway.
+    global generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):  # transformers draws from the global generator
         torch.default_generator.manual_seed(rng.derive(cfg.seed, "lm", "weights"))
@@ -105,22 +98,16 @@ def load_model(
     dtype: by default the one in which the weights are stored.
 
     Nothing is downloaded: a run gives the same answer with and without a network, in seconds.
-    Raises DataError when the model is not there (naming the command that fetches it), brings
-    code of its own, lacks a weight (transformers would draw it at random) or has no safetensors.
+    Raises DataError for what `load_config` refuses, and when the model lacks a weight
+    (transformers would draw it at random) or has no safetensors.
     """
-    name, is_folder = str(name_or_path), Path(name_or_path).is_dir()
-    if is_folder and revision is not None:
-        fix = "Leave it out, or name a hub model."
-        raise ParameterError(message("revision", revision, "None for a folder", fix))
-    where: dict[str, Any] = {"revision": revision or "main", "local_files_only": True}
-    fix = f"With a network: `hf download {name} --revision {where['revision']}`."
-    fix = "Save it again with save_pretrained." if is_folder else fix
-    _refuse_absent_or_code(name, where, fix)
+    load_config(name_or_path, revision)
     try:
         with quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
-                name,
-                **where,
+                str(name_or_path),
+                revision=revision or "main",
+                local_files_only=True,
                 dtype=dtype or "auto",
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -130,26 +117,50 @@ def load_model(
         if report["missing_keys"]:
             raise ValueError(f"no weights for {', '.join(sorted(report['missing_keys']))}")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        allowed = "a complete model in safetensors; pickled weights are refused unread"
-        raise DataError(f"{name}: does not load ({reason}). Allowed is {allowed}. {fix}") from error
+        raise _does_not_load(name_or_path, revision, error) from error
     loaded: PreTrainedModel = model.eval()
     return loaded
 
 
-def _refuse_absent_or_code(name: str, where: dict[str, Any], fix: str) -> None:
-    """Before anything but config.json is read."""
+def load_config(name_or_path: str | Path, revision: str | None = None) -> PretrainedConfig:
+    """The configuration of a local model; no weights are read.
+
+    Raises ParameterError for a revision of a folder; DataError when the model is not there
+    (naming the command that fetches it), brings code of its own or is of a type that
+    transformers does not know.
+    """
+    if revision is not None and Path(name_or_path).is_dir():
+        fix = "Leave it out, or name a hub model."
+        raise ParameterError(message("revision", revision, "None for a folder", fix))
+    name, where = str(name_or_path), {"revision": revision or "main", "local_files_only": True}
     try:
         config, _ = PretrainedConfig.get_config_dict(name, **where)
     except OSError as error:
         seen = f"model={name!r}, revision={where['revision']!r}"
         raise DataError(
-            f"{seen}: neither a folder with a config.json nor in the hub's local cache. {fix} "
-            "The profiles smoke and laptop need no such model."
+            f"{seen}: neither a folder with a config.json nor in the hub's local cache. "
+            f"{_remedy(name, revision)} The profiles smoke and laptop need no such model."
         ) from error
     if "auto_map" in config:
         fix = "Take a model whose architecture transformers itself has."
         raise DataError(f"{name}: brings code of its own, which never runs here. {fix}")
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False, **where)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _does_not_load(name, revision, error) from error
+
+
+def _does_not_load(name: str | Path, revision: str | None, error: Exception) -> DataError:
+    reason = str(error).strip().partition("\n")[0]
+    allowed = "a complete model in safetensors; pickled weights are refused unread"
+    fix = _remedy(name, revision)
+    return DataError(f"{name}: does not load ({reason}). Allowed is {allowed}. {fix}")
+
+
+def _remedy(name: str | Path, revision: str | None) -> str:
+    if Path(name).is_dir():
+        return "Save it again with save_pretrained."
+    return f"With a network: `hf download {name} --revision {revision or 'main'}`."
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
@@ -179,20 +190,13 @@ def _architecture(cfg: LMConfig) -> PretrainedConfig:
         "pad_token_id": None,
         # GPT-2's 0.02 at its width 768, and the same size of activations at any other width
         "initializer_range": 0.02 * math.sqrt(768 / cfg.d_model),
+        "tie_word_embeddings": cfg.tied or cfg.family in ("gpt2", "gemma2"),
     }
     if cfg.family == "gpt2":
-        return GPT2Config(
-            n_embd=cfg.d_model,
-            n_layer=cfg.n_layers,
-            n_head=cfg.n_heads,
-            n_inner=cfg.d_mlp,
-            n_positions=cfg.context,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            tie_word_embeddings=True,
-            **shared,
-        )
+        sizes = {"n_embd": cfg.d_model, "n_layer": cfg.n_layers, "n_head": cfg.n_heads}
+        sizes |= {"n_inner": cfg.d_mlp, "n_positions": cfg.context}
+        dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        return GPT2Config(**sizes, **dropout, **shared)
     shared |= {
         "hidden_size": cfg.d_model,
         "num_hidden_layers": cfg.n_layers,
@@ -200,15 +204,12 @@ def _architecture(cfg: LMConfig) -> PretrainedConfig:
         "intermediate_size": cfg.d_mlp,
         "max_position_embeddings": cfg.context,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": cfg.tied or cfg.family == "gemma2",
     }
     if cfg.family == "gpt_neox":
         return GPTNeoXConfig(hidden_dropout=0.0, **shared)
     shared["num_key_value_heads"] = cfg.n_heads
-    if cfg.family == "llama":
-        return LlamaConfig(**shared)
-    if cfg.family == "qwen2":
-        return Qwen2Config(**shared)
+    if cfg.family != "gemma2":
+        return (LlamaConfig if cfg.family == "llama" else Qwen2Config)(**shared)
     head = cfg.d_model // cfg.n_heads
     # every second block of Gemma-2 looks back over a window: here over the whole context
     window = {"sliding_window": cfg.context}

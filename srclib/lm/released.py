@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..activations import TopK
 from ..errors import DataError, ParameterError, message
 from ..sae import SAE
-from .revisions import expand
+from .hub import expand, read_json
 
 MODEL_TYPE = "topk_sae"
 
@@ -50,7 +49,7 @@ def load_released(folder: str | Path) -> SAE:
 def load_series(
     template: str, steps: Sequence[int], d_in: int, d_sae: int, k: int
 ) -> dict[int, SAE]:
-    """The released SAE of each checkpoint; template and steps as for `revisions.expand`.
+    """The released SAE of each checkpoint; template and steps as for `hub.expand`.
 
     d_in, d_sae, k: what the reader has set up for. Raises ParameterError naming the parameter to
     change where an SAE has other sizes, and what `expand` and `load_released` raise.
@@ -61,31 +60,27 @@ def load_series(
         if found["d_in"] != d_in:
             seen, allowed = f"d_in={found['d_in']} at step {step}", f"d_in={d_in}, as the model has"
             raise ParameterError(message("released", seen, allowed, "Name SAEs of this model."))
-        for name, wanted, there in (("d_sae", d_sae, "num_latents"), ("k", k, "k")):
-            if wanted != found[there]:
-                allowed = f"{found[there]}, as the released SAE of step {step} has"
-                fix = f"Set {name}={found[there]}."
-                raise ParameterError(message(name, wanted, allowed, fix))
+        sizes = (("d_sae", d_sae, found["num_latents"]), ("k", k, found["k"]))
+        for name, wanted, there in sizes:
+            if wanted != there:
+                allowed = f"{there}, as the released SAE of step {step} has"
+                raise ParameterError(message(name, wanted, allowed, f"Set {name}={there}."))
     return {step: load_released(folder) for step, folder in folders.items()}
 
 
 def _config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError:
+    if not file.is_file():
         fix = "Name the folder of a released SAE."
-        raise DataError(f"{file}: missing. Allowed is a folder with it. {fix}") from None
-    except ValueError as error:
-        raise DataError(f"{file}: no JSON ({error}). Bring the file again.") from None
+        raise DataError(f"{file}: missing. Allowed is a folder with it. {fix}")
+    config = read_json(file)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != MODEL_TYPE:
         fix = "For an SAE of this suite use load_sae."
         raise DataError(message(f"{file}: model_type", kind, repr(MODEL_TYPE), fix))
     for name in ("d_in", "num_latents", "k"):
-        value = config.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            fix = "Bring the file again."
-            raise DataError(message(f"{file}: {name}", value, "a whole number >= 1", fix))
+        if type(config.get(name)) is not int or config[name] < 1:
+            seen, fix = config.get(name), "Bring the file again."
+            raise DataError(message(f"{file}: {name}", seen, "a whole number >= 1", fix))
     return config
 
 
@@ -99,12 +94,8 @@ def _tensors(file: Path, d_in: int, d_sae: int) -> dict[str, Tensor]:
         tensors = load_file(file)
     except SafetensorError as error:
         raise DataError(f"{file}: not a safetensors file ({error}). Bring it again.") from None
-    shapes = {
-        "encoder.weight": (d_sae, d_in),
-        "encoder.bias": (d_sae,),
-        "decoder.weight": (d_in, d_sae),
-        "b_dec": (d_in,),
-    }
+    shapes = {"encoder.weight": (d_sae, d_in), "encoder.bias": (d_sae,)}
+    shapes |= {"decoder.weight": (d_in, d_sae), "b_dec": (d_in,)}
     if tensors.keys() != shapes.keys():
         allowed = ", ".join(shapes)
         raise DataError(message(f"{file}: tensors", sorted(tensors), allowed, "Rename them."))

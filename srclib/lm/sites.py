@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..errors import DataError, ParameterError, message
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from torch.utils.hooks import RemovableHandle
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Site = Literal["in", "out"]
 
@@ -31,28 +32,31 @@ class Layout:
 
     blocks: str  # the list of blocks, below the decoder
     mlp_output: str  # below a block: the linear map through which the MLP writes
+    mlp_input: str  # below a block: what first reads the stream that the MLP's term joins
     post_norm: str | None = None  # below a block: a norm between that map and the residual
     norm_shift: float = 0.0  # that norm multiplies by norm_shift + weight
 
 
-_LLAMA = Layout("layers", "mlp.down_proj")
-_GEMMA = Layout("layers", "mlp.down_proj", "post_feedforward_layernorm", norm_shift=1.0)
+_DOWN, _NORM = "mlp.down_proj", "post_feedforward_layernorm"
+_LLAMA = Layout("layers", _DOWN, "post_attention_layernorm")
+_GEMMA = Layout("layers", _DOWN, "pre_feedforward_layernorm", _NORM, norm_shift=1.0)
 LAYOUTS = {
-    "gpt2": Layout("h", "mlp.c_proj"),
-    "gpt_neox": Layout("layers", "mlp.dense_4h_to_h"),
+    "gpt2": Layout("h", "mlp.c_proj", "ln_2"),
+    "gpt_neox": Layout("layers", "mlp.dense_4h_to_h", "post_attention_layernorm"),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma2": _GEMMA,
     "gemma3_text": _GEMMA,
-    "olmo2": Layout("layers", "mlp.down_proj", "post_feedforward_layernorm"),
+    "olmo2": Layout("layers", _DOWN, "mlp", _NORM),
 }
 
 
-def family(model: PreTrainedModel) -> str:
+def family(model: PreTrainedModel | PretrainedConfig) -> str:
     """The model type by its Hugging Face name, such as "gemma2". Raises DataError for others."""
-    name = str(model.config.get_text_config().model_type)
+    config: PretrainedConfig = getattr(model, "config", model)
+    name = str(config.get_text_config().model_type)
     if name not in LAYOUTS:
         fix = "Take a model of one of these, or add its module paths to srclib/lm/sites.py."
         raise DataError(message("model_type", name, f"one of {', '.join(LAYOUTS)}", fix))
@@ -69,10 +73,15 @@ def blocks(model: PreTrainedModel) -> nn.ModuleList:
 def block(model: PreTrainedModel, layer: int) -> nn.Module:
     """Block `layer`, from 0. Raises ParameterError when there is none; -1 is none."""
     found = blocks(model)
-    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(found):
-        fix = "Blocks count from 0."
-        raise ParameterError(message("layer", layer, f"0 <= layer < {len(found)}", fix))
+    check_layer(layer, len(found))
     return found[layer]
+
+
+def check_layer(layer: object, n_layers: int) -> None:
+    """Raises ParameterError for what is no block's number."""
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < n_layers:
+        fix = "Blocks count from 0."
+        raise ParameterError(message("layer", layer, f"0 <= layer < {n_layers}", fix))
 
 
 def hook_point(model: PreTrainedModel, layer: int, site: Site = "out") -> str:
@@ -122,9 +131,9 @@ def edited(
 ) -> Iterator[None]:
     """Inside the block, the residual at a site is replaced by `edit(residual)`.
 
-    edit: [batch, seq, d_model] to the same shape; the result is cast back to the model's dtype.
+    edit: [batch, seq, d_model] to the same shape, else DataError; cast back to the model's dtype.
     With a key-value cache it sees the new positions only. Of two edits at one site the inner
-    acts first. Raises DataError when `edit` returns something else.
+    acts first.
     """
     name = hook_point(model, layer, site)
 
@@ -139,6 +148,48 @@ def edited(
     # first of all hooks: else the model's own `output_hidden_states` would show the old value
     with _hooked(model, layer, site, replace, first=True):
         yield
+
+
+class MLPPass(NamedTuple):
+    """How the MLP of a block adds to the residual stream: out = stream + term."""
+
+    neurons: Tensor  # [batch, seq, m], what its last map reads
+    stream: Tensor  # [batch, seq, d_model]
+    term: Tensor  # [batch, seq, d_model], behind the norm that some families put there
+    out: Tensor  # [batch, seq, d_model]
+
+
+def mlp_pass(model: PreTrainedModel, layer: int, input_ids: Tensor) -> MLPPass:
+    """What the MLP of block `layer` computes on ids [batch, seq], in the model's dtype.
+
+    For every family of `LAYOUTS`. Each part is read where the model computes it, none is derived
+    from the others. No dropout, no gradients.
+    """
+    layout, here, seen = LAYOUTS[family(model)], block(model, layer), dict[str, Tensor]()
+    # GPT-NeoX: attention and MLP read the same stream, so their sum is never there to read
+    parallel = getattr(model.config, "use_parallel_residual", False)
+
+    def reads(path: str, name: str) -> RemovableHandle:
+        module = here.get_submodule(path)
+        return module.register_forward_pre_hook(lambda _, args: seen.update({name: args[0]}))
+
+    def gives(path: str, name: str) -> RemovableHandle:
+        def note(_: Any, __: Any, out: Any) -> None:
+            seen[name] = out[0] if isinstance(out, tuple) else out
+
+        return here.get_submodule(path).register_forward_hook(note)
+
+    with measuring(model), contextlib.ExitStack() as hooks:
+        for handle in (
+            reads(layout.mlp_output, "neurons"),
+            gives(layout.post_norm or "mlp", "term"),
+            gives("attention", "stream") if parallel else reads(layout.mlp_input, "stream"),
+        ):
+            hooks.callback(handle.remove)
+        out = residual(model, input_ids, None, layer)
+        if parallel:
+            seen["stream"] = seen["stream"] + residual(model, input_ids, None, layer, "in")
+    return MLPPass(seen["neurons"], seen["stream"], seen["term"], out)
 
 
 @contextlib.contextmanager

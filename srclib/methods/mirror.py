@@ -52,11 +52,9 @@ def mirror_decoder(model: PreTrainedModel, layer: int, fold_post_norm: bool = Fa
     norms = rows.norm(dim=1, keepdim=True)
     without = (~((norms > 0) & norms.isfinite())).flatten().nonzero()
     if len(without):
-        raise DataError(
-            f"layer={layer}: MLP neuron {int(without[0])} writes a vector of norm "
-            f"{float(norms[without[0]])} ({len(without)} such neurons). Allowed are finite norms "
-            "above 0, since rows are scaled to 1: take another layer, or a model without pruning."
-        )
+        name = f"layer {layer}, norm of what MLP neuron {int(without[0])} writes"
+        fix = f"{len(without)} such neurons: take another layer, or a model without pruning."
+        raise DataError(message(name, float(norms[without[0]]), "finite and > 0", fix))
     rows = (rows / norms).float()
     return torch.cat([rows, -rows])
 

@@ -6,45 +6,40 @@ Shapes: x, x_hat [batch, d_in]; W_enc [d_in, d_sae]; W_dec [d_sae, d_in]; featur
 
 from __future__ import annotations
 
-from .consistency import consistency, most_prominent, z_score
+from .batches import (
+    EffectiveFeatures,
+    alive,
+    effective_features,
+    firing_rate,
+    fvu,
+    geometric_median,
+    l0,
+    most_prominent,
+    mse,
+    uncentred_variance_explained,
+    z_score,
+)
 from .dictionary import (
+    RECOVERED,
+    Match,
+    consistency,
+    cosine_matrix,
     decoder_pairwise_cosine,
     displacement,
+    feature_recovery_rate,
+    match_to_features,
     max_cosine_similarity,
     nth_decoder_projection,
     unit_rows,
 )
 from .intervals import clustered_t, value_range, wilson
-from .matching import RECOVERED, Match, cosine_matrix, feature_recovery_rate, match_to_features
-from .reconstruction import fvu, l0, mse, uncentred_variance_explained
 from .stability import Stability, noise_floor, stability
-from .statistics import EffectiveFeatures, effective_features, geometric_median
 
-__all__ = [
-    "RECOVERED",
-    "EffectiveFeatures",
-    "Match",
-    "Stability",
-    "clustered_t",
-    "consistency",
-    "cosine_matrix",
-    "decoder_pairwise_cosine",
-    "displacement",
-    "effective_features",
-    "feature_recovery_rate",
-    "fvu",
-    "geometric_median",
-    "l0",
-    "match_to_features",
-    "max_cosine_similarity",
-    "most_prominent",
-    "mse",
-    "noise_floor",
-    "nth_decoder_projection",
-    "stability",
-    "uncentred_variance_explained",
-    "unit_rows",
-    "value_range",
-    "wilson",
-    "z_score",
-]
+__all__ = ["EffectiveFeatures", "alive", "effective_features", "firing_rate", "fvu"]
+__all__ += ["geometric_median", "l0", "most_prominent", "mse", "uncentred_variance_explained"]
+__all__ += ["z_score"]
+__all__ += ["RECOVERED", "Match", "consistency", "cosine_matrix", "decoder_pairwise_cosine"]
+__all__ += ["displacement", "feature_recovery_rate", "match_to_features", "max_cosine_similarity"]
+__all__ += ["nth_decoder_projection", "unit_rows"]
+__all__ += ["clustered_t", "value_range", "wilson"]
+__all__ += ["Stability", "noise_floor", "stability"]

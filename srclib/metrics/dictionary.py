@@ -1,12 +1,22 @@
-"""Geometry of a dictionary: one row per latent. For the encoder pass `W_enc.T`."""
+"""Geometry of a dictionary, one row per latent, alone, beside another one and beside the truth.
+
+For the encoder pass `W_enc.T`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
 from ..fast import kth_largest
+
+RECOVERED = 0.98  # a feature counts as recovered when its matched cosine is above this
+ROUNDING = 1e-6  # float32 rows have cosines that are known to about 1e-7
 
 
 @torch.no_grad()
@@ -17,10 +27,7 @@ def unit_rows(W: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decoder_pairwise_cosine(W_dec: Tensor) -> float:
-    """c_dec = 2 / (h (h - 1)) sum_{i<j} |cos(W_i, W_j)|   (Sparse but Wrong, eq. 4).
-
-    Takes any dictionary with one row per latent; for the encoder pass `W_enc.T`.
-    """
+    """c_dec = 2 / (h (h - 1)) sum_{i<j} |cos(W_i, W_j)|   (Sparse but Wrong, eq. 4)."""
     h = len(W_dec)
     if h < 2:
         raise DataError(message("len(W_dec)", h, "at least 2 rows", "One row has no pairs."))
@@ -36,10 +43,9 @@ def nth_decoder_projection(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> f
     Zero-based: exactly n * batch projections exceed it. Sparse but Wrong, appendix A.9.
     Raises ParameterError unless 0 <= n < d_sae.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < len(W_dec):
+    if whole("n", n) >= len(W_dec):
         fix = "n well above any plausible L0 and below d_sae / 2 tells most."
-        allowed = f"a whole number with 0 <= n < d_sae={len(W_dec)}"
-        raise ParameterError(message("n", n, allowed, fix))
+        raise ParameterError(message("n", n, f"0 <= n < d_sae={len(W_dec)}", fix))
     Z = (x - b_dec) @ unit_rows(W_dec).T  # [batch, d_sae]
     return kth_largest(Z, n * len(x) + 1)
 
@@ -53,8 +59,7 @@ def max_cosine_similarity(a: Tensor, b: Tensor, *, block: int = 2048) -> Tensor:
     Raises DataError when the widths differ or `b` has no rows.
     """
     if a.shape[1:] != b.shape[1:] or len(b) == 0:
-        fix = "Compare dictionaries of one space, with rows as directions."
-        allowed = f"[n, {a.shape[-1]}] with n >= 1, the width of a"
+        allowed, fix = f"[n >= 1, {a.shape[-1]}], the width of a", "Rows are directions."
         raise DataError(message("b.shape", tuple(b.shape), allowed, fix))
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     b_unit = unit_rows(b.to(dtype))
@@ -72,9 +77,65 @@ def displacement(W: Tensor, W0: Tensor) -> Tensor:
     """[d_sae] cosine of each row of W with the same row of W0; 1: has not turned, 0 for zero rows.
 
     Between the trained and the initial decoder it tells how far latents went from their start.
-    Raises DataError when the shapes differ.
     """
     if W.shape != W0.shape:
-        fix = "Row i is compared with row i."
-        raise DataError(message("W0.shape", tuple(W0.shape), f"{tuple(W.shape)}, as W", fix))
+        allowed, fix = f"{tuple(W.shape)}, as W", "Row i is compared with row i."
+        raise DataError(message("W0.shape", tuple(W0.shape), allowed, fix))
     return (unit_rows(W.double()) * unit_rows(W0.double())).sum(dim=1)
+
+
+@torch.no_grad()
+def consistency(W: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """[d_sae] `max_cosine_similarity` of W [d_sae, d_in] with other runs, mean over the runs.
+
+    GBA (arXiv:2506.14002); how runs are averaged is our reading. Not one-to-one: where W has more
+    rows than there are features, it rewards duplicates and punishes surplus rows. Draw the same
+    for random dictionaries beside it. Raises DataError without another run.
+    """
+    if not others:
+        raise DataError(message("others", "none", "at least one other run", "Train two seeds."))
+    return torch.stack([max_cosine_similarity(W, other) for other in others]).mean(dim=0)
+
+
+class Match(NamedTuple):
+    """A one-to-one assignment of latents to features."""
+
+    mcc: float  # mean over features of the matched cosine; an unmatched feature counts as 0
+    cosines: Tensor  # [n_features] signed cosine of each feature with its latent, 0 without one
+    assignment: Tensor  # [n_features] latent matched to each feature, -1 without one
+
+
+@torch.no_grad()
+def match_to_features(W_dec: Tensor, features: Tensor) -> Match:
+    """The assignment of latents to features with the largest sum of signed cosines."""
+    cosines = (unit_rows(features.double()) @ unit_rows(W_dec.double()).T).cpu()
+    rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
+    matched = torch.zeros(len(features), dtype=torch.float64)
+    assignment = torch.full((len(features),), -1)
+    matched[rows] = cosines[rows, columns]
+    assignment[rows] = torch.from_numpy(columns)
+    return Match(float(matched.mean()), matched, assignment)
+
+
+@torch.no_grad()
+def cosine_matrix(W_dec: Tensor, features: Tensor) -> Tensor:
+    """[n_features, n_features]: row i is the latent matched to feature i, against all features.
+
+    A feature without a latent has a row of zeros. What the papers draw as a heat map.
+    """
+    assignment = match_to_features(W_dec, features).assignment
+    cosines = unit_rows(W_dec.double()) @ unit_rows(features.double()).T
+    matrix = cosines[assignment.clamp(min=0)]
+    matrix[assignment < 0] = 0.0
+    return matrix
+
+
+@torch.no_grad()
+def feature_recovery_rate(W_dec: Tensor, features: Tensor, tau: float) -> float:
+    """FRR: the share of features with max_i cos(W_i, feature) >= tau  (arXiv:2506.14002).
+
+    Signed, and not one-to-one: one latent may serve two features. The bound gives way by
+    `ROUNDING`, so that a feature copied into the decoder is recovered at tau = 1.
+    """
+    nearest = max_cosine_similarity(features.double(), W_dec.double())
+    return float((nearest >= tau - ROUNDING).double().mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -11,44 +11,34 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import DataError, message
-from .dictionary import unit_rows
-from .matching import match_to_features
+from .dictionary import match_to_features, unit_rows
 
 
-@dataclass(frozen=True)
-class Stability:
+class Stability(NamedTuple):
     """Latents of run a matched to those of run b, once by encoder and once by decoder.
 
-    Every tensor has one entry per latent of a. A latent without a partner (b has fewer latents)
-    has match -1, cosine 0 and is not equal.
+    One entry per latent of a; without a partner (b has fewer latents) match -1, cosine 0.
     """
 
-    equal: Tensor
-    """[d_sae] bool, both matchings name the same latent of b"""
-    cos_enc: Tensor
-    """[d_sae] cosine of the encoder columns matched by encoder"""
-    cos_dec: Tensor
-    """[d_sae] cosine of the decoder rows matched by decoder"""
-    match_enc: Tensor
-    """[d_sae] index into b of the encoder match"""
-    match_dec: Tensor
-    """[d_sae] index into b of the decoder match"""
+    equal: Tensor  # bool, both matchings name the same latent of b
+    cos_enc: Tensor  # cosine of the encoder columns matched by encoder
+    cos_dec: Tensor  # cosine of the decoder rows matched by decoder
+    match_enc: Tensor  # index into b of the encoder match
+    match_dec: Tensor  # index into b of the decoder match
 
     def shared(self, tau: float, weight: Tensor | None = None) -> float:
         """Share of latents with equal matches and both cosines > tau; Paulo & Belrose: tau = 0.7.
 
-        weight: [d_sae] >= 0, the weight of each latent of a in the mean; a mask such as
-        `alive_in_both`, or firing rates. NaN where all weights are zero.
-        Raises DataError for another length, or weights that are negative or not finite.
+        weight: [d_sae] >= 0 of each latent of a in the mean, such as `alive_in_both` or firing
+        rates; others raise DataError. NaN where all weights are zero.
         """
         same = (self.equal & (self.cos_enc > tau) & (self.cos_dec > tau)).double()
         if weight is None:
             return float(same.mean())
         weight = weight.detach().cpu().double()
         if weight.shape != same.shape or not bool((weight >= 0).all() & weight.isfinite().all()):
-            seen = (tuple(weight.shape), float(weight.min()) if weight.numel() else None)
             allowed = f"one finite number >= 0 for each of {len(same)} latents of a"
-            raise DataError(message("weight (shape, smallest)", seen, allowed, "Check the mask."))
+            raise DataError(message("weight", weight, allowed, "Check the mask."))
         total = float(weight.sum())
         return float(same @ weight) / total if total > 0 else math.nan
 
@@ -73,18 +63,15 @@ def stability(W_enc_a: Tensor, W_dec_a: Tensor, W_enc_b: Tensor, W_dec_b: Tensor
     copies of a latent the partner is arbitrary. Memory: d_sae^2 float64, twice.
     Raises DataError when shapes do not fit together or weights are not finite.
     """
+    d_in = W_dec_a.shape[1]
     for run, W_enc, W_dec in (("a", W_enc_a, W_dec_a), ("b", W_enc_b, W_dec_b)):
-        if W_enc.ndim != 2 or W_enc.shape != W_dec.T.shape:
-            allowed = f"[d_in, d_sae] = {tuple(W_dec.T.shape)}, W_dec_{run} transposed"
-            fix = "Pass W_enc as [d_in, d_sae] and W_dec as [d_sae, d_in]."
-            raise DataError(message(f"W_enc_{run}.shape", tuple(W_enc.shape), allowed, fix))
+        if W_enc.shape != (d_in, len(W_dec)) or W_dec.shape[1] != d_in:
+            seen, fix = (tuple(W_enc.shape), tuple(W_dec.shape)), "Compare SAEs of one hook point."
+            allowed = f"[d_in, d_sae] and [d_sae, d_in] with d_in = {d_in}"
+            raise DataError(message(f"shapes of W_enc_{run}, W_dec_{run}", seen, allowed, fix))
         if not bool(W_enc.isfinite().all() & W_dec.isfinite().all()):
             fix = "The run diverged: lower its learning rate."
             raise DataError(message(f"weights of run {run}", "nan or inf", "finite numbers", fix))
-    if W_dec_a.shape[1] != W_dec_b.shape[1]:
-        allowed = f"{W_dec_a.shape[1]}, as in run a"
-        fix = "Compare SAEs of one hook point."
-        raise DataError(message("d_in of run b", W_dec_b.shape[1], allowed, fix))
     match_enc, cos_enc = _assign(W_enc_a.T, W_enc_b.T)
     match_dec, cos_dec = _assign(W_dec_a, W_dec_b)
     equal = (match_enc == match_dec) & (match_enc >= 0)
@@ -107,8 +94,7 @@ def _assign(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def noise_floor(d_sae: int, d_in: int, seed: int = 0) -> float:
     """Mean matched cosine of two independent Gaussian dictionaries [d_sae, d_in].
 
-    What `stability` finds where there is nothing to find: 0.355 for 512 x 64, and less in wider
-    spaces.
+    What `stability` finds where there is nothing: 0.355 for 512 x 64, less in wider spaces.
     """
     a, b = (rng.normals(seed, "noise_floor", run, shape=(d_sae, d_in)) for run in "ab")
     return match_to_features(a, b).mcc

@@ -3,15 +3,34 @@
 A source is deterministic: `batch(step, n_batch)` is a pure function of the source and the step.
 So a resumed run needs no fast-forward, evaluation cannot steal training data, and several SAEs
 can share one stream.
+
+Modules of srclib import a source from its own file, so that their keys cover it.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .rows import Centred as Centred
+    from .rows import Rows as Rows
+    from .rows import Scaled as Scaled
+    from .rows import Unit as Unit
+    from .rows import unit as unit
+    from .sparse_codes import SparseCodes as SparseCodes
+    from .streamed import Streamed as Streamed
+    from .toy import ToyFeatures as ToyFeatures
+    from .toy import random_correlation as random_correlation
+
+_HOME = {
+    **dict.fromkeys(("Rows", "Scaled", "Centred", "Unit", "unit"), "rows"),
+    **dict.fromkeys(("ToyFeatures", "random_correlation"), "toy"),
+    "SparseCodes": "sparse_codes",
+    "Streamed": "streamed",
+}
 
 
 class Source(Protocol):
@@ -46,8 +65,16 @@ class Labelled(Protocol):
         ...
 
 
-def __getattr__(name: str) -> ModuleType:
-    """`srclib.sources.toy` and its like load when they are first used."""
-    if name in ("toy", "tensor", "unit", "sparse_codes", "streamed", "subsets"):
+def __getattr__(name: str) -> Any:
+    """Each source loads when it is first used."""
+    if name in _HOME.values():
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -10,34 +10,31 @@ distinct features per row, uniformly, with coefficient 1. The options below leav
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import files, rng
-from ..errors import DataError, ParameterError, message
-from .subsets import Subsets, odds_for
+from ..errors import DataError, ParameterError, message, whole
 
-Law = Literal["one", "uniform", "half_normal"]
+TOLERANCE, MOST_ROUNDS = 1e-9, 10_000
 
 
 class SparseCodes:
     """An endless source of rows that each hold `s` of `n_features` features in `d_in` dimensions.
 
     s: non-zeros per row; a tuple such as (3, 20) gives equal shares of the rows to its members.
-    law: coefficients before the row is scaled: all 1, U[0.5, 1.5], or |N(0, 1)|.
-    sizes: [n_features] > 0, multiplies the coefficients of each feature; None: all 1.
+    sizes: [n_features] > 0, coefficient of each feature before a row is scaled; None: all 1.
     frequency: [n_features] > 0, how often features occur, relative to each other (a long tail:
         `1 / torch.arange(1, n + 1)`); None: equally often. Feature i occurs in exactly a share
         s frequency_i / sum(frequency) of the rows, otherwise as independently as s allows.
     pair_rho: couples features 2i and 2i + 1 so that P(one | the other) = pair_rho, at equal
         frequencies (needs frequency=None); None: no pairs, where P(j | i) = (s-1) / (n_features-1).
-    coherence: mean cosine of two features of one block (they share a component); 0: independent.
-    n_blocks: number of contiguous blocks of features; features of two blocks are independent.
 
     Attributes: features [n_features, d_in], unit rows; frequencies [n_features], float64, the
     share of rows that hold each feature. Raises ParameterError or DataError for other values.
@@ -52,28 +49,20 @@ class SparseCodes:
         s: int | tuple[int, ...],
         seed: int = 0,
         *,
-        law: Law = "one",
         sizes: Tensor | None = None,
         frequency: Tensor | None = None,
         pair_rho: float | None = None,
-        coherence: float = 0.0,
-        n_blocks: int = 1,
     ) -> None:
-        _whole("n_features", n_features, 1, None)
-        _whole("d_in", d_in, 2, None)
-        _whole("n_blocks", n_blocks, 1, n_features)
+        whole("n_features", n_features, 1)
+        whole("d_in", d_in, 2)
         self.s = _row_sizes(s, n_features)
-        if law not in get_args(Law):
-            raise ParameterError(message("law", law, f"one of {get_args(Law)}", 'Use "one".'))
-        if not 0 <= coherence < 1:
-            fix = "0 gives independent features."
-            raise ParameterError(message("coherence", coherence, "0 <= coherence < 1", fix))
         if pair_rho is not None:
             _check_pairs(pair_rho, self.s, n_features, frequency)
-        self.d_in, self.seed, self.law, self.pair_rho = d_in, seed, law, pair_rho
-        self.coherence, self.n_blocks = float(coherence), n_blocks
+        self.d_in, self.seed, self.pair_rho = d_in, seed, pair_rho
         self.sizes = None if sizes is None else _positive("sizes", sizes, n_features).float()
-        self.features = _features(n_features, d_in, seed, self.coherence, n_blocks)
+        generator = rng.stream(seed, "sparse_codes", "features")
+        rows = torch.randn(n_features, d_in, generator=generator)
+        self.features = rows / _norm(rows)
 
         share = _shares(frequency, n_features, max(self.s))  # [n_features], sums to 1
         self.frequencies = share * sum(self.s) / len(self.s)
@@ -90,7 +79,6 @@ class SparseCodes:
             "frequencies": files.sha256(self.frequencies.numpy().tobytes()),
             "sizes": "one" if self.sizes is None else files.sha256(self.sizes.numpy().tobytes()),
             "s": list(self.s),
-            "law": self.law,
             "pair_rho": self.pair_rho,
             "seed": self.seed,
         }
@@ -119,9 +107,7 @@ class SparseCodes:
             chosen = draw.draw(len(range(n_batch)[own]), generator)
             if self.pair_rho is not None:
                 chosen = _members(chosen, self.pair_rho, generator)
-            values = _coefficients(self.law, chosen.shape, generator)
-            if self.sizes is not None:
-                values *= self.sizes[chosen]
+            values = torch.ones(chosen.shape) if self.sizes is None else self.sizes[chosen]
             x = F.embedding_bag(chosen, self.features, per_sample_weights=values, mode="sum")
             norm = _norm(x)
             yield own, chosen, values / norm, x / norm
@@ -145,28 +131,8 @@ def _members(pairs: Tensor, rho: float, generator: torch.Generator) -> Tensor:
     return 2 * pair + torch.where(in_couple, slot % 2, single)
 
 
-def _coefficients(law: Law, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    if law == "one":
-        return torch.ones(shape)
-    if law == "uniform":
-        return torch.rand(shape, generator=generator) + 0.5
-    return torch.randn(shape, generator=generator).abs_()
-
-
 def _norm(rows: Tensor) -> Tensor:
     return torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-
-
-def _features(n: int, d_in: int, seed: int, coherence: float, n_blocks: int) -> Tensor:
-    """Unit rows [n, d_in]."""
-    generator = rng.stream(seed, "sparse_codes", "features")
-    rows = torch.randn(n, d_in, generator=generator)
-    if coherence:
-        common = torch.randn(n_blocks, d_in, generator=generator)
-        block = torch.arange(n) * n_blocks // n
-        rows = rows / _norm(rows) * math.sqrt(1 - coherence)
-        rows += (common / _norm(common))[block] * math.sqrt(coherence)
-    return rows / _norm(rows)
 
 
 def _row_sizes(s: int | tuple[int, ...], n_features: int) -> tuple[int, ...]:
@@ -174,7 +140,8 @@ def _row_sizes(s: int | tuple[int, ...], n_features: int) -> tuple[int, ...]:
     if not sizes:
         raise ParameterError(message("s", s, "a number, or a tuple of at least one", "Use 3."))
     for each in sizes:
-        _whole("s", each, 1, n_features)
+        if whole("s", each, 1) > n_features:
+            raise ParameterError(message("s", each, f"at most n_features={n_features}", "Lower s."))
     return sizes
 
 
@@ -203,8 +170,8 @@ def _shares(frequency: Tensor | None, n_features: int, s: int) -> Tensor:
     most = s * float(share.max())
     if most >= 1:  # it would have to stand in a row twice
         fix = f"Feature {int(share.argmax())} is too frequent: flatten the tail or lower s."
-        name, allowed = "s * max(frequency) / sum(frequency)", "a share of the rows below 1"
-        raise ParameterError(message(name, most, allowed, fix))
+        allowed = "a share of the rows below 1"
+        raise ParameterError(message("s * max(frequency) / sum(frequency)", most, allowed, fix))
     return share
 
 
@@ -221,9 +188,63 @@ def _positive(name: str, values: Tensor, n_features: int) -> Tensor:
     return values
 
 
-def _whole(name: str, value: int, low: int, high: int | None) -> None:
-    """`high` is the number of features, or None."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        allowed = f"a whole number >= {low}" + (f" and <= n_features={high}" if high else "")
-        raise ParameterError(message(name, value, allowed, f"Set {name}."))
+class Subsets:
+    """Draws subsets of `size` distinct indices below `len(odds)`; odds [n] are positive.
+
+    Conditional Poisson sampling (Chen, Dempster and Liu 1994): P(subset) is proportional to the
+    product of its members' odds. Of all laws with this size and these inclusion probabilities it
+    has the largest entropy: members are as independent as the fixed size lets them be.
+
+    Members are found in ascending order. With e_r(k) the r-th elementary symmetric polynomial of
+    odds[k:], and r members still to find among the indices from `first` on,
+
+        P(next member >= k) = e_r(k) / e_r(first)
+
+    so each member costs one look-up in a table, however many indices there are.
+    """
+
+    def __init__(self, odds: Tensor, size: int) -> None:
+        odds = odds * (size / odds.sum())  # only ratios count; this keeps the polynomials near 1
+        self.n = len(odds)
+        rising = torch.ones(self.n + 1, dtype=torch.float64)  # e_0
+        # in the order of drawing, each e_r(n), ..., e_r(0): place j holds e_r of the last j odds
+        self.tables: list[NDArray[np.float64]] = []
+        for _ in range(size):  # e_r(k) = e_r(k + 1) + odds_k e_(r-1)(k + 1)
+            terms = odds.flip(0) * rising[:-1]
+            rising = torch.cat([terms.new_zeros(1), terms.cumsum(0)])
+            self.tables.insert(0, rising.numpy())
+
+    def draw(self, n_rows: int, generator: torch.Generator) -> Tensor:
+        """[n_rows, size], ascending in each row."""
+        u = torch.rand(len(self.tables), n_rows, generator=generator, dtype=torch.float64).numpy()
+        members = np.empty((n_rows, len(self.tables)), dtype=np.int64)
+        left = np.full(n_rows, self.n)  # how many indices may still be members
+        for i, rising in enumerate(self.tables):  # numpy: a third of torch's cost per small call
+            found = np.searchsorted(rising, u[i] * rising[left], side="right")
+            members[:, i] = self.n - found  # last k: e_r(k) > level
+            left = found - 1
+        return torch.from_numpy(members)
+
+
+def inclusion(odds: Tensor, size: int) -> Tensor:
+    """P(i is a member) [n], from odds [n]: P_r(i) ~ odds_i (1 - P_(r-1)(i)), sum r; P_0 = 0."""
+    found = torch.zeros_like(odds)
+    for r in range(1, size + 1):
+        found = odds * (1 - found)
+        found *= r / found.sum()
+    return found
+
+
+def odds_for(wanted: Tensor, size: int) -> Tensor:
+    """Odds [n], float64, for the inclusion probabilities `wanted` [n], each below 1, sum `size`.
+
+    A fixed point. Raises ParameterError where it is not reached: a member nearly always there.
+    """
+    odds = wanted.clone()
+    for _ in range(MOST_ROUNDS):
+        found = inclusion(odds, size)
+        if float((found / wanted - 1).abs().max()) < TOLERANCE:
+            return odds
+        odds *= wanted / found
+    seen, fix = float(wanted.max()), "Flatten the frequencies."
+    raise ParameterError(message("largest share of the rows", seen, "well below 1", fix))

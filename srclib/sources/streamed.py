@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import files, rng
 from ..errors import DataError, message
+from .rows import evaluation_picks, in_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -81,21 +82,12 @@ class Streamed:
     def batch(self, step: int, n_batch: int) -> Tensor:
         """[n_batch, d_in] float32; negative steps read the held-out rows."""
         context = self.rows.shape[1] - self.skip
-        if step < 0:
-            if not len(self.held_out):
-                fix = "Make the source with held_out=..., or do not evaluate."
-                raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
-            first = (-step - 1) * n_batch
-            tokens = torch.arange(first, first + n_batch) % (len(self.held_out) * context)
-            rows = (tokens // context).unique()
-            acts = self._activations(self.held_out[rows]).flatten(0, 1)
-            return acts[torch.searchsorted(rows, tokens // context) * context + tokens % context]
-        start, picks = step * n_batch, list[Tensor]()
-        while n_batch > 0:
-            block, offset = divmod(start, self.block_rows * context)
-            picks.append(self._tokens(block)[offset : offset + n_batch])
-            start, n_batch = start + len(picks[-1]), n_batch - len(picks[-1])
-        return torch.cat(picks)
+        if step >= 0:
+            return in_turn(step, n_batch, self.block_rows * context, self._tokens)
+        tokens = evaluation_picks(step, n_batch, len(self.held_out) * context)
+        rows = (tokens // context).unique()
+        acts = self._activations(self.held_out[rows]).flatten(0, 1)
+        return acts[torch.searchsorted(rows, tokens // context) * context + tokens % context]
 
     def _tokens(self, block: int) -> Tensor:
         """The shuffled tokens of one block, [block_rows * context, d_in]."""
@@ -112,7 +104,7 @@ class Streamed:
         return self._block[1]
 
     def _activations(self, rows: Tensor) -> Tensor:
-        from ..lm.harvesting import harvest  # transformers, only where a model is at hand
+        from ..lm.harvest import harvest  # transformers, only where a model is at hand
 
         acts, _ = harvest(self.model, rows, self.layer, self.site, max_bytes=sys.maxsize)
         return acts[:, self.skip :]

@@ -104,8 +104,7 @@ def random_correlation(
     """The paper's random copula matrix, float64 [n_features, n_features] (official code).
 
     A share `1 - sparsity` of all pairs gets a correlation of size U(low, high), a share
-    `positive` of those with a plus sign; then the nearest valid matrix is taken by clipping
-    eigenvalues at 1e-6. The clipping is not small: for 50 features 20 eigenvalues are clipped.
+    `positive` of those with a plus sign; then eigenvalues are clipped at 1e-6 (not few: 20 of 50).
     Uses Python's own generator, as the official code does, to give the same matrix.
     """
     if not 0 < low <= high < 1:

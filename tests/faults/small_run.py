@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from srclib.activations import BatchTopK, TopK
-from srclib.control import AutoL0, KSchedule, Trace
+from srclib.control import KSchedule, Trace
+from srclib.methods.auto_l0 import AutoL0
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig, TrainResult, train
 
 N_STEPS = 40

@@ -137,7 +137,7 @@ POOL = """
 from srclib import runs
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
-from srclib.sources.toy import ToyFeatures
+from srclib.sources import ToyFeatures
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """AlignSAE (arXiv:2512.02004): some latents are reserved, one per concept of a given ontology.
 
 The last `n_slots` latents are the slots; the others are free. Labels are [batch, 2], relation and
-answer, from `Rows(x, labels=...)`. What an AlignSAE is trained to minimise stands in `terms` (on
-plain tensors in `losses`), whether each relation drives its slot in `binding`, how slots are
-written back into a language model in `steering`, and what counts as a success there in `swaps`.
+answer, from `Rows(x, labels=...)`. What an AlignSAE is trained to minimise stands in `terms`,
+whether each relation drives its slot in `binding`, how slots are written back into a language
+model in `steering`, and what counts as a success there in `swaps`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ... import rng
 from ...activations import ReLU
-from ...errors import DataError, ParameterError, message
+from ...errors import DataError, ParameterError, message, whole
 from ...sae import SAE
 
 LINEAR_LAYER_NORM = 3**-0.5  # norm of a row of torch's nn.Linear at its start, whatever d_in
@@ -25,10 +25,7 @@ class AlignSAE(SAE):
 
     The head of slot k predicts the answer of relation k from the slot's value alone:
     1 -> `d_head` (ReLU) -> `n_answers`. It learns together with the SAE and is otherwise unused.
-
     linear: no ReLU anywhere (the authors' code); by default slots and free latents are ReLU.
-
-    Raises ParameterError for more slots than latents.
     """
 
     linear: Tensor  # a buffer, so that it is part of what is stored and of every key
@@ -50,9 +47,8 @@ class AlignSAE(SAE):
         if not 1 <= n_slots < d_sae:
             fix = "Leave some latents free: lower n_slots or raise d_sae."
             raise ParameterError(message("n_slots", n_slots, f"1 <= n_slots < d_sae={d_sae}", fix))
-        for name, size in (("n_answers", n_answers), ("d_head", d_head)):
-            if size < 1:
-                raise ParameterError(message(name, size, "an integer >= 1", "Raise it."))
+        whole("n_answers", n_answers, 1)
+        whole("d_head", d_head, 1)
         self.n_slots, self.n_free = n_slots, d_sae - n_slots
         self.register_buffer("linear", torch.tensor(linear))
 
@@ -95,15 +91,14 @@ class AlignSAE(SAE):
 def labels(relation: Tensor, answer: Tensor, n_relations: int) -> Tensor:
     """[n, 2] int64 for `Rows(x, labels=...)`.
 
-    Raises DataError for a relation outside the ontology, or one of it without any row: its slot
-    would learn nothing.
+    Raises DataError for a relation outside the ontology, or one without any row: its slot would
+    learn nothing.
     """
-    outside = ((relation < 0) | (relation >= n_relations)).nonzero().flatten()
-    if len(outside):
-        i = int(outside[0])
-        allowed = f"0 <= relation < {n_relations}, the ontology"
-        fix = "Add the relation to the ontology, or drop the row."
-        raise DataError(message(f"relation of row {i}", int(relation[i]), allowed, fix))
+    for i, r in enumerate(relation.tolist()):
+        if not 0 <= r < n_relations:
+            allowed = f"0 <= relation < {n_relations}, the ontology"
+            fix = "Add the relation to the ontology, or drop the row."
+            raise DataError(message(f"relation of row {i}", r, allowed, fix))
     missing = set(range(n_relations)) - set(relation.tolist())
     if missing:
         fix = "Ask about it, or take it out of the ontology."
@@ -111,6 +106,5 @@ def labels(relation: Tensor, answer: Tensor, n_relations: int) -> Tensor:
         raise DataError(message("relations without a row", sorted(missing), allowed, fix))
     if len(answer) != len(relation) or bool((answer < 0).any()):
         allowed = f"{len(relation)} indices >= 0, one per row"
-        seen = (len(answer), int(answer.min()) if len(answer) else None)
-        raise DataError(message("answers (number, smallest)", seen, allowed, "Index them."))
+        raise DataError(message("answers", answer.tolist(), allowed, "Index them."))
     return torch.stack([relation, answer], dim=1).long()

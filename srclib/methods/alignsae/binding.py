@@ -1,4 +1,4 @@
-"""Does each relation drive a latent of its own? Slot accuracy, binding matrices, margins."""
+"""Does each relation drive a latent of its own? Binding matrices, margins, stand-ins for slots."""
 
 from __future__ import annotations
 
@@ -11,25 +11,18 @@ from torch import Tensor
 from ...errors import DataError, message
 
 
-def slot_accuracy(slots: Tensor, relation: Tensor) -> float:
-    """Share of rows whose largest slot is that of their relation. slots [n, K], relation [n].
-
-    No threshold. Pre-activations tell more than activations, which tie where several are 0.
-    """
-    _check(slots, relation)
-    return float((slots.argmax(dim=1) == relation).double().mean())
-
-
 def binding_matrix(slots: Tensor, relation: Tensor) -> Tensor:
     """[K, K] float64: column r holds the shares of the slots that win on questions of relation r.
 
-    Its diagonal averages to the diagonal accuracy. Raises DataError for a relation without rows.
+    slots [n, K]: pre-activations tell more than activations, which tie where several are 0.
+    relation [n]. Raises DataError for one outside the ontology, or without rows.
     """
-    _check(slots, relation)
     n_slots = slots.shape[1]
-    counts = torch.zeros(n_slots, n_slots, dtype=torch.float64)
-    pairs = (slots.argmax(dim=1), relation)
-    counts.index_put_(pairs, torch.ones(len(relation), dtype=torch.float64), accumulate=True)
+    if outside := set(relation.tolist()) - set(range(n_slots)):
+        fix = "Use the ontology of the SAE."
+        raise DataError(message("relation", min(outside), f"0 <= relation < {n_slots}", fix))
+    pairs = slots.argmax(dim=1) * n_slots + relation
+    counts = torch.bincount(pairs, minlength=n_slots**2).view(n_slots, n_slots).double()
     empty = (counts.sum(dim=0) == 0).nonzero().flatten().tolist()
     if empty:
         fix = "Ask about every relation."
@@ -51,10 +44,8 @@ def margin(slots: Tensor) -> float:
 class Selective(NamedTuple):
     """The latents of an unsupervised SAE that stand in for slots."""
 
-    latents: Tensor
-    """[K] a latent for each relation, all different"""
-    purity: Tensor
-    """[K] the share of its total class mean that a latent has on its relation"""
+    latents: Tensor  # [K] a latent for each relation, all different
+    purity: Tensor  # [K] the share of its total class mean that a latent has on its relation
 
 
 @torch.no_grad()
@@ -77,15 +68,3 @@ def class_scores(acts: Tensor, relation: Tensor, n_relations: int) -> tuple[Tens
     top = found.topk(2, dim=0).values
     best_other = torch.where(found == top[0], top[1], top[0])
     return found, found - best_other
-
-
-def _check(slots: Tensor, relation: Tensor) -> None:
-    if slots.ndim != 2 or len(slots) != len(relation) or len(slots) == 0:
-        fix = "Give a relation for each row."
-        seen = (tuple(slots.shape), tuple(relation.shape))
-        raise DataError(message("shapes of slots and relation", seen, "[n, K] and [n]", fix))
-    outside = relation[(relation < 0) | (relation >= slots.shape[1])]
-    if len(outside):
-        fix = "Use the ontology of the SAE."
-        allowed = f"0 <= relation < {slots.shape[1]}"
-        raise DataError(message("relation", int(outside[0]), allowed, fix))

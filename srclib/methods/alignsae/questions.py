@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ... import rng
 from ...errors import DataError, message
-from ...lm import supervised
+from ...lm import parts
 from ...worlds.people import SPLITS, BiographyWorld, encode
 from . import steering, swaps
 
@@ -63,12 +63,12 @@ class Task:
         frame = self.table.iloc[rows].assign(said=said)
         return frame.assign(right=swaps.exact(said, frame.answer).numpy())
 
-    def lessons(self, n_questions: int, n_texts: int) -> list[supervised.Part]:
+    def lessons(self, n_questions: int, n_texts: int) -> list[parts.Part]:
         """Taught questions and biographies, so many a step, to train a language model on."""
         taught = np.flatnonzero(self.table.taught)
         asked = [self.prompts[i] for i in taught], [self.answers[i] for i in taught]
         told = self.tokenizer(list(self.world.biographies()["text"]))["input_ids"]
-        return [supervised.answers(*asked, n_questions), supervised.texts(told, n_texts)]
+        return [parts.answers(*asked, n_questions), parts.texts(told, n_texts)]
 
     def pick(self, right: Sequence[bool], n: int, seed: int) -> swaps.Swaps:
         """n rightly answered training questions, each with every other relation that can be told.

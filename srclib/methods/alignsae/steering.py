@@ -1,7 +1,7 @@
 """Reading and rewriting the last token of a prompt at one site of the residual stream.
 
-Site l is the residual that enters block l, site n_layers what the last block returns (before the
-final norm): 0 is token plus position embedding. Vectors are read and written at the same site.
+Site l is the residual that enters block l (0: token plus position embedding), site n_layers what
+the last block returns, before the final norm. Vectors are read and written at the same site.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ...errors import DataError, ParameterError, message
+from ...errors import DataError, ParameterError, message, whole
 from ...lm.sites import Site, edited, measuring, residual
 from .binding import class_scores
 
@@ -28,9 +28,9 @@ Where = Literal["resid", "input_embedding"]
 
 
 def hook(model: PreTrainedModel, site: int) -> tuple[int, Site]:
-    """Block and side of a site. Raises ParameterError for a site outside the model."""
+    """Block and side of a site."""
     n_layers = model.config.get_text_config().num_hidden_layers
-    if isinstance(site, bool) or not isinstance(site, int) or not 0 <= site <= n_layers:
+    if whole("site", site) > n_layers:
         fix = "0 is the embedding, n_layers the last block's output."
         raise ParameterError(message("site", site, f"0 <= site <= {n_layers} (n_layers)", fix))
     return (site, "in") if site < n_layers else (n_layers - 1, "out")
@@ -70,8 +70,7 @@ def write(
     where: "resid" writes at the site that was read; "input_embedding" feeds the vector in below
         block 0 at any site, a position embedding added, as the script behind the paper's numbers.
 
-    Returns at most `n_new` tokens for each row, cut before `eos`. Raises ParameterError for a
-    site outside the model, DataError for vectors of another shape or that are not finite.
+    Returns at most `n_new` tokens for each row, cut before `eos`.
     """
     layer, side = hook(model, site)
     if where not in ("resid", "input_embedding"):
@@ -79,8 +78,7 @@ def write(
         raise ParameterError(message("where", where, allowed, "'resid' writes where one reads."))
     if vectors is not None:
         _check(vectors, len(which), model)
-    if where == "input_embedding":
-        layer, side = 0, "in"
+    place: tuple[int, Site] = (layer, side) if where == "resid" else (0, "in")
     found: list[list[int]] = [[] for _ in which]
     with measuring(model):
         for rows in _by_length([prompts[i] for i in which]):
@@ -88,7 +86,6 @@ def write(
             new = None if vectors is None else vectors[rows].to(model.device)
             if new is not None and where == "input_embedding":
                 new = new + _position(model, len(ids[0]) - 1)
-            place = (layer, side)
             for row, tokens in zip(rows, _decode(model, ids, new, place, n_new), strict=True):
                 found[row] = tokens[: tokens.index(eos)] if eos in tokens else tokens
     return found
@@ -100,24 +97,21 @@ def swap_slots(
     """AlignSAE's swap: z[source slot] = 0, z[target slot] = alpha, h' = decode(z).
 
     h: [n, d_in]; source, target: [n] relations; alpha: the raw value, one or one per row. h is
-    replaced, so the reconstruction error is written too. Raises ParameterError for an alpha that
-    is not finite, DataError for a relation without a slot.
+    replaced, so the reconstruction error is written too.
     """
     for name, relation in (("source", source), ("target", target)):
         if bool(((relation < 0) | (relation >= sae.n_slots)).any()):
-            seen = relation.unique().tolist()
-            fix = "Swap relations of the ontology."
-            raise DataError(message(name, seen, f"0 <= relation < {sae.n_slots}", fix))
-    return rewrite(
-        sae, h, sae.n_free + source[:, None], sae.n_free + target[:, None], _each(alpha, source)
-    )
+            seen, allowed = relation.unique().tolist(), f"0 <= relation < {sae.n_slots}"
+            raise DataError(message(name, seen, allowed, "Swap relations of the ontology."))
+    off, on = sae.n_free + source[:, None], sae.n_free + target[:, None]
+    return rewrite(sae, h, off, on, _each(alpha, source))
 
 
 @torch.no_grad()
 def rewrite(sae: SAE, h: Tensor, off: Tensor, on: Tensor, values: Tensor) -> Tensor:
-    """decode(z) after the latents `off` [n, k] of each row are set to 0, then `on` to `values`.
+    """A swap of any latents: decode(z) after `off` are set to 0, then `on` to `values`, all [n, k].
 
-    h: [n, d_in]; on and values: [n, k]. The general form of a swap, for any latents.
+    h: [n, d_in].
     """
     acts = sae.eval().encode(h)
     acts = acts.scatter(1, off, 0.0).scatter(1, on, values.to(acts))
@@ -141,7 +135,7 @@ def swap_latents(
 
 
 def add(h: Tensor, directions: Tensor, alpha: Tensor | float) -> Tensor:
-    """h + alpha * direction, row by row [n, d_in]. Raises ParameterError for alpha not finite."""
+    """h + alpha * direction, row by row [n, d_in]."""
     return h + _each(alpha, h[:, 0]) * directions
 
 
@@ -162,18 +156,15 @@ def _decode(
     n_new: int,
 ) -> list[list[int]]:
     """Greedy tokens after prompts of one length; `vectors` [n, d_model] at their last token."""
-    unique = {tuple(row): None for row in ids}
-    number = {row: i for i, row in enumerate(unique)}
+    number = {row: i for i, row in enumerate(dict.fromkeys(map(tuple, ids)))}  # prompts, once
     index = torch.tensor([number[tuple(row)] for row in ids], device=model.device)
-    begin = torch.tensor(list(unique), device=model.device)
+    begin = torch.tensor(list(number), device=model.device)
     cache: Any = None
     if begin.shape[1] > 1:  # what precedes the last token is the same for every vector
         cache = model(input_ids=begin[:, :-1], use_cache=True).past_key_values
         cache.batch_select_indices(index)
-    token = begin[index, -1:]
-    edit = _replacing(vectors)
-    with edited(model, *place, edit):
-        out = model(input_ids=token, past_key_values=cache, use_cache=True)
+    with edited(model, *place, lambda old: old if vectors is None else vectors[:, None, :]):
+        out = model(input_ids=begin[index, -1:], past_key_values=cache, use_cache=True)
     tokens = [out.logits[:, -1].argmax(dim=-1)]
     while len(tokens) < n_new:
         out = model(input_ids=tokens[-1][:, None], past_key_values=out.past_key_values)
@@ -182,18 +173,14 @@ def _decode(
     return found
 
 
-def _replacing(vectors: Tensor | None) -> Callable[[Tensor], Tensor]:
-    return (lambda value: value) if vectors is None else (lambda value: vectors[:, None, :])
-
-
 def _by_length(prompts: Tokens) -> Iterator[list[int]]:
     """Rows whose prompts have the same length: no padding, so positions are those of training."""
     rows: dict[int, list[int]] = defaultdict(list)
     for i, prompt in enumerate(prompts):
         rows[len(prompt)].append(i)
     if 0 in rows:
-        fix = "Give at least one token."
-        raise DataError(message(f"prompt {rows[0][0]}", [], "at least one token", fix))
+        name, fix = f"prompt {rows[0][0]}", "Drop it."
+        raise DataError(message(name, [], "at least one token", fix))
     yield from rows.values()
 
 
@@ -202,8 +189,7 @@ def _position(model: PreTrainedModel, position: int) -> Tensor:
     table = getattr(model.get_decoder(), "wpe", None)
     if table is None:
         allowed = "'resid' for a model without position embeddings"
-        fix = "Write at the residual."
-        raise ParameterError(message("where", "input_embedding", allowed, fix))
+        raise ParameterError(message("where", "input_embedding", allowed, "Write at the residual."))
     weight: Tensor = table.weight[position]
     return weight
 
@@ -211,8 +197,8 @@ def _position(model: PreTrainedModel, position: int) -> Tensor:
 def _check(vectors: Tensor, n: int, model: PreTrainedModel) -> None:
     shape = (n, model.config.get_text_config().hidden_size)
     if vectors.shape != shape:
-        fix = "Give one vector per row, as wide as the model."
+        fix = "Give a vector per row."
         raise DataError(message("vectors.shape", tuple(vectors.shape), str(shape), fix))
     if not bool(torch.isfinite(vectors).all()):
-        fix = "Check alpha and the SAE."
-        raise DataError(message("vectors", "NaN or infinity", "finite numbers", fix))
+        seen, fix = "NaN or infinity", "Check alpha and the SAE."
+        raise DataError(message("vectors", seen, "finite numbers", fix))

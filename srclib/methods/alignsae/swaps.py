@@ -1,4 +1,4 @@
-"""Concept swaps: which questions are asked, what counts as success, how sure a rate is."""
+"""Concept swaps: which questions are asked, and what counts as success."""
 
 from __future__ import annotations
 
@@ -6,33 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from ...errors import DataError, message
+from ...metrics import clustered_t
 
 
 class Swaps(NamedTuple):
     """Swap i asks `question[i]` about relation `source[i]` and wants the answer of `target[i]`."""
 
-    question: list[int]
-    """places in the questions"""
+    question: list[int]  # places in the questions
     person: list[int]
-    source: Tensor
-    """[n]"""
-    target: Tensor
-    """[n]"""
-    wanted: list[str]
-    """what the person's value of the target relation is"""
-
-    def select(self, rows: Sequence[int]) -> Swaps:
-        """Some of the swaps."""
-        at = torch.as_tensor(rows, dtype=torch.long)
-        question, person = [self.question[i] for i in rows], [self.person[i] for i in rows]
-        wanted = [self.wanted[i] for i in rows]
-        return Swaps(question, person, self.source[at], self.target[at], wanted)
+    source: Tensor  # [n]
+    target: Tensor  # [n]
+    wanted: list[str]  # what the person's value of the target relation is
 
 
 def all_swaps(
@@ -43,9 +31,9 @@ def all_swaps(
 ) -> Swaps:
     """Every question with every other relation whose value is a different one.
 
-    questions: places of the questions that are asked, best those the model answers; person and
-    relation: of all questions; values: of all people, in the order of the relations. A person
-    whose birth city is also the work city cannot show that the two were swapped.
+    questions: places of those asked, best the ones the model answers; person and relation: of all
+    questions; values: of all people, in the order of the relations. A person whose birth city is
+    also the work city cannot show that the two were swapped.
     """
     rows = [
         (q, person[q], relation[q], target, wanted)
@@ -71,14 +59,17 @@ def lenient(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
     An answer of one letter passes where the wanted text contains it; an empty one never does.
     """
-    return torch.tensor([_alike(a, w) for a, w in zip(answers, wanted, strict=True)])
+    alike = []
+    for answer, text in zip(answers, wanted, strict=True):
+        a, w = answer.lower().strip(), text.lower().strip()
+        alike.append(bool(a) and (a in w or w in a or set(a.split()) == set(w.split())))
+    return torch.tensor(alike)
 
 
 def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]) -> Tensor:
-    """[n] bool: the answer has the form of the target relation's values.
+    """[n] bool: the answer has as many words as a value of the target, each of which occurs in one.
 
-    That is: as many words as one of them, each of which occurs in one. A date that is nobody's
-    birthday is a date; half a date, or two, is none.
+    A date that is nobody's birthday is a date; half a date, or two, is none.
     """
     words = [{word for value in each for word in value.split()} for each in values]
     lengths = [{len(value.split()) for value in each} for each in values]
@@ -98,38 +89,6 @@ class Rate(NamedTuple):
 
 
 def rate(success: Tensor, person: Sequence[int]) -> Rate:
-    """Share of successes, with a 95 % t interval over people.
-
-    Swaps of one person hang together, so the independent unit is the person. With h_p successes
-    among n_p swaps of person p, share = sum h_p / sum n_p and, by linearisation,
-
-        se^2 = P / (P - 1) sum_p (h_p - share n_p)^2 / (sum_p n_p)^2,   P - 1 degrees of freedom
-
-    (a percentile bootstrap over a dozen people covers too little). The interval of a bool stays
-    within [0, 1]; NaN without swaps, without an interval for one person.
-    """
-    if len(success) != len(person):
-        fix = "Name the person of each swap."
-        raise DataError(message("len(person)", len(person), f"{len(success)} swaps", fix))
-    if len(success) == 0:
-        return Rate(np.nan, np.nan, np.nan)
-    _, index = np.unique(np.asarray(person), return_inverse=True)
-    hits = np.bincount(index, weights=success.double().numpy())
-    counts = np.bincount(index)
-    share, n_people = float(hits.sum() / counts.sum()), len(counts)
-    if n_people == 1:
-        return Rate(share, share, share)
-    squares = float(((hits - share * counts) ** 2).sum())
-    error = math.sqrt(n_people / (n_people - 1) * squares) / counts.sum()
-    half = float(stats.t.ppf(0.975, n_people - 1) * error)
-    low, high = share - half, share + half
-    if success.dtype == torch.bool:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return Rate(share, low, high)
-
-
-def _alike(answer: str, wanted: str) -> bool:
-    a, w = answer.lower().strip(), wanted.lower().strip()
-    if not a:
-        return False
-    return a in w or w in a or set(a.split()) == set(w.split())
+    """Mean of the successes [n] with `metrics.clustered_t` over people; NaN without swaps."""
+    value = float(success.double().mean()) if len(success) else math.nan
+    return Rate(value, *clustered_t(success, person))

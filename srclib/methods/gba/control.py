@@ -1,10 +1,4 @@
-"""Group Bias Adaptation in training: the control that moves the biases of an SAE.
-
-    sae = hand_over_bias(SAE(d_in, 260, JumpReLU(), decoder_norm=1.0))
-    train(sae, source, cfg, control=GroupBiases(geometric_targets(10, 0.1, 0.001), period=5))
-
-The rule and its symbols stand in `bias_adaptation`.
-"""
+"""Group Bias Adaptation in training; the rule and its symbols stand in `update`."""
 
 from __future__ import annotations
 
@@ -17,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...activations import JumpReLU, ReLU
-from ...control import refuse_notes
-from ...errors import ParameterError, SuiteError, message
+from ...control import Control, refuse_notes
+from ...errors import ParameterError, SuiteError, message, whole
 from ...sae import SAE
 from .update import adapt, check_gamma, check_targets, group_index
 
@@ -26,9 +20,9 @@ from .update import adapt, check_gamma, check_targets, group_index
 def hand_over_bias(sae: SAE) -> SAE:
     """Set the biases to 0 and take them from the optimiser: `GroupBiases` moves them alone.
 
-    In place; returns the SAE. For ReLU b is `b_enc`. JumpReLU has b = -theta and b_enc = 0, so
-    that the gate uses the bias and the output does not: acts = w.x 1[w.x + b > 0].
-    (Paper: JumpReLU "decouples the output magnitude from the bias"; the formula is our reading.)
+    In place. For ReLU b is `b_enc`. JumpReLU has b = -theta and b_enc = 0: the gate uses the bias
+    and the output does not, acts = w.x 1[w.x + b > 0]. (Paper: it "decouples the output magnitude
+    from the bias"; the formula is our reading.)
     """
     for parameter in (sae.b_enc, _holder(sae)):
         parameter.requires_grad_(False).zero_()
@@ -42,19 +36,16 @@ def biases(sae: SAE) -> Tensor:
 
 
 @dataclass(eq=False)
-class GroupBiases:
-    """A `srclib.control.Control`: one event every `period` batches, groups in order of latents.
+class GroupBiases(Control):
+    """One event every `period` batches, groups in order of latents, for a `hand_over_bias` SAE.
 
     targets: a TAF per group, decreasing (`geometric_targets`); one of them is the paper's BA.
-    Between events it keeps a count and a maximum per latent, no pre-activations: what an event
-    costs does not depend on `period`. The paper has period 50 (batches of 512) and gamma 0.01;
-    its eps is unknown. The SAE must come from `hand_over_bias`.
-
+    Between events it keeps a count and a maximum per latent, no pre-activations, so an event costs
+    the same at any period. Paper: period 50 (batches of 512), gamma 0.01; its eps is unknown.
     rows: one dict per event: step (updates made), bias, firing_rate (means per group), dead
     (latents below eps per group), floor (how many biases stand at -1).
 
-    Raises ParameterError for settings that make no sense, SuiteError when no latent of any group
-    fires; warns of a dead group by name.
+    Raises SuiteError when no latent of any group fires; warns of a dead group by name.
     """
 
     targets: tuple[float, ...]
@@ -71,9 +62,7 @@ class GroupBiases:
         self.targets = tuple(self.targets)
         check_targets(self.targets, self.eps)
         check_gamma(self.gamma)
-        if isinstance(self.period, bool) or not isinstance(self.period, int) or self.period < 1:
-            fix = "The paper's is 50."
-            raise ParameterError(message("period", self.period, "a whole number >= 1", fix))
+        whole("period", self.period, 1)
         self.fired = self.largest = torch.zeros(0)
 
     @torch.no_grad()
@@ -97,10 +86,9 @@ class GroupBiases:
         """Empty the buffer; refuse what could not work before anything is counted."""
         group_index(sae.d_sae, len(self.targets))
         if _holder(sae).requires_grad or sae.b_enc.requires_grad:
-            raise ParameterError(
-                "sae: its biases are trained by the optimiser as well (requires_grad=True). "
-                "Allowed is one master: call hand_over_bias(sae) before training."
-            )
+            fix = "Call hand_over_bias(sae) before training."
+            allowed = "False: one master, this control and not the optimiser"
+            raise ParameterError(message("requires_grad of the biases", True, allowed, fix))
         buffer = self.period * len(x)
         if self.eps * buffer > 1:
             allowed = f"<= 1 / (period * n_batch) = {1 / buffer:.3g}, so that dead means never"
@@ -123,15 +111,10 @@ class GroupBiases:
         """The row of this event; says when a group has died."""
         n_groups = len(self.targets)
         rates = rate.view(n_groups, -1)  # [n_groups, latents of a group]: groups are in order
-        self.rows.append(
-            {
-                "step": step,
-                "bias": b.view(n_groups, -1).mean(dim=1).tolist(),
-                "firing_rate": rates.mean(dim=1).tolist(),
-                "dead": (rates < self.eps).sum(dim=1).tolist(),
-                "floor": int((b <= -1).sum()),
-            }
-        )
+        row: dict[str, Any] = {"step": step, "bias": b.view(n_groups, -1).mean(dim=1).tolist()}
+        row["firing_rate"] = rates.mean(dim=1).tolist()
+        row["dead"] = (rates < self.eps).sum(dim=1).tolist()
+        self.rows.append(row | {"floor": int((b <= -1).sum())})
         silent = (rates.amax(dim=1) == 0).nonzero().flatten().tolist()
         if len(silent) == n_groups:
             raise SuiteError(
@@ -146,13 +129,9 @@ class GroupBiases:
             )
 
     def state(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "n_batches": self.n_batches,
-            "n_samples": self.n_samples,
-            "fired": self.fired.tolist(),
-            "largest": self.largest.tolist(),
-        }
+        counts = {"n_batches": self.n_batches, "n_samples": self.n_samples}
+        buffer = {"fired": self.fired.tolist(), "largest": self.largest.tolist()}
+        return {"rows": self.rows} | counts | buffer
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.rows = list(state["rows"])

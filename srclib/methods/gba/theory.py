@@ -15,6 +15,7 @@ counted in units of 1 / p, the size of a gradient from a share p of the inputs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import rng
-from ...errors import ParameterError, message
+from ...errors import ParameterError, message, whole
 from ...sources import Source
 
 BETA = 50.0
@@ -31,38 +32,23 @@ BETA = 50.0
 
 @torch.no_grad()
 def modified_ba(
-    source: Source,
-    n_neurons: int,
-    p: float,
-    *,
-    n_batch: int = 4096,
-    lr: float = 10.0,
-    seed: int = 0,
+    source: Source, n_neurons: int, p: float, *, n_batch: int = 4096, lr: float = 10, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Directions [n_neurons, d_in] after each step, unit rows, without end.
+    """Directions [n_neurons, d_in] after each step, unit rows, without end; a random start.
 
-    Neurons are independent of each other, so the first m rows are what a run of width m would
-    have found: one run answers for every smaller width. Random start on the sphere.
-    source: inputs of norm about 1. Raises ParameterError unless 1 <= p * n_batch < n_batch.
+    Neurons are independent of each other, so one run answers for every smaller width. source:
+    inputs of norm about 1. Raises ParameterError unless 1 <= p * n_batch < n_batch.
     """
     n_active = round(p * n_batch)
     if not 1 <= n_active < n_batch:
         fix = "Raise n_batch or p."
         raise ParameterError(message("p * n_batch", p * n_batch, f"in [1, {n_batch})", fix))
-    if n_neurons < 1 or not lr > 0:
-        seen = (n_neurons, lr)
-        raise ParameterError(
-            message("(n_neurons, lr)", seen, "n_neurons >= 1, lr > 0", "Raise it.")
-        )
-    W = F.normalize(
-        rng.normals(seed, "modified_ba", "start", shape=(n_neurons, source.d_in)), dim=1
-    )
-    step = 0
-    while True:
+    shape = (whole("n_neurons", n_neurons, 1), source.d_in)
+    W = F.normalize(rng.normals(seed, "modified_ba", "start", shape=shape), dim=1)
+    for step in itertools.count():
         x = source.batch(step, n_batch)
         W = torch.cat([_step(part, x, n_active, lr / p) for part in W.split(512)])
         yield W
-        step += 1
 
 
 def _step(W: Tensor, x: Tensor, n_active: int, lr: float) -> Tensor:
@@ -76,10 +62,7 @@ def _step(W: Tensor, x: Tensor, n_active: int, lr: float) -> Tensor:
 
 
 def width_needed(W: Tensor, features: Tensor, share: float, tau: float) -> float:
-    """Smallest number of leading rows of W that recover `share` of the features (cosine >= tau).
-
-    NaN where all of W is not enough.
-    """
+    """How many leading rows of W recover `share` of the features (cosine >= tau); NaN: not all."""
     found = F.normalize(W, dim=1) @ F.normalize(features, dim=1).T >= tau  # [n_neurons, n_features]
     reached = found.any(dim=0)
     first = torch.where(reached, found.float().argmax(dim=0) + 1.0, torch.inf)

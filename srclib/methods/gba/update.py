@@ -1,4 +1,4 @@
-"""Group Bias Adaptation: sparsity without a penalty (Chen, Sheen, Xiong, Wang and Yang 2025).
+"""The rule of Group Bias Adaptation (arXiv:2506.14002, algorithm 1), and its targets.
 
 The weights learn from the reconstruction error alone. A bias b_m in [-1, 0] per latent, which no
 gradient reaches, holds its firing rate p_m below the target activation frequency (TAF) of its
@@ -8,9 +8,9 @@ group. With y_m = w_m . x + b_m, over all inputs since the last event:
     p_m > TAF_k:  b_m <- max(b_m - gamma r_m, -1)      fires too often
     p_m < eps:    b_m <- min(b_m + gamma T_k, 0)       dead
 
-Between eps and its TAF a latent is left alone: the TAF is a ceiling, not a set point. (Algorithm
-1; the published pseudo-code seems to swap min and max, which would break the clamp.) One group is
-the paper's BA. Inputs need a norm near 1, or biases in [-1, 0] cut nothing.
+Between eps and its TAF a latent is left alone: the TAF is a ceiling, not a set point. (The
+published pseudo-code seems to swap min and max, which would break the clamp.) One group is the
+paper's BA. Inputs need a norm near 1, or biases in [-1, 0] cut nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import DataError, ParameterError, message
+from ...errors import DataError, ParameterError, message, whole
 
 
 @torch.no_grad()
@@ -38,12 +38,10 @@ def adapt(
 ) -> Tensor:
     """One event: the new biases [d_sae]; nothing that is passed changes.
 
-    b: biases [d_sae]. firing_rate: p, share of inputs with y > 0 [d_sae]. max_pre: largest y,
-    bias included [d_sae]. group: index of each latent's group [d_sae]. target: a TAF per group.
-    A group without a positive max_pre raises its dead latents by the mean over all groups.
-
-    Raises ParameterError for a gamma, an eps or TAFs out of range and more groups than latents,
-    DataError for shapes that differ or a group index without TAF.
+    b, firing_rate (p, share of inputs with y > 0), max_pre (largest y, bias included), group
+    (index of each latent's group): [d_sae]. target: a TAF per group. A group without a positive
+    max_pre raises its dead latents by the mean over all groups. Raises ParameterError for numbers
+    out of range, DataError for shapes that differ or a group index without TAF.
     """
     TAF = check_targets(target, eps).to(b.device)
     check_gamma(gamma)
@@ -61,10 +59,8 @@ def adapt(
 
 
 def geometric_targets(n_groups: int, highest: float, lowest: float) -> tuple[float, ...]:
-    """TAFs from `highest` (HTF) to `lowest` (LTF) with a constant ratio. One group: `(p,)`."""
-    if isinstance(n_groups, bool) or not isinstance(n_groups, int) or n_groups < 2:
-        fix = "For one group write its TAF as (p,)."
-        raise ParameterError(message("n_groups", n_groups, "a whole number >= 2", fix))
+    """TAFs from `highest` (HTF) to `lowest` (LTF) with a constant ratio. One group: write (p,)."""
+    whole("n_groups", n_groups, 2)
     if not 0 < lowest < highest < 1:
         allowed = "0 < lowest < highest < 1"
         raise ParameterError(message("(highest, lowest)", (highest, lowest), allowed, "Swap?"))
@@ -72,13 +68,12 @@ def geometric_targets(n_groups: int, highest: float, lowest: float) -> tuple[flo
 
 
 def group_index(d_sae: int, n_groups: int) -> Tensor:
-    """[d_sae] int64: latents in order, cut into groups of equal size.
-
-    Raises ParameterError when d_sae is no multiple of n_groups.
-    """
+    """[d_sae] int64: latents in order, cut into groups of equal size."""
     if not 1 <= n_groups <= d_sae or d_sae % n_groups:
         allowed = f"a divisor of d_sae={d_sae}, so that groups have equal size"
-        fix = f"Take {_nearest_divisor(d_sae, n_groups)} groups, or another d_sae."
+        divisors = (n for n in range(1, d_sae + 1) if d_sae % n == 0)
+        nearest = min(divisors, key=lambda n: abs(n - n_groups))
+        fix = f"Take {nearest} groups, or another d_sae."
         raise ParameterError(message("n_groups", n_groups, allowed, fix))
     return torch.arange(d_sae) // (d_sae // n_groups)
 
@@ -98,9 +93,8 @@ def check_targets(targets: Tensor | Sequence[float], eps: float) -> Tensor:
     values = targets.tolist() if isinstance(targets, Tensor) else [float(t) for t in targets]
     inside = all(0 < t < 1 for t in values)
     if not values or not inside or any(a <= b for a, b in itertools.pairwise(values)):
-        fix = "geometric_targets makes such."
         allowed = "one TAF per group, decreasing, each in (0, 1)"
-        raise ParameterError(message("target", values, allowed, fix))
+        raise ParameterError(message("target", values, allowed, "geometric_targets makes such."))
     if not 0 <= eps <= values[-1]:
         allowed = f"0 <= eps <= {values[-1]:.3g}, the lowest TAF"
         raise ParameterError(message("eps", eps, allowed, "Lower eps."))
@@ -124,12 +118,7 @@ def _check_latents(
     if n_groups > len(b):
         fix = "A group needs a latent."
         raise ParameterError(message("len(target)", n_groups, f"<= d_sae={len(b)}", fix))
-    if len(group) and not 0 <= int(group.min()) <= int(group.max()) < n_groups:
-        seen = (int(group.min()), int(group.max()))
+    ends = (int(group.min()), int(group.max())) if len(group) else (0, 0)
+    if not 0 <= ends[0] <= ends[1] < n_groups:
         fix = "Give one TAF per group."
-        raise DataError(message("(min, max) of group", seen, f"0..{n_groups - 1}", fix))
-
-
-def _nearest_divisor(d_sae: int, n_groups: int) -> int:
-    divisors = (n for n in range(1, d_sae + 1) if d_sae % n == 0)
-    return min(divisors, key=lambda n: abs(n - n_groups))
+        raise DataError(message("(min, max) of group", ends, f"0..{n_groups - 1}", fix))

@@ -5,10 +5,7 @@ classes are those of Inaba et al. 2025 (arXiv:2503.06394v1), sections 4.2 to 4.4
 language trend by program and gave the granularity by eye; here both are rules. Tokens are decoded
 text: byte-level pieces such as `Ġcat` would be read letter by letter.
 
-    language(tokens)                    en, ja, mixed (日英混合)
-    classify(tokens)                    from tokens alone, for any model
-    with_lexicon(tokens, concept_of)    the same with synonymy told apart
-    oracle(tokens, ...)                 from the truth of a corpus that carries it
+All of them raise DataError for what is no list of tokens, and ParameterError for other settings.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from functools import lru_cache
 from numbers import Integral
 from typing import Literal, NamedTuple
 
-from ..errors import DataError, ParameterError, message
+from ...errors import DataError, ParameterError, message, whole
 
 Label = str | int | None  # None is no label
 Language = Literal["en", "ja"]
@@ -40,11 +37,7 @@ NAME = re.compile(r"<[^<>\s]+>")  # <0x0A>, </s>: the tokenizer's own words, in 
 
 
 def language(tokens: Iterable[str], rule: Literal[">=", ">"] = ">=") -> Trend:
-    """The language trend of a latent. tokens: one per text; each votes by its script.
-
-    Digits, punctuation, spaces and other scripts cast no vote. See `script` and `trend`.
-    Raises DataError for what is no list of tokens, ParameterError for another rule.
-    """
+    """The language trend of a latent. tokens: one per text; each votes by its `script`."""
     return trend([script(token) for token in _checked("tokens", tokens)], rule)
 
 
@@ -54,16 +47,14 @@ def trend(votes: Sequence[Language | None], rule: Literal[">=", ">"] = ">=") -> 
     Votes are document languages where these are known, else scripts. No votes: "mixed".
     Paper: its code counts punctuation as Japanese and a digit like the token before it; here: they
     leave the denominator, because they are no evidence for either language. The paper says ">=",
-    its code ">": with ten texts it matters. Raises DataError for another language, ParameterError
-    for another rule.
+    its code ">": with ten texts it matters.
     """
     if rule not in (">=", ">"):
         raise ParameterError(message("rule", rule, '">=" or ">"', 'The paper says ">=".'))
     count = Counter(vote for vote in votes if vote is not None)
     for name in count.keys() - set(LANGUAGES):
-        raise DataError(
-            message("votes", name, '"en", "ja" or None', "Translate the language code.")
-        )
+        fix = "Translate the language code."
+        raise DataError(message("votes", name, '"en", "ja" or None', fix))
     for winner in LANGUAGES:
         share = count[winner] / max(count.total(), 1)
         if share > MONOLINGUAL or (rule == ">=" and share == MONOLINGUAL):
@@ -93,7 +84,6 @@ def vote(text: Sequence[str], position: int) -> Language | None:
 
     A token without a script takes that of the nearest decided token to its left, else to its
     right: the 5 of `5月` is Japanese. None where the text decides nothing.
-    Raises ParameterError when there is no such position.
     """
     words = _checked("text", text)
     if not 0 <= position < len(words):
@@ -106,15 +96,13 @@ def vote(text: Sequence[str], position: int) -> Language | None:
 class Scores(NamedTuple):
     """How much the tokens of a latent differ; `classify` reads these two numbers."""
 
-    top_share: float
-    """share of the texts that show the commonest token"""
-    entropy: float
-    """of the token distribution, over ln(number of texts): 0 one token, 1 all different"""
+    top_share: float  # share of the texts that show the commonest token
+    entropy: float  # of the tokens, over ln(number of texts): 0 one token, 1 all different
 
 
 def scores(tokens: Iterable[str]) -> Scores:
-    """Both scores of lower-cased, stripped tokens, one per text. Raises DataError for no tokens."""
-    words = _words(tokens)
+    """Both scores of lower-cased, stripped tokens, one per text."""
+    words = [*map(_word, _checked("tokens", tokens))]
     if not words:
         raise DataError(message("tokens", [], "one token per text", "Leave dead latents out."))
     shares = [n / len(words) for n in Counter(words).values()]
@@ -133,12 +121,12 @@ def classify(
     three classes, synonymy and similarity as "concept", agree with a person at kappa 0.75.
     `dominant=0.8` is the other end of the band to report: a synonymy latent with one frequent
     spelling is "token" at 0.5. Tokens cannot tell few unrelated tokens from few related ones, so
-    a small vocabulary calls for `oracle`. Raises DataError and ParameterError.
+    a small vocabulary calls for `oracle`.
     """
-    _check_min_texts(min_texts)
+    whole("min_texts", min_texts, 1)
     if not 0 < dominant <= 1:
         raise ParameterError(message("dominant", dominant, "0 < dominant <= 1", "Take 0.5 or 0.8."))
-    words = _words(tokens)
+    words = [*map(_word, _checked("tokens", tokens))]
     if len(words) < min_texts:
         return "excluded"
     found = scores(words)
@@ -155,10 +143,14 @@ def with_lexicon(
     concept_of: spelling -> concept, in any case, both languages. Synonymy is 0.8 of the texts in
     one concept where no spelling alone has 0.8. It goes first: the tokens of a synonymy latent
     look like token level where one spelling leads, unrelated where all differ. Raises DataError
-    and ParameterError as `classify`, and DataError for a spelling with two concepts (by its case).
+    for a spelling with two concepts (by its case).
     """
-    concepts = _by_word(concept_of)
-    words = _words(tokens)
+    concepts: dict[str, Label] = {}
+    for spelling, concept in concept_of.items():
+        if concepts.setdefault(_word(spelling), concept) != concept:
+            name, allowed = f"concept_of[{spelling!r}]", "one concept for all cases of a word"
+            raise DataError(message(name, concept, allowed, "Leave the spelling out."))
+    words = [*map(_word, _checked("tokens", tokens))]
     coarse = classify(words, min_texts)
     if coarse == "excluded":
         return coarse
@@ -180,10 +172,9 @@ def oracle(
     have in common (category, relation, subject, ...): "similarity". neighbours: the tokens before
     and after: "context", which four classes count as similarity. None is no label: it agrees with
     nothing, so function words cannot share a concept. Fewer than `min_texts` texts: "excluded".
-    Raises DataError when a list has another length than tokens, or holds tensors.
     """
-    _check_min_texts(min_texts)
-    words = _words(tokens)
+    whole("min_texts", min_texts, 1)
+    words = [*map(_word, _checked("tokens", tokens))]
     for name, labels in [("concepts", concepts), *meanings.items(), *neighbours.items()]:
         _check_labels(name, labels, len(words))
     if len(words) < min_texts:
@@ -208,10 +199,6 @@ def _word(token: str) -> str:
     return token.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").strip().lower()
 
 
-def _words(tokens: Iterable[str]) -> list[str]:
-    return [_word(token) for token in _checked("tokens", tokens)]
-
-
 def _checked(name: str, tokens: Iterable[str]) -> list[str]:
     """The tokens as a list. A string would be taken apart, a set or Counter has lost its counts."""
     allowed, fix = "a list of strings, one per text", "Decode each token: ['cat', '猫']."
@@ -233,17 +220,3 @@ def _check_labels(name: str, labels: Sequence[Label], n: int) -> None:
         if label is not None and not isinstance(label, str | Integral):
             allowed = "a string, a whole number or None"
             raise DataError(message(f"{name}[{i}]", label, allowed, "Take .tolist() of a tensor."))
-
-
-def _check_min_texts(min_texts: int) -> None:
-    if isinstance(min_texts, bool) or not isinstance(min_texts, int) or min_texts < 1:
-        raise ParameterError(message("min_texts", min_texts, "a whole number > 0", "Take 10."))
-
-
-def _by_word(concept_of: Mapping[str, Label]) -> dict[str, Label]:
-    found: dict[str, Label] = {}
-    for spelling, concept in concept_of.items():
-        if found.setdefault(_word(spelling), concept) != concept:
-            name, allowed = f"concept_of[{spelling!r}]", "one concept for all cases of a word"
-            raise DataError(message(name, concept, allowed, "Leave the spelling out."))
-    return found

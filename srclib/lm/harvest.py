@@ -1,19 +1,16 @@
-"""Activations of a language model, for SAEs to learn from."""
+"""Activations of a language model, for SAEs to learn from, and how well it predicts."""
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .. import files
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
 from .sites import Site, hook_point, measuring, residual
 
 if TYPE_CHECKING:
@@ -31,55 +28,60 @@ def harvest(
     bos_id: int | None = None,
     batch_tokens: int = 8192,
     max_bytes: int = 2**32,
-    folder: str | Path | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The residual stream of texts: `(acts [n_texts, seq, d_model], mask [n_texts, seq])`.
 
     tokens: ids, as an integer tensor [n_texts, seq], a list of lists of any lengths, or a
     dataset with a column `tokens`. `acts` is float32 on the CPU, in the order of `tokens`, and 0
     wherever `mask` is false: behind the end of a text, and at every `bos_id` with `bos="drop"`.
-    The model stops at the site (see `sites`), runs in eval mode without gradients, and is left
-    in the mode it had.
+    The model stops at the site (see `sites`), without dropout and gradients.
 
-    pad_id: fills the ends of texts in `tokens` and is not read there; None means that every id
-        is a token. Padding on the left is refused.
+    pad_id: fills the ends of texts in `tokens` and is not read there; None: every id is a token.
     bos_id: the id that `bos="drop"` masks, by default the one of the model's configuration.
         Nothing is ever masked because it comes first, or because it is 0.
-    batch_tokens: positions per forward pass, padding included. Texts of like length share one.
-        Values depend on it by rounding alone.
-    max_bytes: a larger result needs a `folder`.
-    folder: a new folder for the result (`acts.npy`, `mask.npy`, and `harvest.json` with what was
-        asked). The tensors returned are mapped from there and read as needed.
+    batch_tokens: positions per forward pass, padding included; moves values by rounding alone.
+    max_bytes: a larger result is refused; `sources.Streamed` computes it batch by batch.
 
-    Raises DataError naming the text: empty or without any token left, an id outside the
-    vocabulary, longer than the model's context, NaN; and when the result is too large and no
-    folder is named.
+    Raises DataError naming the text: nothing left in it, an id outside the vocabulary, longer than
+    the model's context, NaN; and when the result is too large.
     """
     name = hook_point(model, layer, site)
     bos_id = _bos_id(model, bos, bos_id)
     dropped = bos_id if bos == "drop" else None
-    if batch_tokens < 1:
-        raise ParameterError(message("batch_tokens", batch_tokens, "at least 1", "Use 8192."))
+    whole("batch_tokens", batch_tokens, 1)
     texts = [_ids(i, text, pad_id, bos_id) for i, text in enumerate(_listed(tokens))]
     _check(model, texts, dropped)
-    asked = {"hook_point": name, "bos": bos, "bos_id": bos_id, "pad_id": pad_id}
     shape = (len(texts), max(map(len, texts)), model.config.get_text_config().hidden_size)
-    with measuring(model), _result(shape, max_bytes, folder, asked) as result:
+    _check_size(shape, max_bytes)
+    all_acts, all_kept = torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool)
+    with measuring(model):
         for batch in _batches([len(text) for text in texts], batch_tokens):
             ids, mask = _padded([texts[i] for i in batch])
             at = (ids.to(model.device), mask.to(model.device))
             acts = residual(model, *at, layer, site).to("cpu", torch.float32)
             _check_finite(acts, mask, batch, name)
             kept = mask.bool() if dropped is None else mask.bool() & (ids != dropped)
-            acts = torch.where(kept.unsqueeze(-1), acts, 0.0)
-            result.acts[batch, : ids.shape[1]] = acts
-            result.mask[batch, : ids.shape[1]] = kept
-    return result.acts, result.mask
+            all_acts[batch, : ids.shape[1]] = torch.where(kept.unsqueeze(-1), acts, 0.0)
+            all_kept[batch, : ids.shape[1]] = kept
+    return all_acts, all_kept
 
 
-def rows(acts: Tensor, mask: Tensor) -> Tensor:
-    """The activations of real tokens, [n_tokens, d_model], text after text."""
-    return acts[mask]
+def token_losses(model: PreTrainedModel, tokens: Tensor, batch_tokens: int = 2048) -> Tensor:
+    """Cross entropy of each next token in nats, [n_rows, seq - 1] float32 on the CPU.
+
+    tokens: ids [n_rows, seq] without padding; column i of the result is the loss of token i + 1.
+    batch_tokens: positions per forward pass, of which a large vocabulary takes much memory.
+    Inside `sites.edited` it is the loss of the edited model. No dropout, no gradients.
+    """
+    losses = []
+    with measuring(model):
+        for ids in tokens.split(max(1, batch_tokens // tokens.shape[1])):
+            ids = ids.to(model.device)
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1]  # [batch, seq - 1, vocab]
+            targets = ids[:, 1:].flatten().long()
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
+            losses.append(loss.view(len(ids), -1).cpu())
+    return torch.cat(losses)
 
 
 def _bos_id(model: PreTrainedModel, bos: str, bos_id: int | None) -> int | None:
@@ -148,6 +150,14 @@ def _check(model: PreTrainedModel, texts: list[Tensor], dropped: int | None) -> 
             )
 
 
+def _check_size(shape: tuple[int, ...], max_bytes: int) -> None:
+    needed = 4 * math.prod(shape)
+    if needed > max_bytes:
+        allowed = f"at least {needed} (activations {list(shape)} in float32)"
+        fix = "Give fewer texts, raise max_bytes, or compute batch by batch: sources.Streamed."
+        raise DataError(message("max_bytes", max_bytes, allowed, fix))
+
+
 def _batches(lengths: list[int], batch_tokens: int) -> Iterator[list[int]]:
     """Texts of like length together; within a batch in the caller's order."""
     batch: list[int] = []
@@ -174,39 +184,3 @@ def _check_finite(acts: Tensor, mask: Tensor, batch: list[int], name: str) -> No
             f"{name}: text {text} gives NaN or infinity at position {position}. Allowed are finite "
             "activations: load the model in float32 or bfloat16, or drop the text."
         )
-
-
-@dataclass
-class _Result:
-    acts: Tensor  # [n_texts, seq, d_model] float32
-    mask: Tensor  # [n_texts, seq] bool
-
-
-@contextlib.contextmanager
-def _result(
-    shape: tuple[int, int, int], max_bytes: int, folder: str | Path | None, asked: dict[str, Any]
-) -> Iterator[_Result]:
-    """Zeros to fill: in memory, or in files of a folder that exists only when all went well."""
-    if folder is None:
-        needed = 4 * shape[0] * shape[1] * shape[2]
-        if needed > max_bytes:
-            allowed = f"at least {needed} (activations {list(shape)} in float32)"
-            fix = "Name a folder=... to keep them in files, raise max_bytes, or give fewer texts."
-            raise DataError(message("max_bytes", max_bytes, allowed, fix))
-        yield _Result(torch.zeros(shape), torch.zeros(shape[:2], dtype=torch.bool))
-        return
-    folder = Path(folder)
-    if folder.exists():
-        raise ParameterError(f"folder={folder}: exists. Name a new folder for the activations.")
-    with files.folder_atomic(folder) as temporary:
-        (temporary / "harvest.json").write_text(files.pretty(asked), encoding="utf-8")
-        made = np.lib.format.open_memmap
-        acts = made(temporary / "acts.npy", mode="w+", dtype=np.float32, shape=shape)
-        mask = made(temporary / "mask.npy", mode="w+", dtype=np.bool_, shape=shape[:2])
-        result = _Result(torch.from_numpy(acts), torch.from_numpy(mask))
-        yield result
-        acts.flush()
-        mask.flush()
-    # "c": mapped, and a caller who writes into the tensor does not change the file
-    result.acts = torch.from_numpy(np.load(folder / "acts.npy", mmap_mode="c"))
-    result.mask = torch.from_numpy(np.load(folder / "mask.npy", mmap_mode="c"))

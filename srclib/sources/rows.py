@@ -1,8 +1,9 @@
-"""Activations that a user brings, and a source in other units."""
+"""Activations that a user brings, and sources in other units."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,7 @@ class Rows:
     The rows are copied to float32; the caller's tensor is never changed. Each epoch visits every
     training row once, in an order of its own. `held_out` rows, drawn by the seed, are set aside
     for evaluation. With `repeat=False` there is one epoch only, and `train` refuses to ask for
-    more. labels [n_rows, ...]: what supervised terms of an objective learn from, one per row;
-    `labels(step, n_batch)` are those of `batch(step, n_batch)`.
+    more. labels [n_rows, ...]: what supervised terms of an objective learn from, one per row.
 
     Raises DataError for another file type (pickles are refused unread), another shape, NaN.
     """
@@ -41,17 +41,7 @@ class Rows:
     ) -> None:
         name = "x" if isinstance(x, Tensor) else Path(x).name
         rows = x.detach() if isinstance(x, Tensor) else _read(Path(x))
-        if rows.ndim != 2 or min(rows.shape) == 0:
-            fix = "Flatten texts and positions into rows."
-            raise DataError(message(f"{name}.shape", tuple(rows.shape), "[n_rows, d_in]", fix))
-        if not rows.is_floating_point():
-            raise DataError(message(f"{name}.dtype", rows.dtype, "a float type", "Convert it."))
-        bad = (~torch.isfinite(rows)).any(dim=1).nonzero().flatten()
-        if len(bad):
-            raise DataError(
-                f"{name}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows). "
-                "Allowed are finite activations: drop those rows."
-            )
+        _check(name, rows)
         if not 0 <= held_out < len(rows):
             fix = "Hold out fewer rows."
             raise ParameterError(message("held_out", held_out, f"0 <= held_out < {len(rows)}", fix))
@@ -90,18 +80,8 @@ class Rows:
     def _picks(self, step: int, n_batch: int) -> Tensor:
         """Which rows a batch holds, [n_batch]."""
         if step < 0:
-            if not len(self._held_out):
-                fix = "Make the source with held_out=..., or do not evaluate."
-                raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
-            start = (-step - 1) * n_batch
-            return self._held_out[torch.arange(start, start + n_batch) % len(self._held_out)]
-        epoch, start = divmod(step * n_batch, len(self._training))  # Python's integers: no overflow
-        picks = []
-        while n_batch > 0:
-            picks.append(self._epoch(epoch)[start : start + n_batch])
-            n_batch -= len(picks[-1])
-            epoch, start = epoch + 1, 0
-        return torch.cat(picks)
+            return self._held_out[evaluation_picks(step, n_batch, len(self._held_out))]
+        return in_turn(step, n_batch, len(self._training), self._epoch)
 
     def _epoch(self, epoch: int) -> Tensor:
         """The rows of one epoch in its order; the last is remembered, which changes speed only."""
@@ -111,6 +91,29 @@ class Rows:
             order = torch.randperm(len(self._training), generator=generator)
             self._order = epoch, self._training[order]
         return self._order[1]
+
+
+def in_turn(step: int, n_batch: int, size: int, part: Callable[[int], Tensor]) -> Tensor:
+    """Batch `step` of the endless stream `part(0), part(1), ...`, each `size` long: [n_batch, ...].
+
+    A part is an epoch in its own order, or a block of activations.
+    """
+    index, start = divmod(step * n_batch, size)  # Python's integers: no overflow
+    picks = list[Tensor]()
+    while n_batch > 0:
+        picks.append(part(index)[start : start + n_batch])
+        n_batch -= len(picks[-1])
+        index, start = index + 1, 0
+    return torch.cat(picks)
+
+
+def evaluation_picks(step: int, n_batch: int, n_held_out: int) -> Tensor:
+    """Which held-out rows the negative `step` reads, in order and round again, [n_batch]."""
+    if not n_held_out:
+        fix = "Make the source with held_out=..., or do not evaluate."
+        raise DataError(message("held_out", 0, "at least 1 row for evaluation", fix))
+    start = (-step - 1) * n_batch
+    return torch.arange(start, start + n_batch) % n_held_out
 
 
 @dataclass(frozen=True)
@@ -173,27 +176,62 @@ class Centred(Wrapped):
         return self.source.batch(step, n_batch) - self.mean
 
 
+@dataclass(frozen=True)
+class Unit(Wrapped):
+    """Another source with every row divided by its own norm, so 1 is the error of predicting 0.
+
+    Inaba et al. 2025 (arXiv:2503.06394v1), the official code's "Scalar" normalisation: no mean is
+    subtracted and nothing is measured on the data set.
+    """
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"source": "Unit", "of": self.source.identity}
+
+    def batch(self, step: int, n_batch: int) -> Tensor:
+        return unit(self.source.batch(step, n_batch))
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / ||x||, each vector [..., d_in] by its own norm. Raises DataError for a vector of 0."""
+    norm = x.norm(dim=-1, keepdim=True)
+    if not bool((norm > 0).all()):
+        n = int((norm == 0).sum())
+        raise DataError(f"{n} vectors are 0, which have no direction. Mask padding and BOS first.")
+    return x / norm
+
+
+def _check(name: str, rows: Tensor) -> None:
+    if rows.ndim != 2 or min(rows.shape) == 0:
+        fix = "Flatten texts and positions into rows."
+        raise DataError(message(f"{name}.shape", tuple(rows.shape), "[n_rows, d_in]", fix))
+    if not rows.is_floating_point():
+        raise DataError(message(f"{name}.dtype", rows.dtype, "a float type", "Convert it."))
+    bad = (~torch.isfinite(rows)).any(dim=1).nonzero().flatten()
+    if len(bad):
+        raise DataError(
+            f"{name}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows). "
+            "Allowed are finite activations: drop those rows."
+        )
+
+
 def _read(path: Path) -> Tensor:
     """One 2-d tensor from a file that cannot execute anything."""
     if not path.exists():
         raise DataError(f"{path}: no such file. Give a .safetensors or .npy file of activations.")
-    if path.suffix == ".npy":
-        try:
+    try:
+        if path.suffix == ".npy":
             return torch.from_numpy(np.load(path, allow_pickle=False))
-        except (ValueError, TypeError) as error:
-            reason = f"not a plain float array ({error})"
-            raise DataError(f"{path.name}: {reason}. Save it again.") from None
-    if path.suffix == ".safetensors":
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            reason = f"not a safetensors file ({error})"
-            raise DataError(f"{path.name}: {reason}. Save it again.") from None
-        if len(tensors) != 1:
-            names = ", ".join(sorted(tensors)) or "none"
-            raise DataError(f"{path.name}: holds {names}; allowed is exactly one tensor.")
-        return next(iter(tensors.values()))
-    raise DataError(
-        f"{path.name}: refused unread. Allowed are .safetensors and .npy, which cannot run code; "
-        "save the tensor with safetensors.torch.save_file."
-    )
+        tensors = load_file(path) if path.suffix == ".safetensors" else None
+    except (ValueError, TypeError, SafetensorError) as error:
+        kind = path.suffix.removeprefix(".")
+        raise DataError(f"{path.name}: not a plain {kind} file ({error}). Save it again.") from None
+    if tensors is None:
+        raise DataError(
+            f"{path.name}: refused unread. Allowed are .safetensors and .npy, which cannot run "
+            "code; save the tensor with safetensors.torch.save_file."
+        )
+    if len(tensors) != 1:
+        names = ", ".join(sorted(tensors)) or "none"
+        raise DataError(f"{path.name}: holds {names}; allowed is exactly one tensor.")
+    return next(iter(tensors.values()))

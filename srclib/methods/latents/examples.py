@@ -4,9 +4,6 @@ Two passes, as the code of Inaba et al. 2025 (arXiv:2503.06394v1) makes them: th
 activation of each latent, then the first texts, in stored order, in which the latent is active
 above 0.7 of it. That is a sample of the top of the range, not its extreme; `rule="top"` gives
 the extreme. Memory is that of the result and of one batch, however many documents there are.
-
-    found = collect(sae, batches)  # batches() yields [n_docs, seq, d_in], anew at each call
-    found.documents[f, : found.count[f]]  # the texts of latent f
 """
 
 from __future__ import annotations
@@ -20,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..activations import BatchTopK
-from ..errors import DataError, ParameterError, message
-from ..sae import SAE
+from ...activations import BatchTopK
+from ...errors import DataError, ParameterError, message, whole
+from ...sae import SAE
 
 Rule = Literal["threshold", "top"]
 Batches = Callable[[], Iterable[Tensor]]
@@ -39,16 +36,11 @@ class Examples:
     One token stands for each text: the first of those with the highest activation in it.
     """
 
-    documents: Tensor
-    """[d_sae, n_texts] int64, places in the stream; ascending ("threshold") or strongest first"""
-    positions: Tensor
-    """[d_sae, n_texts] int64, place of that token in its text"""
-    values: Tensor
-    """[d_sae, n_texts] its activation"""
-    count: Tensor
-    """[d_sae] int64"""
-    peak: Tensor
-    """[d_sae] largest pre-activation anywhere; a latent that is never active has no texts"""
+    documents: Tensor  # [d_sae, n_texts] place in the stream; ascending, or strongest first
+    positions: Tensor  # [d_sae, n_texts] place of that token in its text
+    values: Tensor  # [d_sae, n_texts] its activation
+    count: Tensor  # [d_sae]
+    peak: Tensor  # [d_sae] largest pre-activation; a latent that is never active has no texts
 
 
 @torch.no_grad()
@@ -60,7 +52,7 @@ def collect(
     share: float = 0.7,
     n_texts: int = 50,
 ) -> Examples:
-    """Examples for every latent.
+    """Examples for every latent; `documents[f, : count[f]]` are those of latent f.
 
     batches: called once per pass; yields activations [n_docs, seq, d_in], documents in order.
     rule: "threshold": the first `n_texts` texts where the latent is active above `share` times
@@ -124,12 +116,10 @@ class Collector:
     """Keeps up to `n_texts` texts for each of `d_sae` latents while entries stream by."""
 
     def __init__(self, d_sae: int, n_texts: int, rule: Rule = "threshold") -> None:
-        if isinstance(n_texts, bool) or not isinstance(n_texts, int) or n_texts < 1:
-            raise ParameterError(message("n_texts", n_texts, "a whole number >= 1", "Use 50."))
-        self.rule, self.n_texts = rule, n_texts
-        self._documents = np.full((d_sae, n_texts), -1, np.int64)
-        self._positions = np.full((d_sae, n_texts), -1, np.int64)
-        self._values = np.zeros((d_sae, n_texts), np.float32)
+        self.rule, self.n_texts = rule, whole("n_texts", n_texts, 1)
+        shape = (d_sae, n_texts)
+        self._documents, self._positions = np.full((2, *shape), -1, np.int64)
+        self._values = np.zeros(shape, np.float32)
         self._count = np.zeros(d_sae, np.int64)
 
     def add(self, latent: Tensor, document: Tensor, position: Tensor, value: Tensor) -> None:

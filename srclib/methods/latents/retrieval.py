@@ -7,18 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import DataError, message
+from ...errors import DataError, message
 
 
 class Retrieval(NamedTuple):
     """R@1, both directions averaged, with what guessing gives."""
 
-    concept: float
-    """share of concepts whose nearest neighbour in the other language is the concept itself"""
-    category: float
-    """share whose nearest neighbour has the same category"""
-    n_concepts: int
-    """concepts seen in both languages; guessing finds 1 / n_concepts of them"""
+    concept: float  # share of concepts whose nearest in the other language is the concept itself
+    category: float  # share whose nearest neighbour has the same category
+    n_concepts: int  # concepts seen in both languages; guessing finds 1 / n_concepts of them
 
 
 @torch.no_grad()

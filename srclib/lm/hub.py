@@ -4,12 +4,14 @@
     folders = expand("EleutherAI/pythia-160m@step{step}", [0, 512, 143000])
     models = {step: load_model(folder) for step, folder in folders.items()}
 
-The same form as `pretraining.checkpoints`, so whoever reads checkpoints need not know where they
-come from. Nothing is downloaded and nothing in a folder is executed.
+The same form as `train.checkpoints`, so whoever reads checkpoints need not know where they come
+from. Nothing is downloaded and nothing in a folder is executed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +21,15 @@ from typing import TYPE_CHECKING, Any
 import huggingface_hub
 from huggingface_hub import constants
 
-from ..errors import DataError, ParameterError, message
+from ..errors import DataError, ParameterError, message, whole
+from .models import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FIELD = re.compile(r"\{step(?::0(\d+)d)?\}")
 HUB = re.compile(r"(?P<name>[\w.{}:-]+(?:/[\w.{}:-]+)?)@(?P<revision>[^@\s]+)")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 
 def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
@@ -60,6 +63,18 @@ def expand(template: str, steps: Sequence[int]) -> dict[int, Path]:
     return {step: folder for step, folder in found.items() if folder is not None}
 
 
+def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokeniser of a local model. Raises DataError when it is not there or brings code."""
+    return shared_tokenizer({0: local_folder(name_or_path)})
+
+
+def local_folder(name_or_path: str | Path) -> Path:
+    """Where a model lies on this machine. Raises what `models.load_config` raises."""
+    load_config(name_or_path)
+    folder = Path(name_or_path)
+    return folder if folder.is_dir() else _cached(f"{name_or_path}@main") or folder
+
+
 def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:
     """The one tokeniser of all checkpoints; a folder that brings none takes that of the others.
 
@@ -67,23 +82,20 @@ def shared_tokenizer(folders: Mapping[int, Path]) -> PreTrainedTokenizerBase:
     difference: a latent of one would be read with the words of the other), when there is none at
     all, and when one does not load or brings code.
     """
-    first: tuple[Path, PreTrainedTokenizerBase] | None = None
-    for folder in folders.values():
-        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            continue
-        tokenizer = _load_tokenizer(folder)
-        if first is None:
-            first = folder, tokenizer
-        elif difference := _difference(first[1], tokenizer):
-            raise DataError(
-                f"tokenisers of {first[0]} and {folder} differ: {difference}. Allowed is one "
-                "tokeniser for the whole series. Copy the right one into both, or leave one out."
-            )
-    if first is None:
+    with_one = [f for f in folders.values() if any((f / name).is_file() for name in TOKENIZER)]
+    loaded = [(folder, _load_tokenizer(folder)) for folder in with_one]
+    if not loaded:
         where = _listed([str(folder) for folder in folders.values()])
         fix = "Save the tokeniser into one of them with save_pretrained."
         raise DataError(f"{where}: no tokeniser. Allowed is one for the whole series. {fix}")
-    return first[1]
+    first, tokenizer = loaded[0]
+    for folder, other in loaded[1:]:
+        if difference := _difference(tokenizer, other):
+            raise DataError(
+                f"tokenisers of {first} and {folder} differ: {difference}. Allowed is one "
+                "tokeniser for the whole series. Copy the right one into both, or leave one out."
+            )
+    return tokenizer
 
 
 def _check(template: str, steps: Sequence[int]) -> None:
@@ -92,15 +104,15 @@ def _check(template: str, steps: Sequence[int]) -> None:
         allowed = "a folder or model@revision with {step} or {step:07d}"
         fix = "Example: run/iter_{step:07d}."
         raise ParameterError(message("checkpoint_template", template, allowed, fix))
-    sound = all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in steps)
-    if not steps or not sound or list(steps) != sorted(set(steps)):
+    for step in steps:
+        whole("steps", step)
+    if not steps or list(steps) != sorted(set(steps)):
         allowed = "increasing whole numbers >= 0"
         raise ParameterError(message("steps", list(steps), allowed, "Sort them."))
     if len(steps) > 1 and not fields:
         fix = "Without it all steps would be the same model."
-        raise ParameterError(
-            message("checkpoint_template", template, "a {step} where there are several steps", fix)
-        )
+        allowed = "a {step} where there are several steps"
+        raise ParameterError(message("checkpoint_template", template, allowed, fix))
 
 
 def _filled(template: str, step: int) -> str:
@@ -120,17 +132,12 @@ def _on_disk(name: str) -> Path | None:
 
 def _others_on_disk(template: str) -> list[str]:
     """Checkpoints that match the template at any step. The first {step} ends the fixed part."""
-    template = str(Path(template).expanduser())
-    parts = Path(template).parts
+    parts = Path(template).expanduser().parts
     varying = next((i for i, part in enumerate(parts) if FIELD.search(part)), len(parts) - 1)
-    start, pattern = Path(*parts[:varying]), _pattern(template)
-    below = "/".join(FIELD.sub("*", _globless(part)) for part in parts[varying:])
-    found = (path.parent for path in start.glob(f"{below}/config.json"))
-    return sorted((str(path) for path in found if pattern.fullmatch(str(path))), key=_by_number)
-
-
-def _globless(part: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", part)
+    pattern = _pattern(str(Path(*parts)))
+    below = "/".join(FIELD.sub("*", glob.escape(part)) for part in parts[varying:])
+    found = (str(path.parent) for path in Path(*parts[:varying]).glob(f"{below}/config.json"))
+    return sorted(filter(pattern.fullmatch, found), key=_by_number)
 
 
 def _cached(name: str) -> Path | None:
@@ -154,15 +161,12 @@ def _others_cached(template: str) -> list[str]:
 
 def _cache_contents() -> Iterator[str]:
     """Branches and tags, and commits that have neither."""
-    for folder in Path(constants.HF_HUB_CACHE).glob("models--*"):
-        model = folder.name.removeprefix("models--").replace("--", "/")
-        refs = [path for path in folder.glob("refs/**/*") if path.is_file()]
-        named = {path.read_text(encoding="utf-8").strip() for path in refs}
-        commits = {path.name for path in folder.glob("snapshots/*")} - named
-        for revision in [str(path.relative_to(folder / "refs")) for path in refs] + [*commits]:
-            name = f"{model}@{revision}"
-            if _cached(name):
-                yield name
+    with contextlib.suppress(huggingface_hub.errors.CacheNotFound):
+        for repo in huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos:
+            for each in repo.revisions:
+                for revision in each.refs or [each.commit_hash]:
+                    if _cached(name := f"{repo.repo_id}@{revision}"):
+                        yield name
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
@@ -179,7 +183,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     for file in (folder / "tokenizer_config.json", folder / "config.json"):
-        if file.is_file() and "auto_map" in _json(file):
+        if file.is_file() and "auto_map" in read_json(file):
             fix = "Take a tokeniser that transformers itself has."
             raise DataError(f"{file}: brings code of its own, which never runs here. {fix}")
     try:
@@ -190,7 +194,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise DataError(f"{folder}: tokeniser does not load ({reason}). {fix}") from error
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """Raises DataError for a file that is no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -201,9 +206,9 @@ def _difference(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> str |
     """The first thing in which two tokenisers differ, None where there is none."""
     ids_a, ids_b = a.get_vocab(), b.get_vocab()
     tokens = ids_a.keys() | ids_b.keys()
-    changed = [token for token in tokens if ids_a.get(token) != ids_b.get(token)]
+    changed = [token for token in sorted(tokens) if ids_a.get(token) != ids_b.get(token)]
     if changed:
-        token = min(changed, key=lambda each: (ids_a.get(each, ids_b.get(each)), each))
+        token = changed[0]
         return f"{token!r} is id {ids_a.get(token)} and {ids_b.get(token)} ({len(changed)} tokens)"
     if a.special_tokens_map != b.special_tokens_map:
         return f"special tokens {a.special_tokens_map} and {b.special_tokens_map}"

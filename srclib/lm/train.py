@@ -1,0 +1,240 @@
+"""Training small language models, kept by content: the same request is computed once.
+
+One loop. `train_lm` learns every token of packed rows; `train_supervised` reads several parts at
+once and learns some tokens only, such as the answers of questions. A stored model is in the layout
+of the hub (`config.json`, `model.safetensors`), so that anything that reads hub models reads ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from .. import files, fingerprint
+from ..engine import in_processes
+from ..errors import DataError, ParameterError, message
+from .models import LMConfig, load_model, new_model, save_model
+from .parts import Part, batch, packed, part_loss
+from .parts import answers as answers
+from .parts import texts as texts
+
+Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """AdamW beyond `LMConfig`: its `lr` rises over `warmup` steps, then a cosine to `floor` lr."""
+
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    eps: float = 1e-8
+    floor: float = 0.05
+    decay_vectors: bool = True  # also norms and biases
+
+
+PRETRAINING = Recipe((0.9, 0.95), weight_decay=0.1, floor=0.0, decay_vectors=False)
+
+
+def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
+    """Train on `tokens` [n_rows, context] (ids), or load what an equal call stored.
+
+    `PRETRAINING`, gradient norm clipped at 1. Step i reads rows that depend on (seed, i) alone,
+    each row once per epoch. The same call gives the same bits on one machine. The store is
+    `build/cache` (`python -m srclib clean` empties it). Raises DataError for tokens of another
+    shape, ids outside the vocabulary, a loss that is no number.
+    """
+    return load_model(_trained(cfg, [packed(cfg, tokens)], PRETRAINING))
+
+
+def checkpoints(cfg: LMConfig, tokens: Tensor) -> Trajectory:
+    """The folder of each of `cfg.checkpoint_steps`, for `load_model`; trains where needed."""
+    return _by_step(cfg, _trained(cfg, [packed(cfg, tokens)], PRETRAINING))
+
+
+def train_lms(
+    configs: Sequence[LMConfig], tokens: Tensor | Sequence[Tensor], workers: int | None = None
+) -> list[Trajectory]:
+    """The checkpoints of every configuration, trained where an equal call has not stored them.
+
+    tokens: [n_rows, context] for all, or one corpus per configuration. workers: processes of one
+    thread; by default one per core. The bits are those of `checkpoints`, one after another.
+    """
+    corpora = [tokens] * len(configs) if isinstance(tokens, Tensor) else list(tokens)
+    if len(corpora) != len(configs):
+        fix = "Give one corpus for all, or one each."
+        raise DataError(message("len(tokens)", len(corpora), f"{len(configs)}", fix))
+    workers = min(workers or os.cpu_count() or 1, len(configs))
+    if workers < 2:
+        return list(map(checkpoints, configs, corpora))
+    return list(in_processes(workers, checkpoints, configs, corpora))
+
+
+def train_supervised(
+    cfg: LMConfig,
+    parts: Sequence[Part],
+    recipe: Recipe | None = None,
+    start: str | Path | None = None,
+) -> PreTrainedModel:
+    """Train on the learnt tokens of `parts`, or load what an equal call stored.
+
+    Loss of a step: the sum over parts of the mean cross entropy of their learnt tokens; gradient
+    norm clipped at 1. `cfg.n_batch` is not read: each part has its own.
+    start: a model to continue from (folder or hub name, see `load_model`); by default the
+        untrained model of `cfg`.
+
+    Raises DataError for ids outside the vocabulary, texts beyond the context, no learnt token.
+    """
+    return load_model(_trained(cfg, parts, recipe or Recipe(), start))
+
+
+def supervised_checkpoints(
+    cfg: LMConfig,
+    parts: Sequence[Part],
+    recipe: Recipe | None = None,
+    start: str | Path | None = None,
+) -> Trajectory:
+    """The folder of each of `cfg.checkpoint_steps`, for `load_model`; trains where needed."""
+    return _by_step(cfg, _trained(cfg, parts, recipe or Recipe(), start))
+
+
+def _train(
+    cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None, folder: Path
+) -> None:
+    """The one loop; the model and its checkpoints are saved in `folder`."""
+    # in eval mode: dropout (0.1 in hub models of GPT-2) would draw from the global generator
+    model = new_model(cfg) if start is None else load_model(start)
+    adam = _adam(model, cfg, recipe)
+    for step in tqdm(range(cfg.n_steps), disable=None, leave=False):
+        if step in cfg.checkpoint_steps:
+            save_model(model, folder / _name(step))
+        for group in adam.param_groups:
+            group["lr"] = cfg.lr * lr_factor(step, cfg, recipe.floor)
+        loss = torch.stack([part_loss(model, *batch(cfg, p, i, step)) for i, p in enumerate(parts)])
+        if not math.isfinite(loss.sum().item()):
+            fix = "Lower lr or warm up for longer."
+            raise DataError(message(f"loss at step {step}", loss.tolist(), "finite", fix))
+        adam.zero_grad()
+        loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+    if cfg.n_steps in cfg.checkpoint_steps:
+        save_model(model, folder / _name(cfg.n_steps))
+    save_model(model, folder)
+
+
+def _adam(model: PreTrainedModel, cfg: LMConfig, recipe: Recipe) -> torch.optim.AdamW:
+    """Not the fused kernel: it gains 2 % here, and misreads gradients of other strides."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]  # decay would undo norms and biases
+    decay = recipe.weight_decay
+    groups = [
+        {"params": matrices, "weight_decay": decay},
+        {"params": vectors, "weight_decay": decay if recipe.decay_vectors else 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=cfg.lr, betas=recipe.betas, eps=recipe.eps)
+
+
+def lr_factor(step: int, cfg: LMConfig, floor: float = 0.0) -> float:
+    """What the peak rate is multiplied by: up linearly, at once above 0, then a cosine to floor."""
+    if step < cfg.warmup:
+        return (step + 1) / cfg.warmup
+    progress = (step - cfg.warmup) / max(1, cfg.n_steps - cfg.warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _trained(
+    cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None = None
+) -> Path:
+    """The folder of the trained model, with its checkpoints as subfolders."""
+    _check(cfg, parts)
+    key = _key(cfg, parts, recipe, start)
+    place = files.build() / "cache" / key[:2] / key
+    _forget_once(place)
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with open(place.with_suffix(".lock"), "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
+        if not place.is_dir():
+            with files.folder_atomic(place) as folder, _one_thread():
+                _train(cfg, parts, recipe, start, folder)
+    return place
+
+
+def _check(cfg: LMConfig, parts: Sequence[Part]) -> None:
+    if not parts:
+        raise ParameterError(message("parts", [], "at least one", "Give texts or questions."))
+    for i, part in enumerate(parts):
+        if part.ids.shape[1] > cfg.context:
+            fix = "Raise the context or cut the texts."
+            allowed = f"at most {cfg.context} tokens (context)"
+            raise DataError(message(f"longest text of part {i}", part.ids.shape[1], allowed, fix))
+        low, high = int(part.ids.min()), int(part.ids.max())
+        if low < 0 or high >= cfg.vocab_size:
+            fix = "Raise vocab_size or use the tokeniser of this model."
+            allowed = f"0 <= id < vocab_size = {cfg.vocab_size}"
+            raise DataError(message(f"id in part {i}", low if low < 0 else high, allowed, fix))
+
+
+def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None) -> str:
+    tensors = [[p.ids] if p.learnt is None else [p.ids, p.learnt] for p in parts]
+    content = [
+        [*part.ids.shape, part.n_batch, len(each), files.tensors_sha256(each)]
+        for part, each in zip(parts, tensors, strict=True)
+    ]
+    from_what = None if start is None else _weights(start)
+    settings = [asdict(cfg), asdict(recipe), content, from_what]
+    return files.sha256(files.canonical([settings, _code(), fingerprint.versions()]))
+
+
+@functools.cache
+def _weights(start: str | Path) -> str:
+    """Hash of the weights that training starts from."""
+    return files.tensors_sha256(load_model(start).parameters())
+
+
+@functools.cache
+def _code() -> str:
+    """Read once: the code that a process runs is the one it loaded, whatever is edited since."""
+    return fingerprint.modules_hash(fingerprint.closure(__name__))
+
+
+@functools.cache
+def _forget_once(place: Path) -> None:
+    """`run --force` trusts nothing stored; what this process makes after that, it may reuse."""
+    if os.environ.get("SRCLIB_RECOMPUTE"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same bits whatever the caller's thread count, and no collapse beside other work.
+
+    Two threads gain a third on an idle one; beside another process they lose a factor of ten.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _name(step: int) -> str:
+    return f"step_{step:06d}"
+
+
+def _by_step(cfg: LMConfig, folder: Path) -> Trajectory:
+    return {step: folder / _name(step) for step in cfg.checkpoint_steps}
