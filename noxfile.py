@@ -119,6 +119,15 @@ def run(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def lab(session: nox.Session) -> None:
+    """JupyterLab in the shared environment; words after `--` go to it."""
+    suite(session)
+    packages = ("-c", "constraints.txt", "-e", ".[all,lab]")
+    session.run(PYTHON, "-m", "pip", "install", "--quiet", *packages, external=True)
+    python(session, "-m", "jupyterlab", "notebooks", *session.posargs, env=NOTEBOOK_ENV)
+
+
+@nox.session(venv_backend="none")
 def book(session: nox.Session) -> None:
     """Run every study at the laptop profile (what is up to date is reused) and build the book."""
     started = time.monotonic()

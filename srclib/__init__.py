@@ -30,6 +30,7 @@ _HOME = {
     "harvest": "lm.harvest",
     "parameters": "suite.params",
     "ledger": "suite.ledger",
+    "data_path": "files",
     "SuiteError": "errors",
 }
 _MODULES = (
@@ -44,6 +45,7 @@ _MODULES = (
 # transformers loads tqdm's widget, whose absence is no concern of a reader.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
+__version__: str
 __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from .checkpoint import save_sae as save_sae
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
+    from .files import data_path as data_path
     from .lm.harvest import harvest as harvest
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
@@ -80,10 +83,26 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{name}")
+    elif name == "__version__":
+        value = _version()
     else:
         raise AttributeError(f"module 'srclib' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    """That of the installed package; in a checkout that is only on the path, of its pyproject."""
+    import tomllib
+    from importlib import metadata
+
+    try:
+        return metadata.version("sae-paper-suite")
+    except metadata.PackageNotFoundError:
+        from . import files
+
+        text = (files.root() / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
 
 
 def __dir__() -> list[str]:

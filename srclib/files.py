@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content hashes, locks.
+"""Where files are, and files that are whole or absent: atomic writes, hashes, seals, locks.
 
 Everything the suite writes goes through `write_atomic` or `folder_atomic`: a reader
 sees the old content or the new one, never half of either, also after SIGKILL.
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -18,20 +20,103 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import SuiteError
+from .errors import DataError, SuiteError, message
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+MARK = ".srclib-store"  # stands in every store that we made; nothing without it is deleted
+
 
 def root() -> Path:
-    """The checkout: the folder that holds `srclib/`, `notebooks/` and `data/`."""
+    """The folder that holds the package `srclib`: a checkout, or site-packages."""
     return Path(__file__).resolve().parent.parent
 
 
+def is_checkout() -> bool:
+    """Whether `root()` also holds what a checkout has."""
+    needed = ("notebooks", "data/profiles", "pyproject.toml")
+    return all((root() / name).exists() for name in needed)
+
+
+def checkout() -> Path:
+    """`root()`, with the notebooks and the data. Raises SuiteError where they are missing."""
+    if not is_checkout():
+        raise SuiteError(
+            "srclib is installed without its notebooks and data, and this needs a checkout of the "
+            "suite. Get the repository, then `pip install -e .` in it, or use its Python."
+        )
+    return root()
+
+
+def data_path(name: str) -> Path:
+    """A committed file by its name under `data/`, such as "l0/published_saes.csv".
+
+    For notebooks, whose working directory is anyone's. Raises DataError where it is missing.
+    """
+    path = checkout() / "data" / name
+    if not path.is_file():
+        raise DataError(message("name", name, "a file under data/", f"Look into {path.parent}."))
+    return path
+
+
 def build() -> Path:
-    """Everything generated (git-ignored)."""
-    return root() / "build"
+    """The store of everything generated: `$SRCLIB_BUILD`, else `build/` of the checkout, else
+    the user's cache folder. It is made by whoever writes first."""
+    if named := os.environ.get("SRCLIB_BUILD"):
+        return Path(named).expanduser().absolute()
+    if is_checkout():
+        return root() / "build"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "srclib"
+
+
+def place(key: str) -> Path:
+    """Where the store keeps what has this content key."""
+    return build() / "cache" / key[:2] / key
+
+
+def short(path: Path) -> str:
+    """A path as messages show it: relative to the checkout where it lies inside."""
+    return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
+
+
+def make(folder: Path) -> Path:
+    """Make a folder with its parents; the store that it belongs to is marked as ours.
+
+    Raises SuiteError for a store that somebody else's files are in.
+    """
+    store = build()
+    if folder.is_relative_to(store) and not (store / MARK).exists():
+        ours = is_checkout() and store == root() / "build"
+        if ours or not store.is_dir() or not any(store.iterdir()):
+            store.mkdir(parents=True, exist_ok=True)
+            (store / MARK).touch()
+        elif os.environ.get("SRCLIB_BUILD"):
+            allowed = f"a new or empty folder, or one that holds {MARK}"
+            fix = "Name a folder of its own."
+            raise SuiteError(message("SRCLIB_BUILD", str(store), allowed, fix))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def empty(folder: Path) -> float:
+    """Delete the store, or a folder inside it; returns its MB. Raises SuiteError for any other."""
+    store = build()
+    if not folder.exists():
+        return 0.0
+    if not (folder.is_relative_to(store) and (store / MARK).is_file()):
+        fix = "Delete it by hand if nobody needs it."
+        raise SuiteError(message("folder", str(folder), f"a store with {MARK}", fix))
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    for child in [path for path in folder.iterdir() if path.name != MARK]:
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    (folder / MARK).unlink(missing_ok=True)  # last: what an interruption leaves is still ours
+    if not folder.is_symlink():
+        folder.rmdir()
+    return size / 1e6
 
 
 def sha256(data: bytes | str) -> str:
@@ -53,10 +138,19 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def seal(document: Any, *place: str) -> Any:
+    """A copy of a JSON document whose field at `place` is the hash of everything else in it."""
+    *outer, name = place
+    copy = json.loads(json.dumps(document))
+    inner = functools.reduce(operator.getitem, outer, copy)
+    inner.pop(name, None)
+    inner[name] = sha256(canonical(copy))
+    return copy
+
+
 def write_atomic(path: Path, data: bytes | str) -> Path:
     """Write a file so that a crash leaves the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=make(path.parent), prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -73,8 +167,7 @@ def write_atomic(path: Path, data: bytes | str) -> Path:
 @contextlib.contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
     """Fill a temporary folder; it takes the place of `path` only when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=make(path.parent), prefix=f".{path.name}."))
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -96,7 +189,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold an advisory lock; it is released by the kernel even after SIGKILL."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path.parent)
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,13 +1,10 @@
 """What a result depends on, as hashes: code, data, parameters, library versions.
 
-Code counts as its syntax tree: comments, blank lines and docstrings do not make a
-result stale, every other edit does. Needs nothing but the standard library, so
-`verify` is quick. Hashes are hex strings of SHA-256.
+Needs nothing but the standard library, so `verify` is quick. Hashes are hex strings of SHA-256.
 """
 
 from __future__ import annotations
 
-import ast
 import datetime
 import importlib.metadata
 import json
@@ -15,29 +12,44 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, syntax
 from .errors import DataError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
 ABSENT = "absent"
-READS_PYTHON = "srclib.worlds.python_docs"  # its text is that of the Python which runs
+
+# Modules (with all below them) that change no number: they draw, word, show, or keep the books.
+# Everything else that a run imports counts, so a new module counts until it stands here.
+PRESENTATION = (
+    "srclib.__main__",
+    "srclib.errors",  # the wording of refusals
+    "srclib.files",  # what is read through it is in the key itself
+    "srclib.fingerprint",  # another way to hash gives another key by itself
+    "srclib.syntax",
+    "srclib.lm.look",  # refuses inputs, computes nothing
+    *("srclib.suite." + name for name in ("book", "book_pages", "cli", "execute", "gate", "plan")),
+    *("srclib.suite." + name for name in ("figures", "arms", "look", "fonts", "interactive")),
+    *("srclib.suite." + name for name in ("templates", "records", "results", "verify")),
+    # the values that parameters hand out are in the key themselves
+    *("srclib.suite." + name for name in ("params", "cells", "fields", "schema")),
+    # medians and verdicts are derived anew from the stored value of every unit
+    *("srclib.suite." + name for name in ("claims", "judging", "rules", "verdicts")),
+)
+
+
+def counts(module: str) -> bool:
+    """Whether an edit of this module can change a number; the package itself hands out names."""
+    shown = (f"{module}.".startswith(f"{name}.") for name in PRESENTATION)
+    return module not in ("srclib", "srclib.suite") and not any(shown)
 
 
 def source_hash(source: Path | str) -> str:
-    """Hash of Python source (a path, or the text itself) without comments and docstrings.
-
-    Text that is no plain Python, such as a cell with an IPython magic, counts verbatim.
-    """
-    text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return files.sha256(text)
-    return files.sha256(_outline(tree))
+    """Hash of Python source (a path, or the text itself): see `syntax.source_hash`."""
+    return syntax.source_hash(source.read_text("utf-8") if isinstance(source, Path) else source)
 
 
 def imported() -> tuple[str, ...]:
@@ -48,25 +60,47 @@ def imported() -> tuple[str, ...]:
 def closure(*modules: str) -> tuple[str, ...]:
     """`modules` and every srclib module that they import, directly or through others, sorted.
 
-    Read from the source, so imports inside functions count although they have not run.
-    The package `srclib` itself is left out: it hands out names and computes nothing.
-    Raises DataError for a module that has no file.
+    Read from the source, so imports inside functions count although they have not run. Only
+    modules that count are followed. Raises DataError for a module that has no file.
     """
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in seen or name == "srclib":
-            continue
-        seen.add(name)
-        waiting += imports(name) - seen
+        if name not in seen and counts(name):
+            seen.add(name)
+            waiting += imports(name) - seen
     return tuple(sorted(seen))
 
 
 def module_hashes(names: Iterable[str]) -> dict[str, str]:
-    """Source hash of each module of srclib by name; "absent" for one that has no file."""
-    paths = {name: module_path(name) for name in sorted(set(names))}
-    return {name: source_hash(path) if path else ABSENT for name, path in paths.items()}
+    """Hash of each module of srclib by name; "absent" for one that has no file.
+
+    A package covers the data files in its folder, such as word lists.
+    """
+    return {name: _module_hash(module_path(name)) for name in sorted(set(names))}
+
+
+def _module_hash(path: Path | None) -> str:
+    if path is None:
+        return ABSENT
+    data = _data_files(path.parent, ("__init__.py",)) if path.name == "__init__.py" else {}
+    return files.sha256(files.canonical([source_hash(path), data])) if data else source_hash(path)
+
+
+def _data_files(folder: Path, borders: tuple[str, ...] = ()) -> dict[str, str]:
+    """Hash by name of the files below a folder: no code, nothing hidden, and nothing of folders
+    that hold a file of `borders`, such as packages inside a package."""
+    found: dict[str, str] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith((".", "__")) or (borders and path.suffix == ".py"):
+            continue
+        if path.is_file():
+            found[path.name] = files.file_sha256(path)
+        elif not any((path / name).exists() for name in borders):
+            below = _data_files(path, borders)
+            found |= {f"{path.name}/{name}": digest for name, digest in below.items()}
+    return found
 
 
 def modules_hash(names: Iterable[str]) -> str:
@@ -75,38 +109,38 @@ def modules_hash(names: Iterable[str]) -> str:
 
 
 def notebook_hash(path: Path) -> str:
-    """Hash of a notebook's code cells; Markdown, outputs and metadata do not count."""
+    """Hash of the code cells that compute; Markdown, outputs and metadata never count."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return files.sha256(files.canonical([source_hash(text) for text in code if text.strip()]))
+    code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+    return files.sha256(files.canonical(list(map(syntax.source_hash, syntax.computing(code)))))
 
 
 def data_hash(study: str) -> str:
     """Hash of the names and contents of all files below `data/<study>/`, hidden ones aside."""
-    folder = files.root() / "data" / study
-    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    visible = {
-        name.as_posix(): files.file_sha256(path)
-        for name, path in found.items()
-        if not any(part.startswith(".") for part in name.parts)
-    }
-    return files.sha256(files.canonical(visible))
+    return files.sha256(files.canonical(_data_files(files.root() / "data" / study)))
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
     """Versions of the libraries that decide numbers, without local suffix ("2.13.0").
 
-    And that of Python, where one of `modules` reads this Python's own text.
+    And that of Python, where one of `modules` declares `READS_PYTHON = True`: its text is that of
+    the Python which runs.
     """
-    python = {"python": platform.python_version()} if READS_PYTHON in modules else {}
+    texts = [path.read_text(encoding="utf-8") for path in map(module_path, modules) if path]
+    own = any(syntax.declares(text, "READS_PYTHON = True") for text in texts)
+    python = {"python": platform.python_version()} if own else {}
     return {name: _version(name) for name in LIBRARIES} | python
 
 
 def inputs(
     notebook: Path, modules: Iterable[str], study: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything a result depends on, part by part, so that `verify` can name what changed."""
-    hashes = module_hashes(modules)
+    """Everything the numbers of a run depend on, part by part: `verify` names what changed.
+
+    The notebook's cells that compute, those of the modules that count, the study's data files,
+    the parameter values and the versions; not the claims file, thread count or platform.
+    """
+    hashes = module_hashes(filter(counts, modules))
     return {
         "notebook": notebook_hash(notebook),
         "modules": hashes,
@@ -116,21 +150,20 @@ def inputs(
     }
 
 
-def compute_key(
-    notebook: Path, modules: Iterable[str], study: str, values: Mapping[str, Any]
-) -> str:
-    """The key under which a result is stored and reused.
-
-    It covers the notebook's code cells, the srclib modules that the run imported, the
-    study's data files, the parameter values and the library versions (where a corpus is this
-    Python's own text, its version, too); not the claims file, help texts, thread count or platform.
-    """
-    return key_of(inputs(notebook, modules, study, values))
-
-
 def key_of(parts: Mapping[str, Any]) -> str:
-    """The key that belongs to the parts listed by `inputs`."""
+    """The key of a result with these `inputs`, or of a `page`."""
     return files.sha256(files.canonical(parts))
+
+
+def page(notebook: Path, modules: Iterable[str], study: str) -> dict[str, Any]:
+    """What a page shows besides its numbers: prose, drawings, help texts, the modules that draw."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = [files.root() / "data" / name / f"{study}.toml" for name in ("profiles", "claims")]
+    return {
+        "modules": module_hashes(name for name in modules if not counts(name)),
+        "notebook": files.sha256(files.canonical(cells)),
+        "texts": [files.file_sha256(path) for path in texts],
+    }
 
 
 def provenance() -> dict[str, Any]:
@@ -141,13 +174,14 @@ def provenance() -> dict[str, Any]:
     """
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--", ".", ":(exclude)data/results")
+    torch = sys.modules.get("torch")  # loading it for this would be slow
     return {
         "modules": list(imported()),
         "versions": versions(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "threads": _threads(),
+        "threads": int(torch.get_num_threads()) if torch else None,
         "commit": commit,
         "dirty": None if status is None else bool(status),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -169,28 +203,6 @@ def module_path(name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _outline(node: Any) -> str:
-    """A syntax tree as text. `ast.dump` is not used: it differs between Python versions."""
-    if isinstance(node, list):
-        return "[" + ",".join(map(_outline, node)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    parts = []
-    for field, value in ast.iter_fields(node):
-        if field == "body" and _has_docstring(node):
-            value = value[1:]
-        if field == "value" and isinstance(node, ast.Constant):
-            parts.append(f"{type(value).__name__}:{value!r}")
-        elif value is not None and value != [] and field != "kind":
-            parts.append(f"{field}={_outline(value)}")
-    return f"{type(node).__name__}({','.join(parts)})"
-
-
-def _has_docstring(node: ast.AST) -> bool:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None
-
-
 def imports(name: str) -> set[str]:
     """The srclib modules that the source of module `name` mentions in import statements.
 
@@ -198,29 +210,10 @@ def imports(name: str) -> set[str]:
     """
     path = module_path(name)
     if path is None:
-        raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.trainer'.")
-    parts = name.split(".")
-    package = parts if path.name == "__init__.py" else parts[:-1]
-    found: set[str] = set()
-    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*above, *filter(None, [node.module])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    # importing a.b.c runs a and a.b too; and `from .a import b` names a module a.b or a
-    # value b of a: only the files decide
-    found = {".".join(each.split(".")[:end]) for each in found for end in range(1, 9)}
+        raise DataError(f"{name!r} is no module of srclib. Name one such as 'srclib.sae'.")
+    package = name.split(".")[: None if path.name == "__init__.py" else -1]
+    found = syntax.imports(path.read_text(encoding="utf-8"), package)
     return {each for each in found if each.split(".")[0] == "srclib" and module_path(each)}
-
-
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node of a module but those below `if TYPE_CHECKING:`, which never run."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield node
-            yield from _running(node)
 
 
 def _version(library: str) -> str:
@@ -228,12 +221,6 @@ def _version(library: str) -> str:
         return importlib.metadata.version(library).split("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return ABSENT
-
-
-def _threads() -> int | None:
-    """Threads that torch uses, where torch is loaded; loading it for this would be slow."""
-    torch = sys.modules.get("torch")
-    return int(torch.get_num_threads()) if torch else None
 
 
 def _git(*arguments: str) -> str | None:

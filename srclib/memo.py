@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -52,7 +51,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     workers = workers or os.cpu_count() or 1
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
         for key in keys:
-            shutil.rmtree(_place(key), ignore_errors=True)
+            shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_chunks(new, keys, [*map(list(runs).index, new)], workers))
     work = sum(chunk.runs[0].config.n_steps * len(chunk.runs) for chunk in todo)
     alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
@@ -147,7 +146,7 @@ def _chunks(
 def _run(chunk: Chunk) -> None:
     """Train the SAEs of one chunk and store them; resume what an earlier process left."""
     first = chunk.runs[0]
-    partial = _place(files.sha256("".join(chunk.keys))).with_suffix(".partial")
+    partial = files.place(files.sha256("".join(chunk.keys))).with_suffix(".partial")
     # the caller's SAEs are filled from the store, like everyone's
     saes, controls = copy.deepcopy(
         ([run.sae for run in chunk.runs], [run.control for run in chunk.runs])
@@ -173,7 +172,7 @@ def _run(chunk: Chunk) -> None:
             meta = checkpoint.describe(sae)
             meta["control"] = control.state() if control is not None else None
             meta["history"] = [r for r in result.history if r["sae"] == index]
-            with files.folder_atomic(_place(key)) as folder:
+            with files.folder_atomic(files.place(key)) as folder:
                 checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
         shutil.rmtree(partial, ignore_errors=True)
     partial.with_suffix(".lock").unlink(missing_ok=True)
@@ -192,7 +191,7 @@ def _run_here(chunk: Chunk) -> None:
 
 def _load(run: Run, key: str) -> None:
     """Fill a run's SAE from the store, and its control with the state it ended in."""
-    tensors, meta = checkpoint.read_tensors(_place(key), "sae")
+    tensors, meta = checkpoint.read_tensors(files.place(key), "sae")
     run.sae.load_state_dict(tensors)
     run.sae.train()  # as `train` leaves it
     run.sae.activation = checkpoint.build_activation(meta["activation"])
@@ -202,9 +201,5 @@ def _load(run: Run, key: str) -> None:
     run.key = key
 
 
-def _place(key: str) -> Path:
-    return files.build() / "cache" / key[:2] / key
-
-
 def _stored(key: str) -> bool:
-    return (_place(key) / "sae.json").is_file()
+    return (files.place(key) / "sae.json").is_file()

@@ -137,6 +137,17 @@ class Sweep(Mapping[Key, Run]):
             raise ParameterError(message("one", levels, f"one run, not {len(found)}", fix))
         return found[0]
 
+    def rest(self, key: Key, level: str) -> list[Run]:
+        """The runs that differ from `key` in this level alone."""
+        place = self._place(level)
+        key = key if isinstance(key, tuple) else (key,)
+        return [
+            run
+            for other, run in self._runs.items()
+            if other != key
+            and (*other[:place], *other[place + 1 :]) == (*key[:place], *key[place + 1 :])
+        ]
+
     def map(self, function: Callable[[Run], Any]) -> dict[Key, Any]:
         """{key: function(run)}, without gradients, for what is no number."""
         with torch.no_grad():
@@ -217,6 +228,7 @@ class Sweep(Mapping[Key, Run]):
                     "d_in": run.sae.d_in,
                     "d_sae": run.sae.d_sae,
                     "activation": repr(run.sae.activation),
+                    "l0": run.history[-1]["l0"] if run.history else None,
                     "index": dict(zip(self.names, key, strict=True)),
                 }
                 for key, run in self._runs.items()

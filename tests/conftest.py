@@ -98,6 +98,7 @@ def write_study(root: Path, study: str = "toy") -> None:
         path = root / "data" / name / f"{study}.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("toy", study), encoding="utf-8")
+    (root / "pyproject.toml").touch()
     (root / "notebooks").mkdir(exist_ok=True)
     nbformat.write(notebook, root / "notebooks" / f"{study}.ipynb")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import symtable
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,21 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from srclib import syntax
+
 MAX_LINES = 40  # a cell fits on a screen
 DRAWING = {"plt", "sns", "figures", "ax", "axes"}  # the names that figures are drawn with
 WORK = {"record", "train", "sweep"}
-QUIET = {"use_style", "set_theme", "set_style", "set_context", "color_palette", "set_palette", "rc", "use"}
+QUIET = {
+    "use_style",
+    "set_theme",
+    "set_style",
+    "set_context",
+    "color_palette",
+    "set_palette",
+    "rc",
+    "use",
+}
 ABSOLUTE = re.compile(r"^(?:/(?:home|Users|root|tmp|mnt|data|var|opt|usr|content)\b|~/|[A-Z]:\\)")
 
 
@@ -62,24 +72,12 @@ def _hidden_work(code: list[NotebookNode]) -> list[str]:
             found += [
                 f"cell `{hidden[name]}`: is hidden and assigns {name}, which a claim reads; "
                 "compute it in a cell of its own"
-                for name in sorted(_read_from_before(cell.source) & hidden.keys())
+                for name in sorted(syntax.reads(cell.source) & hidden.keys())
             ]
         draws = "hide-input" in cell.metadata.get("tags", []) and _draws(tree)
         hidden = {name: where for name, where in hidden.items() if name not in stored}
         hidden |= dict.fromkeys(stored, cell.source.splitlines()[0][:50]) if draws else {}
     return found
-
-
-def _read_from_before(source: str) -> set[str]:
-    """Names that a cell takes from earlier ones, in whatever function it reads them."""
-    top = symtable.symtable(source, "cell", "exec")
-    assigned = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
-    found, scopes = set[str](), [top]
-    while scopes:
-        scope = scopes.pop()
-        scopes += scope.get_children()
-        found |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and s.is_global()}
-    return found - assigned
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -142,6 +140,8 @@ def _code_problems(cell: NotebookNode, tree: ast.Module) -> Iterator[str]:
             yield f"defines the class {node.name}; classes belong to srclib"
         if isinstance(node, ast.Constant) and ABSOLUTE.match(str(node.value)):
             yield f"absolute path {node.value!r}"
+        if isinstance(node, ast.Constant) and str(node.value).startswith(("data/", "build/")):
+            yield f"path {node.value!r} depends on the working directory; use srclib.data_path"
         if isinstance(node, ast.Name) and node.id == "get_ipython":
             yield "a magic by another name"
     if _draws(tree):

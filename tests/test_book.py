@@ -183,9 +183,9 @@ def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
 
 
 def test_a_stale_notebook_is_refused(staged: Path) -> None:
-    module = staged / "srclib" / "errors.py"
+    module = staged / "srclib" / "suite" / "labels.py"
     module.write_text(module.read_text("utf-8") + "\nEDITED = 1\n", "utf-8")
-    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.errors changed"):
+    with pytest.raises(NotebookError, match=r"toy\.ipynb is stale: srclib\.suite\.labels changed"):
         book.build()
 
 

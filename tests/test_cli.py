@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import Run, command, write_study
 
+from srclib import SAE, TopK, files, load_sae, save_sae
+from srclib import __version__ as version
+from srclib.suite import records
+
 FAILS_BEFORE_COMPUTING = {
     "P1 misspelt": (["-p", "numberz", "[1]"], "'numbers'"),
     "P2 no boolean": (["-p", "quick", "no"], "quick"),
@@ -78,7 +82,7 @@ def test_list_shows_studies_profiles_times_and_results(toy_ran: Path, srclib: Ru
 
 def test_claims_as_text_never_adds_scales(toy_ran: Path, srclib: Run) -> None:
     lines = srclib(toy_ran, "claims").stdout.splitlines()
-    expected = "toy at laptop (not published): reduced: 1 replicated; paper: 1 not assessed"
+    expected = "toy at laptop: reduced: 1 replicated; paper: 1 not assessed (not published)"
     assert lines[0] == expected
     assert "replicated" in lines[1] and "toy.mean: Holds" in lines[1]
     assert "not assessed" in lines[2] and "toy.named: needs a named model" in lines[2]
@@ -161,9 +165,118 @@ def test_list_and_claims_are_quick_and_load_nothing_heavy(
     assert min(times) < 1
 
 
-def test_a_checkout_without_studies_lists_nothing(
-    toy_session: Path, srclib: Run, tmp_path: Path
+@pytest.fixture
+def installed(toy_session: Path, tmp_path: Path) -> Path:
+    """The package alone, as `pip install` leaves it, beside a `build` that is not ours."""
+    shutil.copytree(toy_session / "srclib", tmp_path / "site" / "srclib")
+    (tmp_path / "site" / "build").mkdir()
+    (tmp_path / "site" / "build" / "theirs.py").touch()
+    return tmp_path / "site"
+
+
+@pytest.mark.parametrize(
+    "line", ["list", "claims", "claims --json", "verify", "run l0", "compare l0 --with full",
+             "saes l0", "book"]
+)  # fmt: skip
+def test_outside_a_checkout_one_line_says_how_to_get_one(
+    installed: Path, srclib: Run, line: str
 ) -> None:
-    shutil.copytree(toy_session / "srclib", tmp_path / "bare" / "srclib")
-    done = srclib(tmp_path / "bare", "list")
-    assert (done.returncode, done.stdout) == (0, "")
+    done = srclib(installed, *line.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    (told,) = done.stderr.strip().splitlines()
+    assert "needs a checkout" in told and "pip install -e" in told
+
+
+def test_clean_deletes_nothing_that_is_not_ours(
+    installed: Path, tmp_path: Path, srclib: Run
+) -> None:
+    store = tmp_path / "cache" / "srclib"
+    home = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "SRCLIB_BUILD": ""}
+    assert srclib(installed, "clean", "--all", **home).returncode == 0  # nothing is there yet
+    (store / "cache").mkdir(parents=True)
+    (store / "cache" / "x").touch()
+    done = srclib(installed, "clean", "--all", **home)
+    assert done.returncode == 1 and ".srclib-store" in done.stderr and (store / "cache/x").exists()
+    (store / ".srclib-store").touch()
+    assert srclib(installed, "clean", "--all", **home).returncode == 0
+    assert not store.exists() and (installed / "build" / "theirs.py").exists()
+
+
+def test_the_version(installed: Path, srclib: Run) -> None:
+    assert srclib(installed, "--version").stdout == f"srclib {version}\n"
+
+
+def test_verify_with_nothing_to_verify_fails(
+    toy_session: Path, tmp_path: Path, srclib: Run
+) -> None:
+    for name in ("srclib", "notebooks", "data"):
+        shutil.copytree(toy_session / name, tmp_path / "new" / name)
+    (tmp_path / "new" / "pyproject.toml").touch()
+    done = srclib(tmp_path / "new", "verify")
+    assert done.returncode == 1 and "nothing to verify" in done.stdout
+
+
+def test_verify_does_not_say_that_changed_results_belong_to_the_code(
+    toy_checkout: Path, srclib: Run
+) -> None:
+    record = json.loads((toy_checkout / "build/toy/laptop/result.json").read_text("utf-8"))
+    record["profile"] = "full"
+    path = toy_checkout / "data/results/toy.full.json"
+    files.write_atomic(path, files.pretty(records.seal(record)))
+    done = srclib(toy_checkout, "verify")
+    assert done.returncode == 0 and "since then: parameter profile changed" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last == "1 of 2 results keep the commit of earlier code (--strict: they fail)"
+    assert srclib(toy_checkout, "verify", "--strict").returncode == 1
+
+
+def test_custom_runs_are_listed_and_compared(toy_checkout: Path, srclib: Run) -> None:
+    assert srclib(toy_checkout, "run", "toy", "-p", "numbers", "[4, 5]").returncode == 0
+    (folder,) = (toy_checkout / "build/toy").glob("custom-*")
+    for command_line in ("list", "claims"):
+        shown = srclib(toy_checkout, command_line).stdout
+        assert f"{folder.name}  laptop with numbers=[4.0, 5.0]: reduced: 1 not" in shown
+    done = srclib(toy_checkout, "compare", "toy", "--with", folder.name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"toy: laptop | {folder.name}",
+        "toy.mean: replicated | not assessed",
+        "    value: 2 [1, 3] | 4.5 [4, 5]",
+        "toy.named: not assessed | not assessed",
+    ]
+    wrong = srclib(toy_checkout, "compare", "toy", "--with", "laptop-publisht")
+    assert wrong.returncode == 2 and "laptop-local" in wrong.stderr
+    (folder / "result.json").write_text("{}")
+    assert f"{folder.name}  build/toy/" in srclib(toy_checkout, "list").stdout
+
+
+def test_a_local_run_that_differs_from_the_published_one(toy_checkout: Path, srclib: Run) -> None:
+    local = toy_checkout / "build/toy/laptop/result.json"
+    record = json.loads(local.read_text("utf-8"))
+    record["claims"][0]["measured"] = 2.5
+    path = toy_checkout / "data/results/toy.laptop.json"
+    files.write_atomic(path, files.pretty(records.seal(record)))
+    assert "laptop-local  laptop: reduced: 1 replicated" in srclib(toy_checkout, "list").stdout
+    done = srclib(toy_checkout, "compare", "toy", "--with", "laptop-local")
+    assert "    value: 2.5 [1, 3] | 2 [1, 3]" in done.stdout
+
+
+def test_the_saes_of_a_study_are_listed_and_exported(
+    toy_checkout: Path, tmp_path: Path, srclib: Run
+) -> None:
+    assert srclib(toy_checkout, "saes", "toy").stdout == "none: run toy first\n"
+    key, row = "ab" * 32, {"d_in": 4, "d_sae": 6, "activation": "TopK(k=2)", "index": {"k": 2}}
+    gone = {**row, "key": "cd" * 32}
+    lines = [files.canonical(each) for each in ({**row, "key": key, "l0": 2.0}, gone)]
+    (toy_checkout / "build/toy/laptop/saes.jsonl").write_text("\n".join(lines))
+    sae = SAE(4, 6, TopK(2))
+    save_sae(sae, toy_checkout / "build" / "cache" / "ab" / key)
+    shown = srclib(toy_checkout, "saes", "toy").stdout.split("  ")
+    place = f"build/cache/ab/{key}\n"
+    size = ["4 x 6", "TopK(k=2)", "k=2"]
+    assert shown == ["abababababab", *size, "L0 2", "FVU -", "laptop", place]
+    out = tmp_path / "out"
+    assert srclib(toy_checkout, "saes", "toy", "--export", "abab", str(out)).returncode == 0
+    assert load_sae(out).W_dec.equal(sae.W_dec)
+    done = srclib(toy_checkout, "saes", "toy", "--export", "cd", str(out))
+    assert done.returncode == 2 and "abababababab" in done.stderr

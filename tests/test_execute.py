@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from conftest import Run, command, write_study
 
-from srclib import files
+from srclib import files, fingerprint
 from srclib.suite import verify
 
 
@@ -59,7 +59,7 @@ def hanging(root: Path, *arguments: str, kernels: int = 1) -> tuple[subprocess.P
     return driver, [int(path.stem) for path in (root / "build").glob("*.pid")]
 
 
-def test_a_run_keeps_notebook_result_and_manifest(toy_ran: Path) -> None:
+def test_a_run_keeps_notebook_and_result(toy_ran: Path) -> None:
     record = record_of(toy_ran)
     assert record["params"]["numbers"] == [1.0, 2.0, 3.0]
     verdicts = {row["id"]: row["verdict"] for row in record["claims"]}
@@ -76,7 +76,7 @@ def test_the_modules_of_a_record_are_those_the_kernel_imported(toy_ran: Path) ->
     source = record_of(toy_ran)["provenance"]
     assert {"srclib.suite.params", "srclib.suite.ledger"} <= set(source["modules"])
     assert not {"srclib.sae", "srclib.suite.execute"} & set(source["modules"])
-    assert set(source["inputs"]["modules"]) == set(source["modules"])
+    assert set(source["inputs"]["modules"]) == set(filter(fingerprint.counts, source["modules"]))
 
 
 def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
@@ -87,7 +87,7 @@ def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
     assert (again.returncode, record_of(toy_checkout)) == (0, before)
     assert "up to date" in again.stdout
 
-    module = toy_checkout / "srclib" / "suite" / "ledger.py"
+    module = toy_checkout / "srclib/suite/labels.py"
     module.write_text("# a comment\n" + module.read_text("utf-8"), "utf-8")
     assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
@@ -108,6 +108,39 @@ def test_force_recomputes_and_tells_the_notebook_so(toy_checkout: Path, srclib: 
     assert "asked: 1" in text
     verdicts = {row["verdict"] for row in record_of(toy_checkout, "smoke")["claims"]}
     assert verdicts == {"not assessed"}
+
+
+def test_a_changed_drawing_is_drawn_anew_and_makes_no_record_stale(
+    toy_checkout: Path, srclib: Run
+) -> None:
+    before = record_of(toy_checkout)["provenance"]["key"]
+    module = toy_checkout / "srclib/suite/verdicts.py"
+    module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
+    edit_cell(toy_checkout, "# A toy study", "# The toy study")
+    assert "stale" not in srclib(toy_checkout, "verify").stdout
+    assert "up to date" not in srclib(toy_checkout, "run", "toy").stdout
+    assert "# The toy study" in (toy_checkout / "book/_executed/toy.ipynb").read_text("utf-8")
+    assert record_of(toy_checkout)["provenance"]["key"] == before
+    assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
+
+
+def test_the_saes_of_a_run_are_listed_beside_its_result(toy_checkout: Path, srclib: Run) -> None:
+    note = "with open(os.environ['SRCLIB_SAES'], 'a') as file:\\n    file.write('{}\\\\n')\\n"
+    edit_cell(toy_checkout, "if P.fault == 'raise'", f"{note}if P.fault == 'raise'")
+    assert srclib(toy_checkout, "run", "toy").returncode == 0
+    assert (toy_checkout / "build/toy/laptop/saes.jsonl").read_text("utf-8") == "{}\n"
+
+
+def test_a_store_elsewhere(toy_checkout: Path, tmp_path: Path, srclib: Run) -> None:
+    store = tmp_path / "elsewhere"
+    done = srclib(toy_checkout, "run", "toy", "--profile", "smoke", SRCLIB_BUILD=str(store))
+    assert done.returncode == 0, done.stderr
+    assert (store / "toy/smoke/result.json").is_file() and (store / files.MARK).is_file()
+    assert not (toy_checkout / "build/toy/smoke").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    done = srclib(toy_checkout, "run", "toy", SRCLIB_BUILD=str(tmp_path / "mine"))
+    assert done.returncode == 1 and "a new or empty folder" in done.stderr
 
 
 def test_a_changed_rule_is_judged_anew(toy_checkout: Path, srclib: Run) -> None:
@@ -175,16 +208,23 @@ def test_no_kernel_survives_the_driver(toy_checkout: Path, number: int, code: in
     until(lambda: not alive(kernel), 20)
 
 
-def test_no_worker_survives_the_driver(toy_checkout: Path, srclib: Run) -> None:
-    write_study(toy_checkout, "toy2")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_no_worker_survives_the_driver(
+    toy_checkout: Path, srclib: Run, number: int, code: int
+) -> None:
+    for study in ("toy2", "toy3", "toy4"):  # more than run at once: none may start afterwards
+        write_study(toy_checkout, study)
     driver, kernels = hanging(toy_checkout, "run", "all", "--jobs", "2", kernels=2)
     listed = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True)
     parents = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
     started = [process for process, parent in parents if parent == driver.pid]
     assert len(started) >= 2
-    driver.kill()
-    driver.wait()
+    driver.send_signal(number)
+    assert driver.wait(20) == code
     until(lambda: not any(map(alive, kernels + started)), 20)
+    assert len(list((toy_checkout / "build").glob("*.pid"))) == 2
     again = srclib(toy_checkout, "run", "toy", "--profile", "smoke")  # no lock is left behind
     assert again.returncode == 0
 
@@ -207,7 +247,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_computing(
     toy_session: Path, tmp_path: Path, srclib: Run
 ) -> None:
     root = tmp_path / "read only"
-    for name in ("srclib", "data", "notebooks"):
+    for name in ("srclib", "data", "notebooks", "pyproject.toml"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).symlink_to(toy_session / name)
     copied = root / "srclib"
@@ -229,6 +269,25 @@ def test_plain_papermill_gives_the_same_record(toy_ran: Path, tmp_path: Path) ->
     assert record["claims"] == record_of(toy_ran)["claims"]
 
 
+def test_a_notebook_runs_from_its_own_folder(toy_checkout: Path) -> None:
+    """As JupyterLab and `jupyter execute` start it."""
+    (toy_checkout / "data/toy").mkdir()
+    (toy_checkout / "data/toy/numbers.csv").write_text("1")
+    edit_cell(toy_checkout, "import os, sys, time", "import os, sys, time, srclib; "
+              "srclib.data_path('toy/numbers.csv').read_text()")  # fmt: skip
+    notebooks = toy_checkout / "notebooks"
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter", "execute", "toy.ipynb", "--inplace"],
+        env={**os.environ, "PYTHONPATH": str(toy_checkout)},
+        cwd=notebooks,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    outputs = nbformat.read(notebooks / "toy.ipynb", as_version=4).cells[-1].outputs
+    assert any("application/json" in output.get("data", {}) for output in outputs)
+
+
 def test_plain_papermill_stops_at_a_bad_parameter(toy_ran: Path, tmp_path: Path) -> None:
     done = papermill(toy_ran, tmp_path / "out.ipynb", "-p", "numberz", "[1]")
     assert done.returncode == 1
@@ -244,6 +303,6 @@ def papermill(root: Path, out: Path, *arguments: str) -> subprocess.CompletedPro
 
 def test_the_stamp_covers_the_whole_notebook(toy_ran: Path) -> None:
     notebook = json.loads((toy_ran / "book/_executed/toy.ipynb").read_text("utf-8"))
-    assert notebook["metadata"][verify.STAMP]["sha256"] == verify.stamp_digest(notebook)
+    assert verify.seal_notebook(notebook) == notebook
     notebook["cells"][0]["source"] = ["# Another title"]
-    assert notebook["metadata"][verify.STAMP]["sha256"] != verify.stamp_digest(notebook)
+    assert verify.seal_notebook(notebook) != notebook

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import files, fingerprint
+import srclib
+from srclib import files, fingerprint, syntax
 from srclib.errors import DataError
 
 SOURCE = '''"""Module."""
@@ -148,6 +153,140 @@ def test_only_code_cells_of_a_notebook_count(tmp_path: Path) -> None:
     assert hashed(code("x = 1\ny = 2\nprint(x)")) != before
 
 
+FIGURE = {"tags": ["hide-input"], "mystnb": {"figure": {"name": "fig-x"}}}
+DRAWS = "for s in seeds:\n    ax.plot(table[s], color='red')\nplt.show()"
+
+
+@pytest.mark.parametrize(
+    ("source", "metadata", "after", "counts"),
+    [
+        (f"fig, ax = plt.subplots()\n{DRAWS}", FIGURE, "fig, ax = plt.subplots()", False),
+        (f"fig, ax = plt.subplots()\n{DRAWS}", {}, "", True),  # not hidden
+        (f"fig, ax = plt.subplots()\n{DRAWS}", FIGURE, "print(s)", True),  # read later
+        (f"fig, ax = plt.subplots()\n{DRAWS}", FIGURE, "def f():\n    return fig", True),
+        ("table.sort_values(inplace=True)\nplt.show()", FIGURE, "", True),
+        ("table['x'] = 1\nplt.show()", FIGURE, "", True),
+        ("total += 1\nplt.show()", FIGURE, "", True),
+        ("del table\nplt.show()", FIGURE, "", True),
+        ("ledger.record('a', table)\nplt.show()", FIGURE, "", True),
+        ("record('a', table)\nplt.show()", FIGURE, "", True),
+        ("%matplotlib inline\nplt.show()", FIGURE, "", True),
+    ],
+)
+def test_a_cell_counts_unless_it_only_draws(
+    source: str, metadata: dict, after: str, counts: bool
+) -> None:
+    cells = [{"source": text, "metadata": {}} for text in ("seeds = [1]", after)]
+    cells.insert(1, {"source": source, "metadata": metadata})
+    assert (source in syntax.computing(cells)) == counts
+
+
+def test_the_wording_of_a_refusal_does_not_count() -> None:
+    refusal = "if x < 0:\n    raise ValueError(f'{x} is {x:.2f}: no', 3)"
+    same = refusal.replace("no", "not allowed")
+    others = [
+        refusal.replace("no", "{y}"),
+        refusal.replace("3", "4"),
+        refusal.replace("x <", "y <"),
+    ]
+    before = syntax.source_hash(refusal)
+    assert syntax.source_hash(same) == before
+    assert before not in map(syntax.source_hash, others)
+
+
+def test_a_package_covers_the_data_files_beside_it(checkout: Path) -> None:
+    write(checkout, {"pack/__init__": "", "pack/a": "", "pack/sub/__init__": ""})
+    hashes = [fingerprint.module_hashes(["srclib.pack", "srclib.pack.sub", "srclib.pack.a"])]
+    for name in ("words.toml", "words/deep.toml", "sub/other.toml"):
+        files.write_atomic(checkout / "srclib/pack" / name, "x")
+        hashes.append(fingerprint.module_hashes(hashes[0]))
+    changed = [{k for k in new if new[k] != old[k]} for old, new in itertools.pairwise(hashes)]
+    assert changed == [{"srclib.pack"}, {"srclib.pack"}, {"srclib.pack.sub"}]
+
+
+def test_what_is_declared_as_presentation_exists_and_computes_nothing_for_others() -> None:
+    modules = fingerprint.all_modules()
+    assert set(fingerprint.PRESENTATION) <= set(modules), "a module has moved: mend PRESENTATION"
+    silent = ("srclib.errors", "srclib.files", "srclib.syntax", "srclib.fingerprint")
+    outside = (name for name in modules if not name.startswith("srclib.suite"))
+    for name in filter(fingerprint.counts, outside):
+        drawn = {each for each in fingerprint.imports(name) if not fingerprint.counts(each)}
+        assert drawn <= {"srclib", *silent}, name
+
+
+def imported_by(notebook: Path) -> set[str]:
+    """Every module of srclib that the cells of a notebook lead to, whether it counts or not."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    named = {name for text in texts for name in syntax.imports(text, [])}
+    named |= {f"srclib.{name}" for text in texts for name in re.findall(r"srclib\.(\w+)", text)}
+    homes = {f"srclib.{name}": f"srclib.{home}" for name, home in srclib._HOME.items()}
+    waiting = {homes.get(name, name) for name in named if name.split(".")[0] == "srclib"}
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name != "srclib" and fingerprint.module_path(name):
+            seen.add(name)
+            waiting |= fingerprint.imports(name) | {name.rpartition(".")[0]}
+    return seen
+
+
+EVERY = {"align_sae", "checkpoints", "gba", "l0", "sae_md"}
+STALE = {  # what an edit of one line must do, by the beginning of the module's name
+    "srclib.errors": set(),
+    "srclib.suite.figures": set(),
+    "srclib.suite.interactive": set(),
+    "srclib.suite.book": set(),
+    "srclib.suite.cli": set(),
+    "srclib.suite.params": set(),
+    "srclib.sae": EVERY,
+    "srclib.trainer": EVERY,
+    "srclib.objectives": EVERY,
+    "srclib.metrics": EVERY,
+    "srclib.methods.gba.": {"gba"},
+    "srclib.methods.alignsae.": {"align_sae"},
+    "srclib.worlds.python_docs": {"gba", "sae_md"},
+    "srclib.worlds.bilingual": {"checkpoints"},
+    "srclib.evals.tpp": {"sae_md"},
+    "srclib.control": {"gba", "l0"},
+}
+
+
+def test_one_edited_line_makes_exactly_its_studies_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a copy of the checkout, module after module."""
+    root = files.root()
+    notebooks = {path.stem: path for path in (root / "notebooks").glob("*.ipynb")}
+    leads_to = {study: imported_by(path) for study, path in notebooks.items()}
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root / "srclib", tmp_path / "srclib", ignore=ignored)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
+    for name in ("notebook_hash", "versions"):  # they stay the same, and take long
+        monkeypatch.setattr(fingerprint, name, lambda *_: "the same")
+
+    def keys() -> dict[str, str]:
+        return {
+            study: fingerprint.key_of(fingerprint.inputs(path, leads_to[study], study, {}))
+            for study, path in notebooks.items()
+        }
+
+    before = keys()
+    for name in fingerprint.all_modules():
+        path = fingerprint.module_path(name)
+        text = path.read_text("utf-8")
+        path.write_text(f"{text}\n_EDITED = 1\n", "utf-8")
+        stale = {study for study, key in keys().items() if key != before[study]}
+        path.write_text(text, "utf-8")
+        users = {study for study in notebooks if name in leads_to[study]}
+        assert stale == (users if fingerprint.counts(name) else set()), name
+        for beginning, expected in STALE.items():
+            if name.startswith(beginning):
+                assert stale <= expected, name
+                assert stale or not expected or name not in set().union(*leads_to.values()), name
+    assert keys() == before
+
+
 def test_data_files_count_by_name_and_content(checkout: Path) -> None:
     folder = checkout / "data" / "toy"
     empty = fingerprint.data_hash("toy")
@@ -165,7 +304,8 @@ def test_the_key_covers_each_part(checkout: Path, monkeypatch: pytest.MonkeyPatc
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
 
     def key(values: dict[str, object] | None = None) -> str:
-        return fingerprint.compute_key(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
+        parts = fingerprint.inputs(path, ["srclib.a"], "toy", values or {"k": [1, 2]})
+        return fingerprint.key_of(parts)
 
     keys = [key(), key({"k": [1, 3]})]
     files.write_atomic(checkout / "data" / "toy" / "words.txt", "a")
@@ -186,11 +326,12 @@ def test_this_pythons_own_text_depends_on_its_version(
 ) -> None:
     path = checkout / "n.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x")]), path)
+    write(checkout, {"a": "# READS_PYTHON = True", "b": "READS_PYTHON = True"})
     found = []
     for version in ("3.11.2", "3.11.9"):
         monkeypatch.setattr(fingerprint.platform, "python_version", lambda v=version: v)
-        for modules in ([], [fingerprint.READS_PYTHON]):
-            found.append(fingerprint.compute_key(path, modules, "toy", {}))
+        for module in ("srclib.a", "srclib.b"):
+            found.append(fingerprint.key_of(fingerprint.inputs(path, [module], "toy", {})))
     assert found[0] == found[2]  # whoever reads other text does not mind
     assert len(set(found)) == 3
 

@@ -407,7 +407,7 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
 POOL = """
 import sys
 from pathlib import Path
-from srclib import engine, files, memo
+from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
@@ -432,7 +432,7 @@ def test_two_workers_give_the_bytes_of_one(tmp_path: Path) -> None:
     (tmp_path / "pool.py").write_text(POOL, encoding="utf-8")
     subprocess.run(
         [sys.executable, str(tmp_path / "pool.py"), str(checkout)],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
+        env={**os.environ, "PYTHONPATH": str(checkout), "SRCLIB_BUILD": str(checkout / "build")},
         check=True,
         timeout=300,
     )

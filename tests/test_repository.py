@@ -40,9 +40,9 @@ def project() -> dict[str, Any]:
 
 
 def requirements() -> list[Requirement]:
-    """Everything that pyproject asks for, the suite's own name in `all` left out."""
+    """Everything that a run, a test or the book needs: what `all` names."""
     extras = project()["optional-dependencies"]
-    rows = [row for name, rows in extras.items() if name != "all" for row in rows]
+    rows = [row for name, rows in extras.items() if name not in ("all", "lab") for row in rows]
     return [Requirement(row) for row in project()["dependencies"] + rows]
 
 
@@ -88,7 +88,7 @@ def test_all_extras_are_in_all() -> None:
     extras = project()["optional-dependencies"]
     (everything,) = (Requirement(row) for row in extras.pop("all"))
     assert everything.name == project()["name"]
-    assert everything.extras == set(extras)
+    assert everything.extras == set(extras) - {"lab"}  # JupyterLab is nobody's dependency
 
 
 def test_torch_is_first_and_without_a_local_suffix() -> None:
@@ -118,7 +118,7 @@ def test_the_version_is_told_once() -> None:
 
 
 def test_nox_sessions() -> None:
-    contract = "install lint types tests smoke run book verify bench faults lock"
+    contract = "install lint types tests smoke run lab book verify bench faults lock"
     assert sessions() == contract.split()
     assert 'nox.options.sessions = ["lint", "types", "tests"]' in text("noxfile.py")
 
@@ -298,6 +298,7 @@ def test_the_lint_accepts_a_sound_notebook(tmp_path: Path) -> None:
         (("code", "get_ipython().run_line_magic('x', '')", {}), "magic"),
         (("code", "class A:\n    pass", {}), "the class A"),
         (("code", "open('/home/me/x.npy')", {}), "absolute path"),
+        (("code", "open('data/x.csv')", {}), "depends on the working directory"),
         (("code", "plt.plot([1, 2])", {}), "mystnb.image.alt"),
         (("code", "figures.cosines(x)", {"mystnb": {"image": {"alt": "a"}}}), "figure.caption"),
         (("code", "plt.plot([1, 2])", {"tags": ["x"]}), "only draws; tag it 'hide-input'"),

@@ -40,6 +40,7 @@ def failed(strict: bool = False) -> dict[str, str]:
 
 
 RECORD = "data/results/toy.laptop.json"
+MEASURES = "srclib/suite/labels.py"
 PAGE = "book/_executed/toy.ipynb"
 
 
@@ -48,13 +49,13 @@ def test_a_fresh_checkout_has_no_findings(checkout: Path) -> None:
 
 
 def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> None:
-    module = checkout / "srclib" / "suite" / "ledger.py"
+    module = checkout / MEASURES
     edit(module, "\ndef ", "\n# a comment\ndef ")
     assert failed() == {}
     edit(module, "\ndef ", "\nUNUSED = 1\ndef ")
     found = failed()
     assert set(found) == {RECORD, PAGE}
-    assert all("srclib.suite.ledger changed" in what for what in found.values())
+    assert all("srclib.suite.labels changed" in what for what in found.values())
 
 
 def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
@@ -135,12 +136,12 @@ def test_another_profile_keeps_its_commit(checkout: Path) -> None:
     source["inputs"]["params"]["profile"] = "full"
     edit_record(path, seal=True, profile="full", provenance=source)
     where = "data/results/toy.full.json"
-    assert verify.verify() == [Finding(where, "computed at c0ffee", False)]
+    assert verify.verify() == [Finding(where, "computed at c0ffee", False, changed=False)]
     assert failed(strict=True) == {}
-    edit(checkout / "srclib" / "suite" / "ledger.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    edit(checkout / MEASURES, "\ndef ", "\nUNUSED = 1\ndef ")
     (checkout / PAGE).unlink()
     (note,) = verify.verify()
-    assert note.what == "computed at c0ffee; since then: srclib.suite.ledger changed"
+    assert note.what == "computed at c0ffee; since then: srclib.suite.labels changed"
     assert not note.failed
     assert where in failed(strict=True)
 
@@ -172,7 +173,8 @@ def test_an_executed_notebook_changed_after_the_gate_is_named(checkout: Path) ->
 
 def test_a_changed_or_missing_build_file_is_named(checkout: Path) -> None:
     folder = checkout / "build" / "toy" / "laptop"
-    edit(folder / "result.json", "Holds", "HOLDS")
-    assert "result.json was changed" in failed()["build/toy/laptop"]
-    (folder / "result.json").unlink()
-    assert "result.json is missing" in failed()["build/toy/laptop"]
+    for name, old in (("result.json", "Holds"), ("notebook.ipynb", "A toy study")):
+        edit(folder / name, old, "edited")
+        assert "was changed after" in failed()[f"build/toy/laptop/{name}"]
+    (folder / "notebook.ipynb").unlink()
+    assert "is missing" in failed()["build/toy/laptop/notebook.ipynb"]

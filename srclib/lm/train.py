@@ -160,7 +160,7 @@ def _trained(
     """The folder of the trained model, with its checkpoints as subfolders."""
     _check(cfg, parts)
     key = _key(cfg, parts, recipe, start)
-    place = files.build() / "cache" / key[:2] / key
+    place = files.place(key)
     _forget_once(place)
     if place.is_dir():
         return place

@@ -22,9 +22,9 @@ import yaml
 
 from .. import files
 from ..errors import NotebookError
+from ..files import short
 from . import book_pages, gate, params, records, verify
 from .params import Spec
-from .plan import short
 
 Record = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""The command line: list, run, claims, verify, clean, book.
+"""The command line: list, run, claims, compare, saes, verify, clean, book.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or parameters; 130 and 143 on signals. The
 modules that run notebooks are imported by the commands that need them, so `list` and
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from .. import files
+from .. import __version__, files
 from ..errors import ParameterError, SuiteError
-from . import params, records, verify
-from .plan import duration, plan, short
-from .verdicts import summary
+from . import params, records, results, verify
+from .plan import duration, plan
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,70 +27,74 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command is not _clean:
+            files.checkout()  # refuses in one line where there is no checkout
         with _sigterm_exits():
             code: int = options.command(options)
             sys.stdout.flush()
         return code
-    except SuiteError as error:
-        if options.debug:
-            raise
-        _print_error(error)
-        return 2 if isinstance(error, ParameterError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `srclib claims | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # a full disk, or a fault of ours
-        if options.debug:
-            raise
-        _print_error(error, " (--debug shows where)")
-        return 1
+    except Exception as error:
+        return _failed(error, options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("srclib", description="Run studies and read their results.")
+    parser.add_argument("--version", action="version", version=f"srclib {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, help: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, help: str) -> Callable[..., argparse.Action]:
         added = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
-        return added
+        return added.add_argument
 
     add("list", _list, "studies, their profiles and expected times, and the last result")
-    _run_options(add("run", _run, "run a study, or reuse its result if nothing has changed"))
+    run = add("run", _run, "run a study, or reuse its result if nothing has changed")
+    run("study", metavar="STUDY", help="a study that `list` shows, or `all`")
+    run("--profile", help="size of the run (default: laptop)")
+    run("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run("--force", action="store_true", help="recompute from nothing")
+    run("--publish", action="store_true", help="write data/results/")
+    run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
+    run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
     claims = add("claims", _claims, "what was measured and how each claim was judged")
-    claims.add_argument("--study", help="one study only")
-    claims.add_argument("--profile", default="laptop", choices=params.PROFILES)
-    claims.add_argument("--json", action="store_true", help="print the records as JSON")
+    claims("--study", help="one study only")
+    claims("--profile", default="laptop", choices=params.PROFILES)
+    claims("--json", action="store_true", help="print the records as JSON")
+    compare = add("compare", _compare, "two results of a study side by side, claim by claim")
+    compare("study", metavar="STUDY")
+    compare("--profile", default="laptop", choices=params.PROFILES)
+    names = "a profile, PROFILE-published, PROFILE-local or custom-..., as `list` shows it"
+    compare("--with", dest="other", metavar="NAME", required=True, help=names)
+    saes = add("saes", _saes, "the SAEs that a study has left in the store")
+    saes("study", metavar="STUDY")
+    saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
-    check.add_argument("--strict", action="store_true", help="stale full and paper results fail")
+    check("--strict", action="store_true", help="stale full and paper results fail")
     text = "first judge published measurements by the present ledger"
-    check.add_argument("--rejudge", action="store_true", help=text)
+    check("--rejudge", action="store_true", help=text)
     clean = add("clean", _clean, "delete stored intermediate results")
-    clean.add_argument("--all", action="store_true", help="delete all of build/, results too")
+    clean("--all", action="store_true", help="delete the whole store, results too")
     add("book", _book, "build the book from the executed notebooks")
     return parser
-
-
-def _run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("study", metavar="STUDY", help="a study that `list` shows, or `all`")
-    run.add_argument("--profile", help="size of the run (default: laptop)")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run.add_argument("--force", action="store_true", help="recompute from nothing")
-    run.add_argument("--publish", action="store_true", help="write data/results/")
-    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
-    run.add_argument("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
 
 
 def _list(options: argparse.Namespace) -> int:
     for study in params.studies():
         spec = params.load_spec(study)
         print(f"{study}  {spec.title} ({spec.paper})")
+        known = results.named(study)
         for name, profile in spec.profiles.items():
-            print(f"    {name:7} about {duration(profile.seconds):7}  {_last(study, name)}")
+            last = results.told(records.find(study, name)) if name in known else "never run"
+            print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
+        for line in results.lines(study):
+            print(f"    {line}")
     return 0
 
 
@@ -100,42 +103,30 @@ def _run(options: argparse.Namespace) -> int:
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
-    if len(studies) > 1 and options.jobs > 1:
-        return _run_parallel(studies, profile, options)
+    one = functools.partial(_run_one, options, profile, overrides)
+    if options.jobs == 1 or len(studies) < 2:
+        return max(map(one, studies), default=0)
 
-    from . import execute
-
-    failures: list[SuiteError] = []
-    for study in studies:
-        try:
-            record = execute.run(
-                study,
-                profile,
-                overrides,
-                force=options.force,
-                publish=options.publish,
-                timeout=options.timeout,
-            )
-            print(f"{study} at {profile}: {_counts(record)}", flush=True)
-        except SuiteError as error:
-            if len(studies) == 1:
-                raise
-            failures.append(error)
-    for failure in failures:
-        _print_error(failure)
-    return 1 if failures else 0
-
-
-def _run_parallel(studies: list[str], profile: str, options: argparse.Namespace) -> int:
-    from .jobs import run_parallel
+    from ..engine import in_processes
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
-    shared = ["--profile", profile]
-    shared += [text for name, value in options.p for text in ("-p", name, value)]
-    shared += [f"--{name}" for name in ("force", "publish", "debug") if getattr(options, name)]
-    shared += ["--timeout", str(options.timeout)] if options.timeout else []
-    codes = run_parallel(main, [["run", study, *shared] for study in studies], options.jobs)
-    return 1 if any(codes) else 0
+    return max(in_processes(options.jobs, one, studies))
+
+
+def _run_one(
+    options: argparse.Namespace, profile: str, overrides: dict[str, object], study: str
+) -> int:
+    """In this process or in a worker; a failure is told at once and does not stop the others."""
+    from . import execute
+
+    how = {name: getattr(options, name) for name in ("force", "publish", "timeout")}
+    try:
+        with _sigterm_exits():
+            record = execute.run(study, profile, overrides, **how)
+    except Exception as error:
+        return _failed(error, options.debug)
+    print(f"{study} at {profile}: {results.told(record)}", flush=True)
+    return 0
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -145,30 +136,50 @@ def _claims(options: argparse.Namespace) -> int:
         print(files.pretty({"studies": found}), end="")
         return 0
     for record in found:
-        local = "" if record.get("published", True) else " (not published)"
-        print(f"{record['study']} at {record['profile']}{local}: {_counts(record)}")
+        print(f"{record['study']} at {record['profile']}: {results.told(record)}")
         for row in record["claims"]:
             print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
+        for line in results.lines(record["study"], options.profile):
+            print(f"  {line}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    print(*results.compare(options.study, options.profile, options.other), sep="\n")
+    return 0
+
+
+def _saes(options: argparse.Namespace) -> int:
+    if options.export:
+        print(f"saved {results.export(options.study, *options.export)}: srclib.load_sae reads it")
+        return 0
+    shown = list(results.sae_lines(options.study))
+    print(*shown, sep="\n") if shown else print(f"none: run {options.study} first")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
     for path in records.rejudge_published() if options.rejudge else ():
-        print(f"{short(path)}: judged anew")
-    findings = verify.verify(strict=options.strict)
+        print(f"{files.short(path)}: judged anew")
+    looked, findings = len(verify.published()), verify.verify(strict=options.strict)
     for finding in findings:
         print(f"{finding.where}: {finding.what}")
     failed = sum(finding.failed for finding in findings)
-    print(f"{failed} problem(s)" if failed else "every published result belongs to this code")
-    return 1 if failed else 0
+    kept = sum(finding.changed and not finding.failed for finding in findings)
+    if failed:
+        print(f"{failed} problem(s)")
+    elif not looked:
+        print("nothing to verify: neither data/results/ nor book/_executed/ holds a result")
+    elif kept:
+        print(f"{kept} of {looked} results keep the commit of earlier code (--strict: they fail)")
+    else:
+        print("every published result belongs to this code")
+    return 1 if failed or not looked else 0
 
 
 def _clean(options: argparse.Namespace) -> int:
     folder = files.build() if options.all else files.build() / "cache"
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-    print(f"deleting {short(folder)}/: {size / 1e6:.1f} MB")
-    if folder.exists():
-        shutil.rmtree(folder)
+    print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
     return 0
 
 
@@ -192,25 +203,13 @@ def _settings(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
     return named, overrides
 
 
-def _last(study: str, profile: str) -> str:
-    places = (records.published_path(study, profile), records.local_path(study, profile))
-    if not any(path.exists() for path in places):
-        return "never run"
-    record = records.find(study, profile)
-    local = "" if record.get("published", True) else " (not published)"
-    return _counts(record) + local
-
-
-def _counts(record: records.Record) -> str:
-    """`reduced: 20 replicated, 3 partly; paper: 4 not assessed`: scales are never added."""
-    return "; ".join(
-        f"{scale}: " + ", ".join(f"{count} {verdict}" for verdict, count in row.items() if count)
-        for scale, row in summary([record]).items()
-    )
-
-
-def _print_error(error: Exception, hint: str = "") -> None:
+def _failed(error: Exception, debug: bool) -> int:
+    """Tell an error in one line on stderr; the exit code. A full disk, say, is no SuiteError."""
+    if debug:
+        raise error
+    hint = "" if isinstance(error, SuiteError) else " (--debug shows where)"
     print(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    return 2 if isinstance(error, ParameterError) else 1
 
 
 def _positive(text: str) -> int:

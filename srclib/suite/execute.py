@@ -1,31 +1,40 @@
 """Run a study, let the gate judge its notebook, keep what passed, publish on request.
 
-This is the only writer of executed notebooks and result records. Everything is written
-beside its place and moved there whole: a failed or killed run replaces nothing.
+The only writer of executed notebooks and result records. Everything is written beside its place
+and moved there whole: a failed or killed run replaces nothing. The kernel ends with this process:
+on an exception it is shut down here, after SIGKILL ipykernel notices that its parent is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from .. import files, fingerprint
 from ..errors import NotebookError, SuiteError
-from . import judging, kernel, records
-from .gate import gate
-from .plan import Job, check_folders, duration, plan, short
+from ..files import short
+from . import judging, records
+from .gate import gate, name_cell
+from .plan import Job, check_folders, duration, plan
 from .records import Record
-from .verify import EXECUTED, STAMP, altered, stamp_digest
+from .results import SAES
+from .verify import EXECUTED, STAMP, seal_notebook
 
 MIN_TIMEOUT = 600  # seconds that one cell may always take
+# ipykernel warns at every start that it talks over TCP; on one machine that says nothing
+QUIET_START = ["--IPKernelApp.log_level=ERROR"]
 
 
 def run(
@@ -39,10 +48,9 @@ def run(
 ) -> Record:
     """Run a study, or take its stored result if that is up to date, and return the record.
 
-    overrides: parameters that differ from the profile's; such a run stays under
-    `build/<study>/custom-<key>/`. force: recompute from nothing. publish: also write
-    `data/results/<study>.<profile>.json`. timeout: limit for one cell in seconds, by
-    default ten times the expected time of the whole run. Raises SuiteError.
+    overrides: parameters that differ from the profile's; such a run stays in the store, in
+    `<study>/custom-<key>/`. force: recompute from nothing. timeout: limit for one cell in
+    seconds, by default ten times the expected time of the whole run. Raises SuiteError.
     """
     job = plan(study, profile, overrides or {}, publish)
     check_folders(job, publish)
@@ -53,8 +61,8 @@ def run(
         else:
             print(f"{job.name}: up to date ({short(job.folder)}); --force recomputes")
         if not job.custom:
-            executed = files.root() / EXECUTED / f"{study}.ipynb"
-            files.write_atomic(executed, (job.folder / "notebook.ipynb").read_bytes())
+            gated = (job.folder / "notebook.ipynb").read_bytes()
+            files.write_atomic(files.root() / EXECUTED / f"{study}.ipynb", gated)
         if publish:
             _publish(record)
     return record
@@ -63,55 +71,53 @@ def run(
 def _stored(job: Job) -> Record | None:
     """The result in the job's folder, unless it is missing, stale, altered or judged otherwise."""
     try:
-        manifest = json.loads((job.folder / "manifest.json").read_text(encoding="utf-8"))
-        modules = manifest["inputs"]["modules"]
-        if any(altered(job.folder)):
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record = records.load(job.folder / "result.json")
+        notebook = json.loads((job.folder / "notebook.ipynb").read_text(encoding="utf-8"))
+        source, stamp = record["provenance"], notebook["metadata"][STAMP]
+        modules = source["modules"]
+        now = fingerprint.inputs(job.notebook, modules, job.study, job.values)
+        page = fingerprint.page(job.notebook, modules, job.study)
+        fresh = fingerprint.key_of(now) == source["key"] == stamp["key"]
+        drawn = fingerprint.key_of(page) == stamp["page"]
+    except (SuiteError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if manifest["key"] != fingerprint.compute_key(job.notebook, modules, job.study, job.values):
-        return None
-    record = records.load(job.folder / "result.json")
-    return None if judging.rejudge(record) else record
+    good = fresh and drawn and records.is_sealed(record) and seal_notebook(notebook) == notebook
+    return record if good and not judging.rejudge(record) else None
 
 
 def _compute(job: Job, force: bool, timeout: int | None) -> Record:
-    expected = job.profile.seconds
-    print(
-        f"{job.name}: expected are about {duration(expected)} and "
-        f"{job.profile.disk_mb:.0f} MB under build/",
-        flush=True,
-    )
+    expected, store = job.profile.seconds, short(files.build())
+    cost = f"{duration(expected)} and {job.profile.disk_mb:.0f} MB in {store}/"
+    print(f"{job.name}: expected are about {cost}", flush=True)
     started = time.monotonic()
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
-    inputs = fingerprint.inputs(job.notebook, fingerprint.all_modules(), job.study, job.values)
+    everything = fingerprint.all_modules()
+    inputs = fingerprint.inputs(job.notebook, everything, job.study, job.values)
+    page = fingerprint.page(job.notebook, everything, job.study)
     work = job.folder.with_name(f".{job.folder.name}.run")  # the lock makes it ours alone
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
-        notebook = kernel.execute(
-            job.notebook,
-            work / "notebook.ipynb",
-            job.given,
-            timeout=timeout or max(MIN_TIMEOUT, int(10 * expected)),
-            environment=_variables(job, force),
-            label=job.name,
-        )
+        timeout = timeout or max(MIN_TIMEOUT, int(10 * expected))
+        notebook = _execute(job, work / "notebook.ipynb", timeout, _variables(job, force, work))
         record = gate(notebook, files.root())
         _check_identity(job, record)
+        record = _complete(job, record, _used(inputs, record), time.monotonic() - started)
+        _keep(job, notebook, record, _used(page, record), work)
     except SuiteError as error:
-        kept = _keep_failed(job, work)
-        raise type(error)(f"{job.name}: {error} {kept}") from None
+        raise type(error)(f"{job.name}: {error} {_keep_failed(job, work)}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    record = _complete(record, inputs, time.monotonic() - started)
-    _keep(job, notebook, record)
     print(f"{job.name}: done in {duration(time.monotonic() - started)}, {short(job.folder)}")
     return record
 
 
-def _variables(job: Job, force: bool) -> dict[str, str]:
-    extra = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))}
+def _variables(job: Job, force: bool, work: Path) -> dict[str, str]:
+    extra = {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
+        "SRCLIB_BUILD": str(files.build()),  # the kernel has another working directory
+        "SRCLIB_SAES": str(work / SAES),
+    }
     if job.profile.name != "paper":  # only the paper's own models may be fetched
         extra["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "1")
     if force:
@@ -129,31 +135,37 @@ def _check_identity(job: Job, record: Record) -> None:
             )
 
 
-def _complete(record: Record, inputs: Mapping[str, Any], seconds: float) -> Record:
+def _used(parts: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """The parts of all modules, without the modules that the kernel did not import."""
+    names = record["provenance"]["modules"]
+    return {**parts, "modules": {k: v for k, v in parts["modules"].items() if k in names}}
+
+
+def _complete(job: Job, record: Record, inputs: Mapping[str, Any], seconds: float) -> Record:
     """Add to the provenance what only the driver knows, and seal the record."""
-    source = record["provenance"]
-    used = {name: inputs["modules"].get(name, fingerprint.ABSENT) for name in source["modules"]}
-    inputs = {**inputs, "modules": used, "versions": fingerprint.versions(used)}
+    inputs = {**inputs, "versions": fingerprint.versions(inputs["modules"])}
     extra = {"key": fingerprint.key_of(inputs), "inputs": inputs, "seconds": round(seconds, 1)}
-    return records.seal({**record, "provenance": {**source, **extra}})
+    extra |= {"set": list(job.custom)} if job.custom else {}
+    return records.seal({**record, "provenance": {**record["provenance"], **extra}})
 
 
-def _keep(job: Job, notebook: nbformat.NotebookNode, record: Record) -> None:
+def _keep(
+    job: Job, notebook: nbformat.NotebookNode, record: Record, page: Mapping[str, Any], work: Path
+) -> None:
     source = record["provenance"]
-    stamp = {"study": job.study, "profile": job.profile.name}
-    stamp |= {name: source[name] for name in ("key", "inputs", "commit")}
     document = json.loads(nbformat.writes(notebook))
-    document["metadata"][STAMP] = stamp
-    document["metadata"][STAMP] = {**stamp, "sha256": stamp_digest(document)}
-    texts = {"notebook.ipynb": files.pretty(document), "result.json": files.pretty(record)}
-    manifest = {
-        "key": source["key"],
-        "inputs": source["inputs"],
-        "files": {name: files.sha256(text) for name, text in texts.items()},
+    document["metadata"][STAMP] = {
+        **{name: source[name] for name in ("key", "inputs", "commit")},
+        "study": job.study,
+        "profile": job.profile.name,
+        "page": fingerprint.key_of(page),
     }
     with files.folder_atomic(job.folder) as folder:
-        for name, text in {**texts, "manifest.json": files.pretty(manifest)}.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        sealed = files.pretty(seal_notebook(document))
+        (folder / "notebook.ipynb").write_text(sealed, encoding="utf-8")
+        (folder / "result.json").write_text(files.pretty(record), encoding="utf-8")
+        if (work / SAES).exists():
+            shutil.copy(work / SAES, folder)
 
 
 def _keep_failed(job: Job, work: Path) -> str:
@@ -170,8 +182,67 @@ def _publish(record: Record) -> None:
     files.write_atomic(path, files.pretty(record))
     print(f"published {short(path)}")
     if record["provenance"]["dirty"]:
-        print(
-            f"warning: {short(path)} was computed with uncommitted changes; "
-            "commit them and run again with --force so that its commit is true",
-            file=sys.stderr,
-        )
+        why = "was computed with uncommitted changes; commit them and run again with --force"
+        print(f"warning: {short(path)} {why} so that its commit is true", file=sys.stderr)
+
+
+def _execute(
+    job: Job, output: Path, timeout: int, variables: Mapping[str, str]
+) -> nbformat.NotebookNode:
+    """Execute the notebook in a kernel of its own, whose environment gains `variables`.
+
+    `output` is saved after every cell, so it shows where a failed run stopped. Raises
+    NotebookError, naming the cell, when a cell fails or hangs or the kernel dies.
+    """
+    try:
+        with _environment(variables):
+            return papermill.execute_notebook(
+                _literal(job.notebook),
+                _literal(output),
+                parameters=dict(job.given),
+                kernel_name="python3",
+                language="python",
+                cwd=files.root(),
+                execution_timeout=timeout,
+                progress_bar={"desc": job.name} if sys.stderr.isatty() else False,
+                extra_arguments=QUIET_START,
+                shutdown_kernel="immediate",  # a polite request makes busy kernels print tracebacks
+            )
+    except papermill.PapermillExecutionError as error:
+        what = (str(error.evalue).splitlines() or [""])[0][:400]
+        told = f"{name_cell(error.cell_index, error.source)} stopped with {error.ename}: {what}"
+    except CellTimeoutError:
+        told = f"{_last_started(output)} ran longer than {timeout} s, the limit for one cell. "
+        told += "Give it more time with --timeout SECONDS."
+    except DeadKernelError:
+        told = f"the kernel died in {_last_started(output)}, most often for want of memory. "
+        told += "Close other programs or lower the parameters that set sizes."
+    except (NoSuchKernel, RuntimeError) as error:
+        told = f"the kernel did not start ({error}). Is ipykernel installed in this environment?"
+    raise NotebookError(told)
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which would fill in braces like a format string."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _last_started(output: Path) -> str:
+    """The cell at which a run that did not end by itself was stopped."""
+    cells = nbformat.read(output, as_version=4).cells
+    started = [i for i, cell in enumerate(cells) if cell.metadata.papermill.get("start_time")]
+    return name_cell(started[-1], cells[started[-1]].source) if started else "no cell"
+
+
+@contextlib.contextmanager
+def _environment(extra: Mapping[str, str]) -> Iterator[None]:
+    """Change this process's variables, which the kernel inherits, for the time of a block."""
+    before = dict(os.environ)
+    paths = [str(files.root()), *filter(None, [before.get("PYTHONPATH")])]
+    os.environ.update(extra, PYTHONPATH=os.pathsep.join(paths))
+    os.environ.pop("MPLBACKEND", None)  # a set backend would keep figures out of the notebook
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

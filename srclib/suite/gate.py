@@ -1,8 +1,6 @@
 """What an executed notebook must satisfy before anybody may see it.
 
-`gate` refuses a notebook with an unfinished cell, an error, a secret, a path of this
-machine, too much output, or anything but exactly one result. It needs no kernel and no
-network, so it can be run again on any executed notebook.
+It needs no kernel and no network, so it can be run again on any executed notebook.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from .. import files
 from ..errors import NotebookError
 from .records import check_record
 
@@ -32,8 +31,7 @@ _TOKEN_SHAPES = {
     "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 }
-_HOME = re.compile(r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+")
-_PAPERMILL_PATHS = ("input_path", "output_path", "environment_variables")
+_HOME = r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+"
 
 
 def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
@@ -41,10 +39,10 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
 
     `root` is the checkout it ran in. Papermill's own paths are removed from the
     notebook's metadata in place. Raises NotebookError, naming the cell by index and
-    first line, for anything that may not be published, and DataError for a result that
-    is no well-formed record.
+    first line, for an unfinished cell, an error, a secret, a path of this machine, too much
+    output, or anything but one result; DataError for a result that is no record.
     """
-    for name in _PAPERMILL_PATHS:
+    for name in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(name, None)
     _check_completed(notebook)
     _check_size(notebook)
@@ -53,19 +51,19 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
     return _result(notebook)
 
 
-def name_cell(index: int, source: str) -> str:
+def name_cell(index: int | None, source: str) -> str:
     """A cell as messages call it: ``cell 7 (`saes = train(...)`)``. Counting starts at 0."""
     lines = source.strip().splitlines() or ["empty"]
-    return f"cell {index} (`{lines[0][:60]}`)"
+    return "the notebook's metadata" if index is None else f"cell {index} (`{lines[0][:60]}`)"
 
 
 def _check_completed(notebook: NotebookNode) -> None:
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
+        name = name_cell(index, cell.source)
         for output in cell.outputs:
             if output.output_type == "error":
-                name = name_cell(index, cell.source)
                 raise NotebookError(
                     f"{name} stopped with {output.ename}: {output.evalue}. "
                     "Every cell must run to its end; mend the cell and run again."
@@ -74,7 +72,7 @@ def _check_completed(notebook: NotebookNode) -> None:
         # the count too: papermill calls cells "completed" that a timeout never reached
         if status != "completed" or cell.execution_count is None:
             raise NotebookError(
-                f"{name_cell(index, cell.source)} has status {status!r}; allowed is 'completed'. "
+                f"{name} has status {status!r}; allowed is 'completed'. "
                 "Run the notebook again with `python -m srclib run`."
             )
     if notebook.metadata.get("papermill", {}).get("exception"):
@@ -110,12 +108,14 @@ def _check_secrets(notebook: NotebookNode) -> None:
 
 
 def _check_paths(notebook: NotebookNode, root: Path) -> None:
-    local = "|".join(re.escape(path) for path in _local_paths(root))
-    pattern = re.compile(rf"{_HOME.pattern}|(?<![\w.~-])(?:{local})(?![\w-])")
+    folders = [root, files.build(), Path.home(), Path(tempfile.gettempdir())]
+    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
+    both = {str(each) for folder in folders for each in (folder, folder.resolve())} - {"/"}
+    local = "|".join(map(re.escape, sorted(both, key=len, reverse=True)))
+    pattern = re.compile(rf"{_HOME}|(?<![\w.~-])(?:{local})(?![\w-])")
     for index, text in _texts(notebook, sources=False):
         if match := pattern.search(text):
-            metadata = "the notebook's metadata"
-            place = metadata if index is None else name_cell(index, notebook.cells[index].source)
+            place = name_cell(index, notebook.cells[index or 0].source)
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "
                 "holds no absolute paths: print a path relative to the checkout, or none; "
@@ -123,20 +123,12 @@ def _check_paths(notebook: NotebookNode, root: Path) -> None:
             )
 
 
-def _local_paths(root: Path) -> list[str]:
-    folders = [root, Path.home(), Path(tempfile.gettempdir())]
-    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
-    both = {str(each) for folder in folders for each in (folder, folder.resolve())}
-    return sorted(both - {"/"}, key=len, reverse=True)
-
-
 def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[int | None, str]]:
     """Every text of the notebook with its cell's index, None for the notebook's metadata."""
     for text in _strings(notebook.metadata):
         yield None, text
     for index, cell in enumerate(notebook.cells):
-        parts = [cell.metadata, cell.get("outputs", []), cell.source if sources else ""]
-        for text in _strings(parts):
+        for text in _strings([cell.metadata, cell.get("outputs", []), cell.source * sources]):
             yield index, text
 
 
@@ -155,12 +147,8 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _result(notebook: NotebookNode) -> dict[str, Any]:
-    shown = [
-        output.data.get("application/json")
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "data" in output
-    ]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.get("data", {}).get("application/json") for output in outputs]
     found = [data for data in shown if isinstance(data, dict) and set(data) >= RESULT_KEYS]
     if len(found) != 1:
         raise NotebookError(

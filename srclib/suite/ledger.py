@@ -54,9 +54,7 @@ class Ledger:
         if not claim.rule:
             raise ClaimError(f"{id}: the ledger has no rule for it. Write the rule first.")
         found = labelled(id, *parts, by=by, unit=unit or self._unit, cluster=cluster, within=within)
-        # A profile as written must deliver each label of the rule; other runs need not.
-        custom = set(self._parameters.overridden) - {"seed"}
-        strict = not custom and not below(self._parameters.profile, claim.decides)
+        strict = self._must_deliver(claim)
         if not found.values and not strict:
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
         stated: Record = {
@@ -91,6 +89,16 @@ class Ledger:
             for id, claim in self._claims.items()
         ]
         return Verdicts(new_record(P.study, P.profile, P.values, rows, fingerprint.provenance()))
+
+    def _must_deliver(self, claim: Claim) -> bool:
+        """A profile as written must deliver each label of the rule.
+
+        Other runs need not, nor does a named model, which lacks what only a model of ours knows.
+        """
+        P = self._parameters
+        named = any(P.values.get(name) for name in ("model_name", "model"))
+        as_written = not set(P.overridden) - {"seed"}
+        return as_written and not named and not below(P.profile, claim.decides)
 
     def _new(self, id: str) -> Claim:
         if id not in self._claims:

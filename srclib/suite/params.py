@@ -169,7 +169,9 @@ def studies() -> list[str]:
 
 def load_spec(study: str) -> Spec:
     """Read `data/profiles/<study>.toml`; every profile must resolve within the ranges."""
-    schema.one_of("study", study, studies(), ParameterError)
+    if not (known := studies()):
+        files.checkout()  # outside a checkout this says so
+    schema.one_of("study", study, known, ParameterError)
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
         spec = _read(path)

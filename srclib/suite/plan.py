@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import files
 from ..errors import ParameterError, SuiteError, message
+from ..files import short
 from . import params
 
 
@@ -24,7 +25,7 @@ class Job:
     profile: params.Profile
     notebook: Path
     folder: Path
-    custom: tuple[str, ...]  # names the caller set: such a run stays under build/
+    custom: tuple[str, ...]  # names the caller set: such a run stays in the store
 
     @property
     def name(self) -> str:
@@ -62,19 +63,17 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
 
 def check_folders(job: Job, publish: bool) -> None:
     """Find out before computing whether the results can be written; raises SuiteError."""
-    root = files.root()
     folders = [job.folder.parent, files.build() / "locks"]
-    folders += [] if job.custom else [root / "book" / "_executed"]
-    folders += [root / "data" / "results"] if publish else []
+    folders += [] if job.custom else [files.root() / "book" / "_executed"]
+    folders += [files.root() / "data" / "results"] if publish else []
     for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
+            with tempfile.TemporaryFile(dir=files.make(folder)):
                 pass
         except OSError as error:
             raise SuiteError(
                 f"{short(folder)} cannot be written ({error.strerror}). "
-                "Make the checkout writable, or use a copy of it."
+                "Make it writable, or use another checkout."
             ) from None
     free = shutil.disk_usage(job.folder.parent).free / 1e6
     if free < job.profile.disk_mb:
@@ -89,8 +88,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def short(path: Path) -> str:
-    """A path as messages show it: relative to the checkout."""
-    return path.relative_to(files.root()).as_posix()

@@ -98,7 +98,7 @@ def find(study: str, profile: str) -> Record:
 
 def load(path: Path) -> Record:
     """Read and check one record file. Raises DataError naming the file and the field."""
-    where = path.relative_to(files.root()).as_posix()
+    where = files.short(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -128,9 +128,8 @@ def rejudge_published() -> list[Path]:
 
 def seal(record: Record) -> Record:
     """A copy of the record whose provenance holds the hash of everything else in it."""
-    bare = {name: value for name, value in record["provenance"].items() if name != SEAL}
-    digest = files.sha256(files.canonical({**record, "provenance": bare}))
-    return {**record, "provenance": {**bare, SEAL: digest}}
+    sealed: Record = files.seal(record, "provenance", SEAL)
+    return sealed
 
 
 def is_sealed(record: Record) -> bool:

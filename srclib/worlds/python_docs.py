@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from ..errors import DataError, ParameterError, message, whole
 from .engine import EOS, SPECIALS, columns, for_transformers
 
+READS_PYTHON = True  # keys of what reads this text cover the version of Python
 # Installed packages and tests differ between machines, pydoc_data is prose in a string.
 SKIPPED = {"site-packages", "dist-packages", "test", "tests", "idlelib", "pydoc_data"}
 BUILD = "_sysconfigdata"  # files with the paths of whoever built this Python

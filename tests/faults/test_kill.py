@@ -19,7 +19,7 @@ import pytest
 import torch
 from small_run import N_STEPS, run, run_or_die
 
-from srclib import checkpoint, runs
+from srclib import checkpoint
 from srclib.trainer import TrainResult
 
 pytestmark = pytest.mark.faults
@@ -134,17 +134,18 @@ def test_every_resumption_is_killed_too(
 
 
 POOL = """
-from srclib import runs
+from srclib import memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
+from srclib.sweeps import Run, sweep
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":
-    runs.WORTH_A_PROCESS = 0
-    saes = [SAE(8, 6, BatchTopK(k)) for k in (1, 1.5, 2, 3)]
+    memo.WORTH_A_PROCESS = 0
     cfg = TrainConfig(n_steps=10**8, n_batch=16, lr=1e-2)
-    runs.train_all([runs.Job(saes, ToyFeatures(6, 8, 0.3), cfg)], workers=2)
+    toy = ToyFeatures(6, 8, 0.3)
+    sweep({k: Run(SAE(8, 6, BatchTopK(k)), toy, cfg) for k in (1, 1.5, 2, 3)}, "k", workers=2)
 """
 
 
@@ -172,9 +173,9 @@ def children(pid: int) -> list[int]:
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     """A copy of srclib, so that the store is the copy's: two workers train for ever."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(runs.__file__).parent, tmp_path / "srclib", ignore=ignored)
+    shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "srclib", ignore=ignored)
     (tmp_path / "pool.py").write_text(POOL, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SRCLIB_BUILD": str(tmp_path / "b")}
     parent = subprocess.Popen([sys.executable, str(tmp_path / "pool.py")], env=environment)
     try:
         deadline = time.monotonic() + 240  # two workers hold the locks of their runs: they train

@@ -1,0 +1,118 @@
+"""Facts of a world asked of its language model, with the residual stream edited by an SAE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import DataError, message
+from ..lm.sites import edited, residual
+from ..lm.subject import Subject
+from ..sae import SAE
+from .ravel import make_pairs, ravel
+from .unlearning import Edit, unlearning
+
+ENOUGH = 100  # known prompts; with fewer RAVEL and unlearning say nothing
+
+
+class Quiz:
+    """The facts of a subject's world as prompts; asked are those that the model completes."""
+
+    def __init__(self, subject: Subject) -> None:
+        if subject.world is None:
+            fix = "Take a model of our own."
+            raise DataError(message("world", None, "a world whose facts are known", fix))
+        self.subject, self.world = subject, subject.world
+        self.facts: Dataset = self.world.facts()
+        self.known = self._known()
+        """[n_known] indices of the facts that the model completes correctly"""
+
+    @property
+    def enough(self) -> bool:
+        return len(self.known) >= ENOUGH
+
+    def at(self, rows: Tensor) -> Dataset:
+        return self.facts.select(rows)
+
+    def logits(self, prompts: Sequence[Sequence[int]], edit: Edit | None = None) -> Tensor:
+        """Next-token logits after each prompt [n, vocab]; `edit` acts on the raw residual."""
+        table, last = padded(prompts), torch.tensor([len(each) - 1 for each in prompts])
+        with edited(self.subject.model, self.subject.layer, "out", edit or (lambda x: x)):
+            logits: Tensor = self.subject.model(input_ids=table).logits
+        return logits[torch.arange(len(table)), last]
+
+    @torch.no_grad()
+    def accuracy(self, rows: Tensor, edit: Edit | None = None) -> float:
+        """Share of some facts that is completed correctly."""
+        asked = self.at(rows)
+        said = self.logits(asked["prompt"], edit).argmax(1)
+        return float((said == torch.tensor(asked["answer"])).double().mean())
+
+    @torch.no_grad()
+    def _known(self) -> Tensor:
+        prompts = self.facts["prompt"]
+        parts = [self.logits(prompts[i : i + 512]) for i in range(0, len(prompts), 512)]
+        said = torch.cat([logits.argmax(1) for logits in parts])
+        return (said == torch.tensor(self.facts["answer"])).nonzero().flatten()
+
+
+def padded(prompts: Sequence[Sequence[int]]) -> Tensor:
+    """[n, longest] ids, 0 behind the end."""
+    return pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
+
+
+def ravel_score(quiz: Quiz, sae: SAE, rows: Tensor, n_pairs: int, seed: int) -> float:
+    """Exchange a person's city, job or animal through the latents at the name; mean of the three.
+
+    rows: facts about people, by index. See `evals.ravel`.
+    """
+    subject, chosen = quiz.subject, quiz.at(rows)
+    names = sorted(set(chosen["relation"]))
+    relation = torch.tensor([names.index(each) for each in chosen["relation"]])
+    entity, answer = torch.tensor(chosen["entity"]), torch.tensor(chosen["answer"])
+    place, prompts = torch.tensor(chosen["entity_position"]), chosen["prompt"]
+    table = padded(prompts)
+    with torch.no_grad():
+        whole = residual(subject.model, table, None, subject.layer)
+        acts = sae.encode(whole[torch.arange(len(table)), place] / subject.scale)
+
+    def logits_of(new: Tensor, index: Tensor) -> Tensor:
+        def put(whole: Tensor) -> Tensor:
+            at = (torch.arange(len(index)), place[index])
+            return whole.index_put(at, new * subject.scale)
+
+        return quiz.logits([prompts[i] for i in index.tolist()], put)
+
+    found = []
+    with torch.enable_grad():  # the mask over latents is trained
+        for cause in range(len(names)):
+            swaps = make_pairs(entity, relation, answer, cause, n_pairs, seed=seed)
+            found.append(ravel(acts, sae.decode, swaps, logits_of, seed=seed).disentangle)
+    return sum(found) / len(found)
+
+
+def unlearning_score(
+    quiz: Quiz, sae: SAE, acts: Sequence[Tensor], forget: Tensor, retain: Tensor
+) -> float:
+    """Forget one topic, keep the facts of the others. See `evals.unlearning`.
+
+    acts: [n_tokens, d_in] raw activations on texts of the topic and of another; forget, retain:
+    facts by index. BOS is left alone.
+    """
+    raw = SAE(sae.d_in, sae.d_sae, sae.activation, decoder_norm=1.0, subtract_b_dec=False)
+    raw.load_state_dict(sae.state_dict())
+    raw.eval().fold_input_scale((1 / quiz.subject.scale).item())
+
+    def accuracy_under(edit: Edit) -> tuple[float, float]:
+        def beyond_bos(whole: Tensor) -> Tensor:
+            return torch.cat([whole[:, :1], edit(whole[:, 1:])], dim=1)
+
+        return quiz.accuracy(forget, beyond_bos), quiz.accuracy(retain, beyond_bos)
+
+    with torch.no_grad():
+        on_forget, on_retain = (raw.encode(each) for each in acts)
+    return unlearning(raw, on_forget, on_retain, accuracy_under).score

@@ -1,0 +1,204 @@
+"""All eight scores of one SAE on a world of text whose truth is known.
+
+    bench = Bench(subject, n_documents=400, n_facts=150, n_pairs=100)
+    scored = tidy({(*key, draw.seed): bench.score(run.sae, draw)
+                   for draw in bench.draws(3) for key, run in runs.items()}, (*runs.names, "draw"))
+
+The counterparts of SAEBench (arXiv:2503.09532), each with what differs in its own module. An
+unchanged benchmark moves when it is run again, so each is taken on several draws of documents,
+facts and splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..lm.harvest import token_losses
+from ..lm.sites import edited
+from ..lm.subject import Documents, Subject
+from ..sae import SAE
+from ..worlds.text import TextWorld, predicates
+from .absorption import absorption
+from .asking import Quiz, ravel_score, unlearning_score
+from .autointerp import autointerp
+from .core import loss_recovered
+from .probes import Samples, mean_pool, sparse_probing
+from .removal import scr, tpp
+from .unlearning import Edit
+
+SCORES = (
+    "loss_recovered",
+    "autointerp",
+    "sparse_probing",
+    "absorption",
+    "ravel",
+    "scr",
+    "tpp",
+    "unlearning",
+)
+N_ROWS = 40  # rows of held-out text for the cross entropy
+N_TPP = 5  # topics, as many as SAEBench has classes
+FIRES = 30  # least number of tokens on which a judged latent fires
+PER_WORD, WORDS, TRAIN_ROWS = 5, 8, 10  # least or most: tokens of a word, words and rows of a class
+REACH = 5  # tokens on each side of a judged window
+
+
+class Draw(NamedTuple):
+    """What one evaluation seed looks at, the same for every SAE."""
+
+    seed: int
+    train: Documents
+    test: Documents
+    predicates: Tensor
+    """[n, context, n_predicates] bool, what holds of the tokens of `train`"""
+    topic: tuple[Documents, Documents]
+    """documents of the topic that is to be forgotten, and of another"""
+    people: Tensor
+    """known facts about people, by index"""
+    forget: Tensor
+    retain: Tensor
+    rows: Tensor
+    """[40] places in the subject's held-out text"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The scores of SAEs of one subject; for a named model, whose text has no truth, none."""
+
+    subject: Subject
+    n_documents: int
+    n_facts: int
+    n_pairs: int
+
+    @cached_property
+    def quiz(self) -> Quiz:
+        return Quiz(self.subject)
+
+    def draws(self, n: int) -> Iterator[Draw]:
+        """`n` evaluation seeds, one after another."""
+        for seed in range(n if self.subject.world else 0):
+            yield self._draw(seed)
+
+    def _draw(self, seed: int) -> Draw:
+        world, known = self.quiz.world, self.quiz.known
+        generator = rng.stream(world.seed, "evaluation", seed)
+        topic, entity = (torch.tensor(self.quiz.facts[name])[known] for name in ("topic", "entity"))
+        mixed = topic[torch.randperm(len(topic), generator=generator)]
+        forgotten = next((int(each) for each in mixed if each >= 0), 0)
+        people, retain = known[entity >= 0], known[topic != forgotten]
+        people = people[torch.randperm(len(people), generator=generator)[: self.n_facts]]
+        retain = retain[torch.randperm(len(retain), generator=generator)[: self.n_facts]]
+        rows = torch.randperm(len(self.subject.test_ids), generator=generator)[:N_ROWS]
+        n, documents = self.n_documents, self.subject.documents
+        train, test = (documents(n, f"probe {seed} {split}") for split in ("train", "test"))
+        about, rest = (
+            documents(n // 2, f"probe {seed} topic", topic=each)
+            for each in (forgotten, (forgotten + 1) % len(world.topics))
+        )
+        truth = predicates(world, train.docs, train.x.shape[1])[1]
+        forget = known[topic == forgotten]
+        return Draw(seed, train, test, truth, (about, rest), people, forget, retain, rows)
+
+    @torch.no_grad()
+    def score(self, sae: SAE, draw: Draw) -> dict[str, float]:
+        """{name: score}, higher is better; beside them `floor`, what the answer "none" scores.
+
+        Absorption is turned round. Of TPP and SCR N = 10. Where the model knows fewer than 100
+        facts RAVEL, unlearning and `facts`, their number, are left out.
+        """
+        sae, quiz = sae.eval(), self.quiz
+        row = {"loss_recovered": _loss_recovered(self.subject, sae, draw.rows)}
+        row |= _text_scores(sae, draw)
+        row["absorption"] = _absorption(quiz.world, sae, draw)
+        if quiz.enough:
+            raw = [each.x[each.mask] * self.subject.scale for each in draw.topic]
+            row["ravel"] = ravel_score(quiz, sae, draw.people, self.n_pairs, draw.seed)
+            row["unlearning"] = unlearning_score(quiz, sae, raw, draw.forget, draw.retain)
+            row["facts"] = len(quiz.known)
+        return row
+
+
+def _loss_recovered(subject: Subject, sae: SAE, rows: Tensor) -> float:
+    def ce(edit: Edit) -> float:
+        with edited(subject.model, subject.layer, "out", edit):
+            return float(token_losses(subject.model, subject.test_ids[rows]).mean())
+
+    def spliced(whole: Tensor) -> Tensor:
+        x_hat = sae(whole.flatten(0, 1) / subject.scale).x_hat
+        return x_hat.view_as(whole) * subject.scale
+
+    clean, zero = ce(lambda whole: whole), ce(torch.zeros_like)
+    return loss_recovered(clean, ce(spliced), zero)
+
+
+def _text_scores(sae: SAE, draw: Draw) -> dict[str, float]:
+    """Probing and TPP on topics, SCR on register and tense, explanations of live latents."""
+    acts, samples = [], []
+    for docs, _, x, mask in (draw.train, draw.test):
+        acts.append(sae.encode(x.flatten(0, 1)).view(*x.shape[:2], -1))
+        pooled = mean_pool(x, mask), mean_pool(acts[-1], mask)
+        attributes = torch.tensor([docs["formal"], docs["past"]]).T
+        samples.append(
+            [Samples(*pooled, torch.tensor(docs["topic"])), Samples(*pooled, attributes)]
+        )
+    (train, said), (test, test_said) = samples
+    few, test_few = (each.at(each.labels < N_TPP) for each in (train, test))
+    W_dec, seed = sae.W_dec.detach(), draw.seed
+    probed = sparse_probing(train.acts, train.labels, test.acts, test.labels, (1,), seed=seed)
+    told = acts[0] * draw.train.mask[..., None]
+    judged = autointerp(
+        told[..., told.flatten(0, 1).count_nonzero(0) >= FIRES],
+        draw.predicates,
+        reach=REACH,
+        seed=seed,
+    )
+    return {
+        "sparse_probing": probed[1],
+        "scr": scr(said, test_said, W_dec, (10,), seed=seed).scores[10],
+        "tpp": tpp(few, test_few, W_dec, (10,), seed=seed).scores[10],
+        "autointerp": float(judged.score.nanmean()),
+        "floor": float(judged.floor.nanmean()),
+    }
+
+
+def _absorption(world: TextWorld, sae: SAE, draw: Draw) -> float:
+    """1 - mean absorption over word classes of eight words or more; test words are new."""
+    generator = rng.stream(draw.seed, "absorption words")
+    train_words, test_words = dict[int, int](), dict[int, int]()
+    for c, name in enumerate(world.word_classes):
+        words = world.members(name)
+        if len(words) < WORDS or name == "special":
+            continue
+        mixed = [words[i] for i in torch.randperm(len(words), generator=generator).tolist()]
+        cut = len(words) * 2 // 3
+        train_words |= dict.fromkeys(mixed[:cut], c)
+        test_words |= dict.fromkeys(mixed[cut:], c)
+    train = _word_samples(sae, draw.train, train_words, len(world.words))
+    test = _word_samples(sae, draw.test, test_words, len(world.words))
+    common = [
+        c
+        for c in train.labels.unique().tolist()
+        if (train.labels == c).sum() >= TRAIN_ROWS and (test.labels == c).any()
+    ]
+    keep = torch.tensor(common)
+    train, test = (each.at(torch.isin(each.labels, keep)) for each in (train, test))
+    return 1 - absorption(train, test, sae.W_dec.detach(), seed=draw.seed).fraction
+
+
+def _word_samples(sae: SAE, text: Documents, chosen: dict[int, int], n_words: int) -> Samples:
+    """One row per token whose word is in `chosen` (word -> class), at most five of each word."""
+    label = torch.full((n_words,), -1)
+    label[list(chosen)] = torch.tensor(list(chosen.values()))
+    at = ((label[text.tokens] >= 0) & text.mask).nonzero()
+    words = text.tokens[at[:, 0], at[:, 1]]
+    few = torch.cat([at[words == word][:PER_WORD] for word in words.unique()])
+    place = few[:, 0], few[:, 1]
+    x = text.x[place]
+    return Samples(x, sae.encode(x), label[text.tokens[place]])

@@ -1,0 +1,132 @@
+"""Language models that have read prose and code, as sources of unit rows.
+
+A model of our own is trained here on both; a named one is loaded, and its activations, which fit
+no memory, are computed when training asks for them. Both have one face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError, message
+from ..sources.rows import Centred, Rows, Unit
+from ..sources.streamed import Streamed
+from ..worlds import python_docs
+from ..worlds.engine import pack
+from .corpora import read
+from .harvest import harvest, token_losses
+from .hub import load_tokenizer
+from .models import LMConfig, load_model
+from .train import train_lm
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+CONTEXT = 64
+N_MEAN = 16_384  # held-out tokens whose mean is subtracted
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Activations of language models at several places, centred and scaled to norm 1 per token."""
+
+    sources: dict[tuple[int, str, int], Unit]
+    """by (language model, corpus, block)"""
+    losses: dict[tuple[int, str], float]
+    """held-out cross entropy, nats, by (language model, corpus)"""
+    n_tokens: dict[str, int]
+    scale: str
+    """of a claim that is measured here: "stand-in" or "paper\""""
+
+
+def own_models(
+    corpora: Sequence[str],
+    lm_seeds: Sequence[int],
+    layers: Sequence[int],
+    n_chars: int,
+    *,
+    n_steps: int,
+) -> Hooks:
+    """Three-block Qwen2 models, trained on every second row of each corpus.
+
+    corpora: what `corpora.read` takes; by default `n_chars` each of Python's
+    prose and code.
+    """
+    texts = _texts(corpora, n_chars)
+    tokenizer = python_docs.tokenizer([t for each in texts.values() for t in each["text"]], 800)
+    ids = _packed(texts, tokenizer)
+    shape = LMConfig("qwen2", d_model=64, n_layers=3, d_mlp=128, context=CONTEXT, lr=1e-2)
+    config = replace(shape, vocab_size=len(tokenizer), n_steps=n_steps)
+    every_second = torch.cat([rows[::2] for rows in ids.values()])
+    lms = {s: train_lm(replace(config, seed=s), every_second) for s in lm_seeds}
+    return _hooks(lms, ids, layers, stream=False)
+
+
+def named_model(
+    name: str, corpora: Sequence[str], lm_seeds: Sequence[int], layers: Sequence[int], n_chars: int
+) -> Hooks | None:
+    """A stored model on corpora as for `own_models`; None for no name.
+
+    Raises ParameterError for several seeds: a named model has none of ours.
+    """
+    if not name:
+        return None
+    if len(lm_seeds) > 1:
+        allowed = "one, since a named model has no seed of ours"
+        raise ParameterError(message("lm_seeds", lm_seeds, allowed, "Give one."))
+    texts = _texts(corpora, n_chars)
+    tokenizer = load_tokenizer(name)
+    lms = {lm_seeds[0]: load_model(name)}
+    return _hooks(lms, _packed(texts, tokenizer), layers, stream=True)
+
+
+def _texts(corpora: Sequence[str], n_chars: int) -> dict[str, Dataset]:
+    if not corpora:
+        return {"prose": python_docs.prose(n_chars), "code": python_docs.code(n_chars)}
+    return {Path(each).name: read(each) for each in corpora}
+
+
+def _packed(texts: dict[str, Dataset], tokenizer: object) -> dict[str, Tensor]:
+    return {
+        name: pack(tokenizer(list(each["text"]))["input_ids"], CONTEXT)  # type: ignore[operator]
+        for name, each in texts.items()
+    }
+
+
+def _hooks(
+    lms: dict[int, PreTrainedModel], ids: dict[str, Tensor], layers: Sequence[int], stream: bool
+) -> Hooks:
+    sources = {
+        (s, name, layer): _source(lm, rows, layer, stream)
+        for s, lm in lms.items()
+        for name, rows in ids.items()
+        for layer in layers
+    }
+    losses = {
+        (s, name): token_losses(lm, rows[1::2][:100]).mean().item()
+        for s, lm in lms.items()
+        for name, rows in ids.items()
+    }
+    n_tokens = {name: rows.numel() for name, rows in ids.items()}
+    return Hooks(sources, losses, n_tokens, "paper" if stream else "stand-in")
+
+
+def _source(lm: PreTrainedModel, rows: Tensor, layer: int, stream: bool) -> Unit:
+    """A sixteenth of the rows is never trained on; each row's first position is left out."""
+    held_out = max(1, len(rows) // 16)
+    source: Streamed | Rows
+    if stream:
+        block = min(256, len(rows) - held_out)
+        source = Streamed(lm, rows, layer, block_rows=block, held_out=held_out, skip=1)
+    else:
+        acts = harvest(lm, rows, layer)[0][:, 1:]
+        source = Rows(acts.flatten(0, 1), held_out=held_out * (CONTEXT - 1))
+    n_mean = min(N_MEAN, held_out * (CONTEXT - 1))
+    return Unit(Centred(source, source.batch(-1, n_mean).mean(dim=0)))

@@ -1,0 +1,167 @@
+"""Do two runs learn the same latents, and what do those that they share mean?
+
+Measures of a sweep: `runs.table(fit)`, `runs.pairs("seed", agreement)`. Runs must be trained; what
+they do on the evaluation rows of their source is computed once and remembered.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import metrics
+from ...metrics import Stability, alive, firing_rate
+from ...sources.held_out import HeldOut
+from ...sweeps import Run
+
+SHARED = 0.7  # both cosines of a shared latent exceed it (Paulo & Belrose)
+FOUND = 0.5  # F1 from which a latent stands for a predicate
+
+
+class Usage(NamedTuple):
+    """How an SAE uses its latents on held-out tokens."""
+
+    rate: Tensor
+    """[d_sae] float64, share of tokens on which a latent fires"""
+    live: Tensor
+    """[d_sae] bool, see `evals.core.alive`"""
+    l0: float
+    fvu: float
+
+
+@functools.cache
+@torch.no_grad()
+def usage(run: Run) -> Usage:
+    """Of a run whose source is `HeldOut`; the SAE is set to eval mode."""
+    assert isinstance(run.source, HeldOut)
+    x = run.source.test
+    out = run.sae.eval()(x)
+    l0 = float((out.acts > 0).sum(1).double().mean())
+    return Usage(firing_rate(out.acts), alive(out.acts), l0, metrics.fvu(x, out.x_hat))
+
+
+def fit(run: Run) -> dict[str, float]:
+    """fvu, L0 and the share of live latents."""
+    seen = usage(run)
+    return {"fvu": seen.fvu, "L0": seen.l0, "alive": float(seen.live.double().mean())}
+
+
+class Pair(NamedTuple):
+    """Two SAEs, latent by latent of the first."""
+
+    match: Stability
+    both: Tensor
+    """[d_sae] bool, alive in both; over the others runs with one start agree for nothing"""
+
+    @property
+    def alignment(self) -> Tensor:
+        """[d_sae] mean of the two matched cosines."""
+        return (self.match.cos_enc + self.match.cos_dec) / 2
+
+    @property
+    def common(self) -> Tensor:
+        """[d_sae] bool, shared whether alive or not."""
+        match = self.match
+        return match.equal & (match.cos_enc > SHARED) & (match.cos_dec > SHARED)
+
+
+@functools.cache
+def pair(a: Run, b: Run) -> Pair:
+    """Two runs at one hook point."""
+    match = metrics.stability(a.sae.W_enc, a.sae.W_dec, b.sae.W_enc, b.sae.W_dec)
+    return Pair(match, match.alive_in_both(usage(a).live, usage(b).live))
+
+
+def agreement(a: Run, b: Run) -> dict[str, float]:
+    """Means over latents alive in both runs, NaN over none.
+
+    shared (`all`: dead ones too), equal: both matches name one partner, cos_enc, cos_dec; and
+    cosines and alignment where the matches agree and where they do not.
+    """
+    two = pair(a, b)
+    match, both = two.match, two.both
+    parts = {"agree": both & match.equal, "disagree": both & ~match.equal}
+    row = {"shared": match.shared(SHARED, both.double()), "all": match.shared(SHARED)}
+    row["equal"] = _mean(match.equal, both)
+    for name, values in (("enc", match.cos_enc), ("dec", match.cos_dec)):
+        row[f"cos_{name}"] = _mean(values, both)
+        row |= {f"{name} {part}": _mean(values, mask) for part, mask in parts.items()}
+    return row | {part: _mean(two.alignment, mask) for part, mask in parts.items()}
+
+
+def modes(a: Run, b: Run, floor: float) -> dict[str, float]:
+    """Do matched decoder cosines of live latents fall into two groups?
+
+    high: share from 0.6 to 1; low: share within 0.15 of `floor`, which random dictionaries reach;
+    valley: density between the two, over the smaller of theirs, at most 1,000. Below 1 there are
+    two modes.
+    """
+    two = pair(a, b)
+    cosines = two.match.cos_dec[two.both]
+    edges = [floor - 0.15, floor + 0.15, 0.6, 1.0]
+    low, middle, high = (
+        ((cosines >= edges[i]) & (cosines < edges[i + 1] + (i == 2))).double().mean().item()
+        for i in range(3)
+    )
+    density = [low / 0.3, middle / (0.6 - floor - 0.15), high / 0.4]
+    valley = density[1] / min(density[0], density[2]) if min(low, high) > 0 else math.inf
+    return {"high": high, "low": low, "valley": min(valley, 1e3)}
+
+
+def matched_gap(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
+    """Curve a minus curve b, averaged over the range of x that both cover; NaN where none is.
+
+    a, b: points (x, y), joined by straight lines.
+    """
+    lines = sorted(map(tuple, a)), sorted(map(tuple, b))
+    low, high = max(line[0][0] for line in lines), min(line[-1][0] for line in lines)
+    if high <= low:
+        return math.nan
+    grid = np.linspace(low, high, 50)
+    first, second = (np.interp(grid, *np.array(line).T) for line in lines)
+    return float((first - second).mean())
+
+
+@torch.no_grad()
+def f1_with(run: Run, x: Tensor, truth: Tensor) -> Tensor:
+    """F1 of "fires" with each predicate, [d_sae, n_predicates].
+
+    x: [n_tokens, d_in]; truth: [n_tokens, n_predicates] bool.
+    """
+    fires, holds = (run.sae.eval().encode(x) > 0).float(), truth.float()
+    return 2 * (fires.T @ holds) / (fires.sum(0)[:, None] + holds.sum(0)).clamp(min=1)
+
+
+def meaning(a: Run, b: Run, x: Tensor, truth: Tensor) -> dict[str, float]:
+    """Do latents that two runs share mean more? x, truth: as in `f1_with`.
+
+    aligned, unaligned: mean best F1 of the third of live latents with the highest and the lowest
+    alignment. found: share of predicates with a latent of F1 > 0.5. f1 shared, f1 unshared: only
+    where there are both. Empty where nothing is known of the text.
+    """
+    if not truth.shape[1]:
+        return {}
+    two, f1_a, f1_b = pair(a, b), f1_with(a, x, truth), f1_with(b, x, truth)
+    best, common = f1_a.max(dim=1).values[two.both], two.common[two.both]
+    order = two.alignment[two.both].argsort(descending=True)
+    third = max(1, len(order) // 3)
+    found_a, found_b = (f1.max(dim=0).values > FOUND for f1 in (f1_a, f1_b))
+    row = {
+        "aligned": best[order[:third]].mean().item(),
+        "unaligned": best[order[-third:]].mean().item(),
+        "found either": (found_a | found_b).double().mean().item(),
+        "found both": (found_a & found_b).double().mean().item(),
+    }
+    if common.any() and not common.all():
+        row |= {"f1 shared": best[common].mean().item(), "f1 unshared": best[~common].mean().item()}
+    return row
+
+
+def _mean(values: Tensor, mask: Tensor) -> float:
+    return float(values[mask].double().mean()) if mask.any() else math.nan
