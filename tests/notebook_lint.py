@@ -118,7 +118,7 @@ def _notebook_problems(notebook: NotebookNode, code: list[NotebookNode]) -> Iter
     work = [cell for cell in code[1:] if "srclib.parameters(" not in cell.source]
     lines = sum(1 for cell in work for line in cell.source.splitlines() if line.strip())
     if lines > MOST_LINES:
-        yield f"{lines} lines of code; allowed are {MOST_LINES}. Move what is no experiment to srclib"
+        yield f"{lines} lines of code; allowed are {MOST_LINES}. Methods belong to srclib"
     headings = [heading for cell in notebook.cells for heading in _h1(cell)]
     if len(headings) != 1 or not _h1(notebook.cells[0]):
         yield f"H1 headings {headings}: the first cell must hold the only one"
