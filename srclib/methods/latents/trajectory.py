@@ -184,7 +184,7 @@ def named(
     return Checkpoints(models, rows[:-n_texts], rows[-n_texts:], tokenizer=tokenizer)
 
 
-def released(
+def released_runs(
     lms: Checkpoints, template: str, layer: int, d_sae: int, k: int, seed: int
 ) -> dict[tuple[int, int, int, int], Run]:
     """Finished runs of released SAEs by (lm, step, layer, seed); none for no template.
