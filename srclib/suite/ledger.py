@@ -57,7 +57,9 @@ class Ledger:
         # A profile as written must deliver each label of the rule; other runs need not.
         custom = set(self._parameters.overridden) - {"seed"}
         strict = not custom and not below(self._parameters.profile, claim.decides)
-        if not found.values and not strict:
+        # A larger profile than the one that decides may read a model that cannot tell at all.
+        due = strict and self._parameters.profile == claim.decides
+        if not found.values and not due:
             return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
         stated: Record = {
             "values": {label: list(map(_finite, row)) for label, row in found.values.items()},

@@ -1,21 +1,51 @@
-"""Latents of language models as a page shows them: in the explorer, and as lines of a figure."""
+"""Latents of language models as a page shows them: shares of classes, the explorer, their texts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
 from ..methods.latents.examples import Examples, heat
 from ..methods.latents.trajectory import Checkpoints
+from ..metrics import wilson
 from ..sae import SAE
+from .figures import curves
 from .interactive import Example, Latent, Neighbour
 from .look import ORANGE
 
 BEFORE, BEHIND = 6, 4  # tokens of a figure's line around the strongest one
+
+
+def bars_of_shares(ax: Axes, table: pd.DataFrame, colors: Mapping[str, str], **look: Any) -> None:
+    """A bar per checkpoint; the columns of the table that have a colour are its parts."""
+    table = table.filter(list(colors)).rename("{:,}".format)
+    table.plot.bar(ax=ax, stacked=True, width=0.75, rot=45, color=colors, legend=False)
+    ax.set(**{"ylim": (0, 1), "xlabel": "checkpoint (step)"} | look)
+
+
+def counted_shares(
+    ax: Axes, shares: pd.Series, counts: pd.Series, color: str, label: str, **look: Any
+) -> None:
+    """Shares of `counts` latents by step, with Wilson's intervals. look: of `figures.curves`."""
+    ends = zip(*map(wilson, shares, counts), strict=True)
+    interval = tuple(pd.Series(each, shares.index, name=shares.name) for each in ends)
+    curves(shares, "step", ax=ax, colors=color, labels=label, interval=interval, **look)
+
+
+def legend_below(axes: Sequence[Axes], n_columns: int) -> None:
+    """One legend for several panels, below them."""
+    named = {
+        name: handle
+        for ax in axes
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    names, handles = list(named), list(named.values())
+    plt.figlegend(handles, names, loc="outside lower center", ncols=n_columns)
 
 
 class Reader(NamedTuple):
