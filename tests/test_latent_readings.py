@@ -116,11 +116,12 @@ def test_a_row_per_latent_and_an_empty_table_with_the_same_columns(lms: Checkpoi
 
 
 def test_planted_classes_are_found_and_noise_is_not(lms: Checkpoints) -> None:
-    pure = recovered(lms.evidence, {}, 3, seed=0).truth.xs(0.0, level="contamination")
+    pure = recovered(lms.evidence, {}, 12, seed=0).truth.xs(0.0, level="contamination")
     assert pure["token"] == pure["uninterpretable"] == 1
     assert min(pure["synonymy"], pure["similarity"]) > 0.5  # one spelling, one word: finer classes
-    parts = recovered_parts(lms.evidence, 3, seed=0).truth.xs(0.0, level="contamination")
-    assert parts[["aligned", "within", "function"]].tolist() == [1, 1, 1]
+    parts = recovered_parts(lms.evidence, 12, seed=0).truth.xs(0.0, level="contamination")
+    assert parts["aligned"] == parts["function"] == 1
+    assert parts["within"] > 0.5  # two concepts may have a relation in common
     assert recovered(None, {}, 3, seed=0).empty
 
 
