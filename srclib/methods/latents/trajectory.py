@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-AT_ONCE = 2000  # texts whose activations are held in memory; more are streamed
+AT_ONCE = 2000  # texts of a named model whose activations are held in memory
 BEGINNING = 32_768  # rows whose geometric median an SAE starts at
 CONTEXT = 65  # tokens of a text of a named model, BOS first
 
@@ -74,12 +74,13 @@ class Checkpoints:
 
     @functools.lru_cache(maxsize=32)  # noqa: B019 (one object per run of a study)
     def x(self, lm: int, step: int, layer: int) -> Tensor:
-        """Activations on the first 2,000 example texts."""
-        return self.activations(lm, step, layer, self.ids[:AT_ONCE])
+        """Activations on the example texts; of a named model on the first 2,000 of them."""
+        ids = self.ids if self.evidence else self.ids[:AT_ONCE]
+        return self.activations(lm, step, layer, ids)
 
     def batches(self, lm: int, step: int, layer: int) -> Callable[[], Iterable[Tensor]]:
         """All example texts in pieces, again at each call: for `examples.collect`."""
-        if len(self.ids) <= AT_ONCE:
+        if self.evidence or len(self.ids) <= AT_ONCE:
             return functools.partial(self.x(lm, step, layer).split, 100)
         return lambda: (self.activations(lm, step, layer, ids) for ids in self.ids.split(64))
 
