@@ -290,6 +290,14 @@ def test_labels_that_a_custom_run_leaves_out_are_absent(empty):
         fresh().record("toy.order", empty)
 
 
+def test_a_profile_beyond_the_deciding_one_may_lack_a_claim_but_not_a_label():
+    ledger = fresh("paper")  # it may read a named model, whose texts do not carry their truth
+    ledger.record("toy.order", {})
+    assert row_of(ledger, "toy.order")["measured"] is None
+    with pytest.raises(ClaimError, match="label 'high'"):
+        fresh("paper").record("toy.order", {"k=1": 1, "k=2": 0, "low": 3})
+
+
 def test_what_a_custom_run_leaves_out_keeps_the_scale_of_its_call():
     ledger = fresh(n=4)
     ledger.record("toy.order", {}, scale="stand-in")
