@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from srclib.errors import DataError, ParameterError
+from srclib.errors import ParameterError
 from srclib.suite import interactive
 from srclib.suite.interactive import (
     Example,
@@ -221,15 +221,6 @@ def test_a_sweep_is_sorted_and_grouped() -> None:
     assert [have["data-a"] for have, _ in page.all("tr") if have] == ["0", "3", "2", "1"]
     options = [text for _, text in page.all("option")]
     assert options == ["Where?", "Who?", "city", "job", "0.5", "1", "2", "5"]
-
-
-def test_what_cannot_be_shown_is_named() -> None:
-    with pytest.raises(DataError, match=r"latents=\('step 10', 0\): allowed is each once"):
-        feature_explorer([latent(), latent()])
-    with pytest.raises(DataError, match=r"rows=\('Where\?', 'city', 2.0\): allowed is each"):
-        swap_table([swap(), swap(answer="x")])
-    with pytest.raises(DataError, match=r"latents=\[\]"):
-        feature_explorer([])
 
 
 @pytest.mark.parametrize("name", ["", "Fig", "a b", "x'", "1a"])

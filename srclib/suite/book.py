@@ -21,7 +21,7 @@ from ..errors import NotebookError
 from ..files import short
 from . import book_pages, gate, params, records, verify
 from .params import Spec
-from .records import Record
+from .verdicts import Record
 
 
 def build() -> Path:

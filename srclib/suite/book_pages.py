@@ -10,8 +10,8 @@ from nbformat.v4 import new_markdown_cell
 
 from . import verdicts
 from .params import Spec
-from .records import Record
 from .templates import macros
+from .verdicts import Record
 
 
 def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record]) -> NotebookNode:

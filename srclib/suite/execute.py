@@ -27,8 +27,8 @@ from ..files import short
 from . import judging, records
 from .gate import gate, name_cell
 from .plan import Job, check_disk, duration, plan
-from .records import Record
 from .results import SAES
+from .verdicts import Record
 from .verify import EXECUTED, STAMP, seal_notebook
 
 MIN_TIMEOUT = 600  # seconds that one cell may always take

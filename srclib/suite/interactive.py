@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from ..errors import DataError, message
 from ..methods.latents import script
 from .templates import fragment, macros
 
@@ -74,9 +73,8 @@ def feature_explorer(
     name: the fragment's id, unique on its page. separator: goes between tokens that are whole
     words, except beside Japanese; tokens of a subword tokeniser bring their own spaces. Latents
     with the fewest examples are left out until the fragment fits into MAX_BYTES, among equals the
-    last ones first. Raises DataError for no latent, or one given twice.
+    last ones first.
     """
-    _check_once("latents", [latent.key for latent in latents])
     keys = ("checkpoint", "language", "granularity")
     facets = {key: list(dict.fromkeys(getattr(x, key) for x in latents)) for key in keys}
     id_of = {x.key: f"{name}-{facets['checkpoint'].index(x.checkpoint)}-{x.index}" for x in latents}
@@ -98,9 +96,8 @@ def feature_explorer(
 def swap_table(rows: Sequence[Swap], *, name: str = "swaps") -> str:
     """Choose question, slot and strength; read the model's answer, and the whole sweep below it.
 
-    name: the fragment's id, unique on its page. Raises DataError for no row, or one given twice.
+    name: the fragment's id, unique on its page.
     """
-    _check_once("rows", [row[:3] for row in rows])
     sweeps: dict[tuple[str, str], list[Swap]] = {}
     for row in rows:
         sweeps.setdefault((row.question, row.slot), []).append(row)
@@ -132,13 +129,6 @@ def _bars(counts: Sequence[int]) -> str:
         for i, count in enumerate(counts)
         if (height := round(44 * math.log1p(count) / highest, 1))
     )
-
-
-def _check_once(name: str, keys: Sequence[object]) -> None:
-    if not keys:
-        raise DataError(message(name, [], "at least one", "Give what the page shall show."))
-    if twice := [key for key, n in Counter(keys).items() if n > 1]:
-        raise DataError(message(name, twice[0], "each once", "Leave the copy out."))
 
 
 HELPERS = {"bars": _bars, "peak_words": _peak_words, "pieces": _pieces, "script": script}

@@ -13,8 +13,7 @@ from pathlib import Path
 from .. import files
 from ..errors import DataError
 from . import judging, params
-from .verdicts import VERDICTS
-from .verdicts import Record as Record
+from .verdicts import VERDICTS, Record
 
 SEAL = "record_sha256"
 FIELDS = {"study", "profile", "params", "claims", "provenance"}

@@ -15,7 +15,7 @@ from .. import files, fingerprint
 from ..errors import SuiteError
 from ..files import short
 from . import judging, params, records
-from .records import Record
+from .verdicts import Record
 
 EXECUTED = Path("book") / "_executed"
 STAMP = "suite"  # the metadata of an executed notebook that the driver writes
