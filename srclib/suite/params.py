@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 from .. import files
 from ..errors import ParameterError, message, nearest
 from . import cells, schema
-from .cells import read_notebook as read_notebook
 from .fields import Field, Value
 
 ProfileName = Literal["smoke", "laptop", "full", "paper"]  # from least to most compute
