@@ -17,14 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
-from .config import TrainConfig
-from .constraints import constrain_gradients, constrain_weights
+from .config import TrainConfig, check, constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
+from .fast import Adam
 from .objectives import Context, Objective, Term
-from .preflight import check
 from .sae import SAE
 from .sources import Labelled, Source
-from .state import Adam, Flat, Member, TrainState, load_state, save_state
+from .state import Flat, Member, TrainState, load_state, save_state
 
 if TYPE_CHECKING:
     from .control import Control
@@ -105,7 +104,7 @@ def start(
         for sae, o, c in zip(saes, wanted, controls, strict=True)
     ]
     flat = Flat(saes)
-    return TrainState(members, flat, Adam(flat, cfg.betas, cfg.eps))
+    return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
 
 
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
@@ -130,9 +129,9 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         if norm > cfg.clip:
             gradient *= cfg.clip / norm
         _count(member)
-    state.adam.update(cfg.lr_at(step))
-    for sae in (member.sae for member in state.members):
-        constrain_weights(sae, cfg)
+    state.adam.update(state.flat.gradient, cfg.lr_at(step))
+    for member in state.members:
+        constrain_weights(member.sae, cfg)
     state.step = step + 1
 
 
