@@ -28,10 +28,9 @@ def save_sae(sae: SAE, folder: str | Path, overwrite: bool = False) -> Path:
 
     Raises ParameterError when the folder exists and `overwrite` is false.
     """
-    folder = Path(folder)
+    folder, own = Path(folder), {"sae.safetensors", "sae.json"}
     if folder.exists() and not overwrite:
         raise ParameterError(f"folder={folder}: exists. Pass overwrite=True or another folder.")
-    own = {"sae.safetensors", "sae.json"}
     if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= own):
         raise ParameterError(
             f"folder={folder}: holds other things than a saved SAE, and they would be lost. "

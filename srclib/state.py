@@ -122,21 +122,12 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
         for name, tensor in member.sae.state_dict().items():
             tensors[f"{index}.{name}"] = tensor
         tensors[f"{index}.silent"] = member.silent
-        members.append(
-            {
-                "sae": checkpoint.describe(member.sae),
-                "ema": member.ema,
-                "ema_steps": member.ema_steps,
-                "control": member.control.state() if member.control else None,
-            }
-        )
+        kept: dict[str, Any] = {"ema": member.ema, "ema_steps": member.ema_steps}
+        kept["control"] = member.control.state() if member.control else None
+        members.append({"sae": checkpoint.describe(member.sae), **kept})
     tensors |= {f"adam.{name}": tensor for name, tensor in state.adam.moments.items()}
-    meta = {
-        "step": state.step,
-        "run": run_identity(state.members, source, cfg),
-        "members": members,
-        "history": state.history,
-    }
+    meta = {"step": state.step, "members": members, "history": state.history}
+    meta["run"] = run_identity(state.members, source, cfg)
     with files.folder_atomic(folder / f"step-{state.step:09d}") as temporary:
         checkpoint.write_tensors(temporary, "state", tensors, meta)
     for old in sorted(folder.glob("step-*"))[:-2]:

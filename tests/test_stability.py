@@ -122,10 +122,6 @@ def test_stability_refuses_what_does_not_fit() -> None:
         metrics.stability(W.T, W, W[:, :4].T, W[:, :4])
     with pytest.raises(DataError, match="weights of run a='nan or inf'"):
         metrics.stability(W.T, W / 0, W.T, W)
-    found = metrics.stability(W.T, W, W.T, W)
-    for weight in (torch.ones(4), torch.tensor([1.0, -1, 0]), torch.tensor([1, math.nan, 0])):
-        with pytest.raises(DataError, match="one finite number >= 0 for each of 3 latents"):
-            found.shared(0.7, weight)
 
 
 def test_inputs_are_left_alone() -> None:

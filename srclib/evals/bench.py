@@ -32,17 +32,15 @@ from .edits import Edit
 from .probes import Samples, mean_pool, sparse_probing
 from .removal import scr, tpp
 
-SCORES = tuple(
-    [
-        "loss_recovered",
-        "autointerp",
-        "sparse_probing",
-        "absorption",
-        "ravel",
-        "scr",
-        "tpp",
-        "unlearning",
-    ]
+SCORES = (
+    "loss_recovered",
+    "autointerp",
+    "sparse_probing",
+    "absorption",
+    "ravel",
+    "scr",
+    "tpp",
+    "unlearning",
 )
 N_ROWS = 40  # rows of held-out text for the cross entropy
 N_TPP = 5  # topics, as many as SAEBench has classes
