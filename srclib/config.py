@@ -25,40 +25,23 @@ from .sources import Source
 class TrainConfig:
     """How to train. Defaults are those of the Sparse but Wrong toys where these give one."""
 
-    n_steps: int
-    """updates"""
-    n_batch: int
-    """inputs per update"""
-    lr: float
-    """Adam's learning rate at its highest"""
-    seed: int = 0
-    """which part of the source's stream is read: another seed, other batches"""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's moment decays"""
-    eps: float = 1e-8
-    """Adam's addend to the root of the second moment"""
-    clip: float = 1.0
-    """largest total gradient norm of one SAE; math.inf switches clipping off"""
-    lr_warmup: int = 0
-    """steps of linear warm-up from 0"""
-    lr_decay: int = 0
-    """steps of linear decay to 0 at the end"""
-    unit_decoder: bool = False
-    """keep decoder rows at norm 1: drop the parallel gradient, renormalise after each update"""
-    tied: bool = False
-    """tied weights: W_enc stays unit(W_dec)^T and its gradient goes to the decoder"""
-    dead_window: int = 1000
-    """a latent silent for more steps than this is dead (AuxK revives it)"""
-    log_every: int = 100
-    """steps between history records; 0: never"""
-    eval_every: int = 0
-    """steps between evaluations on held-out batches, in `eval()` mode; 0: never"""
-    eval_batches: int = 4
-    """batches per evaluation"""
-    checkpoint_every: int = 0
-    """steps between checkpoints; 0: never"""
-    checkpoint_dir: str | Path | None = None
-    """where checkpoints go; overwritten unless `resume_from` names it"""
+    n_steps: int  # updates
+    n_batch: int  # inputs per update
+    lr: float  # Adam's learning rate at its highest
+    seed: int = 0  # which part of the source's stream is read: another seed, other batches
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam's moment decays
+    eps: float = 1e-8  # Adam's addend to the root of the second moment
+    clip: float = 1.0  # largest total gradient norm of one SAE; math.inf switches clipping off
+    lr_warmup: int = 0  # steps of linear warm-up from 0
+    lr_decay: int = 0  # steps of linear decay to 0 at the end
+    unit_decoder: bool = False  # decoder rows stay at norm 1, without gradient along them
+    tied: bool = False  # W_enc stays unit(W_dec)^T, and its gradient goes to the decoder
+    dead_window: int = 1000  # a latent silent for more steps than this is dead (AuxK revives it)
+    log_every: int = 100  # steps between history records; 0: never
+    eval_every: int = 0  # steps between evaluations on held-out batches, in `eval()` mode; 0: never
+    eval_batches: int = 4  # batches per evaluation
+    checkpoint_every: int = 0  # steps between checkpoints; 0: never
+    checkpoint_dir: str | Path | None = None  # overwritten unless `resume_from` names it
 
     def __post_init__(self) -> None:
         for name in ("n_steps", "n_batch", "dead_window", "eval_batches"):

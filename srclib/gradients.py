@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 class Pass(NamedTuple):
     """What one forward and backward pass leaves behind besides the gradients."""
 
-    losses: dict[str, Tensor]
-    """the terms of the objective by name, scalars"""
-    acts: Tensor
-    """[batch, d_sae]"""
+    losses: dict[str, Tensor]  # the terms of the objective by name, scalars
+    acts: Tensor  # [batch, d_sae]
     smallest_kept: float | None
     """the smallest score that BatchTopK kept, infinite where it kept none; None otherwise"""
 

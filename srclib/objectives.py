@@ -23,8 +23,7 @@ from .sae import SAE, SAEOutput
 class Context(NamedTuple):
     """What a term may know of the run besides the batch."""
 
-    step: int
-    """number of updates made so far"""
+    step: int  # number of updates made so far
     dead: Tensor | None
     """bool [d_sae], latents silent for more than `dead_window` steps; None where there are none"""
     labels: Tensor | None = None
@@ -42,7 +41,8 @@ class Term(Protocol):
 
 class _Addable:
     def __add__(self: Term, other: Term | Objective) -> Objective:
-        return Objective((self,)) + other
+        more = other.terms if isinstance(other, Objective) else (other,)
+        return Objective((self, *more))
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,9 @@ from .errors import DataError, ParameterError, message, positive, whole
 class SAEOutput(NamedTuple):
     """What one forward pass returns."""
 
-    x_hat: Tensor
-    """[batch, d_in] reconstruction"""
-    acts: Tensor
-    """[batch, d_sae] after the activation function"""
-    pre_acts: Tensor
-    """[batch, d_sae] before it"""
+    x_hat: Tensor  # [batch, d_in] reconstruction
+    acts: Tensor  # [batch, d_sae] after the activation function
+    pre_acts: Tensor  # [batch, d_sae] before it
 
 
 class SAE(nn.Module):

@@ -32,13 +32,11 @@ class Member:
     sae: SAE
     objective: Objective
     control: Control | None
-    silent: Tensor = field(init=False)
-    """[d_sae] steps since each latent last fired"""
+    silent: Tensor = field(init=False)  # [d_sae] steps since each latent last fired
     ema: float = 0.0
     """moving average (float64) of the smallest kept score, still with its start at zero"""
     ema_steps: int = 0
-    newest: Pass = field(init=False)
-    """what the newest step left behind"""
+    newest: Pass = field(init=False)  # what the newest step left behind
 
     def __post_init__(self) -> None:
         self.silent = torch.zeros(self.sae.d_sae, device=self.sae.W_dec.device)

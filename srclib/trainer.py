@@ -36,8 +36,7 @@ SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads o
 class TrainResult(NamedTuple):
     """What `train` returns."""
 
-    sae: SAE | list[SAE]
-    """the object or list that was passed, trained in place"""
+    sae: SAE | list[SAE]  # the object or list that was passed, trained in place
     history: list[dict[str, Any]]
     """one flat record per SAE and logged step: `pandas.DataFrame(history)` is a table"""
 

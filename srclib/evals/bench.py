@@ -55,16 +55,12 @@ class Draw(NamedTuple):
     seed: int
     train: Documents
     test: Documents
-    predicates: Tensor
-    """[n, context, n_predicates] bool, what holds of the tokens of `train`"""
-    topic: tuple[Documents, Documents]
-    """documents of the topic that is to be forgotten, and of another"""
-    people: Tensor
-    """known facts about people, by index"""
+    predicates: Tensor  # [n, context, n_predicates] bool, what holds of the tokens of `train`
+    topic: tuple[Documents, Documents]  # of the topic that is to be forgotten, and of another
+    people: Tensor  # known facts about people, by index
     forget: Tensor
     retain: Tensor
-    rows: Tensor
-    """[40] places in the subject's held-out text"""
+    rows: Tensor  # [40] places in the subject's held-out text
 
 
 @dataclass(frozen=True)

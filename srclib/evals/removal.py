@@ -42,17 +42,14 @@ def scr(
     to equal numbers. Both directions; reported is the first, which has the lower A_base (on a tie
     attribute 0 is the target; SAEBench: no value). Raises DataError when a combination is missing.
     """
-    train, test = _balanced(train, seed, "train"), _balanced(test, seed, "test")
+    train, test = (
+        part.at(equal_cells(2 * part.labels[:, 0].long() + part.labels[:, 1], 4, seed, "scr", name))
+        for name, part in (("train", train), ("test", test))
+    )
     agree = train.labels[:, 0] == train.labels[:, 1]
     biased = fit_probe(train.x[agree], train.labels[agree, 0])
     both = (_direction(train, test, W_dec, biased, each, n_latents) for each in (0, 1))
     return sorted(both, key=lambda direction: direction.base)
-
-
-def _balanced(samples: Samples, seed: int, split: str) -> Samples:
-    """All four combinations of the attributes equally often."""
-    combination = 2 * samples.labels[:, 0].long() + samples.labels[:, 1].long()
-    return samples.at(equal_cells(combination, 4, seed, "scr", split))
 
 
 def _direction(
