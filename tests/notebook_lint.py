@@ -31,6 +31,8 @@ QUIET = {
     "rc",
     "use",
 }
+MOST_LINES = 550  # of code in a notebook, parameters and imports aside
+MOST_IN_A_FUNCTION = 15  # a formula or a recipe of the paper; what is longer belongs to srclib
 ABSOLUTE = re.compile(r"^(?:/(?:home|Users|root|tmp|mnt|data|var|opt|usr|content)\b|~/|[A-Z]:\\)")
 
 
@@ -113,6 +115,10 @@ def _notebook_problems(notebook: NotebookNode, code: list[NotebookNode]) -> Iter
     for id, count in ids.items():
         if id is None or count > 1:
             yield f"cell id {id!r} occurs {count} times; ids must be unique"
+    work = [cell for cell in code[1:] if "srclib.parameters(" not in cell.source]
+    lines = sum(1 for cell in work for line in cell.source.splitlines() if line.strip())
+    if lines > MOST_LINES:
+        yield f"{lines} lines of code; allowed are {MOST_LINES}. Methods belong to srclib"
     headings = [heading for cell in notebook.cells for heading in _h1(cell)]
     if len(headings) != 1 or not _h1(notebook.cells[0]):
         yield f"H1 headings {headings}: the first cell must hold the only one"
@@ -136,6 +142,11 @@ def _code_problems(cell: NotebookNode, tree: ast.Module) -> Iterator[str]:
     if lines > MAX_LINES and "parameters" not in cell.metadata.get("tags", []):  # a list of names
         yield f"{lines} lines; allowed are {MAX_LINES}"
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and _length(node) > MOST_IN_A_FUNCTION:
+            yield (
+                f"{node.name} has {_length(node)} lines; allowed are {MOST_IN_A_FUNCTION}, for a "
+                "formula or a recipe of the paper. What is longer belongs to srclib"
+            )
         if isinstance(node, ast.ClassDef):
             yield f"defines the class {node.name}; classes belong to srclib"
         if isinstance(node, ast.Constant) and ABSOLUTE.match(str(node.value)):
@@ -148,6 +159,13 @@ def _code_problems(cell: NotebookNode, tree: ast.Module) -> Iterator[str]:
         yield from _figure_problems(cell)
         if not _works(tree) and "hide-input" not in cell.metadata.get("tags", []):
             yield "only draws; tag it 'hide-input', so that the page shows the figure first"
+
+
+def _length(function: ast.FunctionDef) -> int:
+    """Lines of a function's body, its docstring aside."""
+    documented = ast.get_docstring(function) is not None
+    start = function.body[1 if documented and len(function.body) > 1 else 0]
+    return (function.end_lineno or start.lineno) - start.lineno + 1
 
 
 def _draws(tree: ast.Module) -> bool:

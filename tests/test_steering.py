@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +9,6 @@ from torch import Tensor
 from srclib.errors import DataError, ParameterError
 from srclib.lm.models import LMConfig, new_model
 from srclib.methods.alignsae import AlignSAE, binding, steering, swaps
-from srclib.metrics import clustered_t
 from srclib.rng import normals
 
 MODEL = new_model(
@@ -163,12 +160,6 @@ def test_an_answer_keeps_its_type_by_its_form() -> None:
     target = torch.tensor([0, 0, 0, 0, 1, 1, 1])
     kept = swaps.same_type(said, target, values)
     assert kept.tolist() == [True, False, False, False, True, False, False]
-
-
-def test_a_rate_is_the_mean_with_its_interval_over_people() -> None:
-    hits, people = torch.arange(200) % 3 == 0, [i // 20 for i in range(200)]
-    assert swaps.rate(hits, people) == (67 / 200, *clustered_t(hits, people))
-    assert all(map(math.isnan, swaps.rate(hits[:0], [])))
 
 
 def test_latents_of_a_plain_sae_are_swapped_as_the_definition_says() -> None:

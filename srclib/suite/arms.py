@@ -34,7 +34,8 @@ def arms(
     interval: (low, high), tables like `data` with one row per point; else no such table is there.
     """
     parts, found = _parts(data, x, by, unit), []
-    tables = interval if isinstance(interval, tuple) else ()
+    tables = list(interval) if isinstance(interval, tuple) else []
+    tables = tables if data.ndim > 1 else [table.rename(data.name) for table in tables]
     low_high = [_parts(table, x, by, unit) for table in tables]
     for key, part in parts.items():
         rest = [level for level in part.index.names if level != x]

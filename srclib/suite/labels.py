@@ -180,7 +180,8 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
         means = pd.Series(numbers, part.index).groupby(level=levels.unit, sort=False).mean()
         numbers = means.tolist()
     elif inner is not None and inner == levels.within:
-        out.kinds[label] = f"range over {inner}"
+        if len(numbers) > 1:  # a single value has no range
+            out.kinds[label] = f"range over {inner}"
     elif inner is not None:
         from ..metrics.intervals import clustered_t
 

@@ -125,7 +125,7 @@ class Shown(NamedTuple):
     concepts: list[int | None]
     meanings: dict[str, list[int | None]]
     neighbours: dict[str, list[str | None]]
-    languages: list[Language]
+    languages: list[Language | None]
 
 
 class Evidence:

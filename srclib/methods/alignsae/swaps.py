@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError, message
-from ...metrics import clustered_t
 
 
 class Swaps(NamedTuple):
@@ -78,17 +76,3 @@ def same_type(answers: Sequence[str], target: Tensor, values: Sequence[set[str]]
         for answer, t in zip(answers, target.tolist(), strict=True)
     ]
     return torch.tensor(kept, dtype=torch.bool)
-
-
-class Rate(NamedTuple):
-    """A share with a 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def rate(success: Tensor, person: Sequence[int]) -> Rate:
-    """Mean of the successes [n] with `metrics.clustered_t` over people; NaN without swaps."""
-    value = float(success.double().mean()) if len(success) else math.nan
-    return Rate(value, *clustered_t(success, person))

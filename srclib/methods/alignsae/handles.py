@@ -1,0 +1,67 @@
+"""Handles on a relation: vectors [swaps, d_model] as a function of the strength alpha.
+
+h [swaps, d_model] is what stands at the site, a and b [swaps] are the relations that are asked for
+and wanted. `steering.swap_latents` is the handle of an SAE without slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ... import metrics
+from ...activations import ReLU
+from ...objectives import Objective
+from ...sae import SAE
+from . import LINEAR_LAYER_NORM, steering, terms
+
+if TYPE_CHECKING:
+    from . import AlignSAE
+
+Handle = Callable[[float], Tensor]
+
+
+def slots(sae: AlignSAE, unit: Tensor, h: Tensor, a: Tensor, b: Tensor) -> Handle:
+    """Slot a to 0, slot b to alpha times its unit. unit [K]; a = b lowers one slot."""
+    return lambda alpha: steering.swap_slots(sae, h, a, b, alpha * unit[b])
+
+
+def latents(sae: SAE, chosen: Tensor, unit: Tensor, h: Tensor, a: Tensor, b: Tensor) -> Handle:
+    """As `slots`, through any latents: chosen [K], one per relation."""
+    off, on = chosen[a, None], chosen[b, None]
+    return lambda alpha: steering.rewrite(sae, h, off, on, alpha * unit[b, None])
+
+
+def along(h: Tensor, step: Tensor, length: Tensor | None = None) -> Handle:
+    """h + alpha step, [swaps, d_model] each. length: gives the rows of `step` its own norms."""
+    if length is not None:
+        step = metrics.unit_rows(step) * length.norm(dim=1, keepdim=True)
+    return partial(steering.add, h, step)
+
+
+def class_means(x: Tensor, relation: Tensor) -> Tensor:
+    """[K, d_model]: mean of the vectors of each relation, none of which is without rows."""
+    return torch.stack([x[relation == r].mean(dim=0) for r in range(int(relation.max()) + 1)])
+
+
+def probe_weights(x: Tensor, relation: Tensor) -> Tensor:
+    """[K, d_model]: weights of a logistic regression of the relation on the vectors."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(max_iter=2000).fit(x.numpy(), relation.numpy())
+    return torch.from_numpy(fitted.coef_).float()
+
+
+def plain_sae(d_in: int, d_sae: int, seed: int) -> SAE:
+    """The unsupervised twin: an SAE that starts as an AlignSAE of the same size does."""
+    norm = LINEAR_LAYER_NORM
+    return SAE(d_in, d_sae, ReLU(), seed=seed, decoder_norm=norm, subtract_b_dec=False)
+
+
+def plain_objective() -> Objective:
+    """What the twin minimises from the start: reconstruction and sparsity as in stage 2."""
+    return Objective((terms.Reconstruction(), terms.Sparsity(1e-3)))

@@ -1,0 +1,198 @@
+"""What trained SAEs say of a study's questions, and what stands in their weights.
+
+x [n, d_model]: vectors of all questions; relation [n]; train, rows: places of questions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import metrics
+from ...tables import tidy
+from . import AlignSAE, binding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...sae import SAE
+    from ...sweeps import Sweep
+    from .questions import Task
+
+Rows = Sequence[int] | np.ndarray
+
+
+class Reading(NamedTuple):
+    """The designated latents of an SAE, one per relation, on every question."""
+
+    latents: Tensor
+    """[K] the slots; of an SAE without slots its most selective latents"""
+    slots: Tensor
+    """[n, K] what is compared: pre-activations of slots; activations of other latents"""
+    acts: Tensor
+    """[n, K]"""
+    natural: Tensor
+    """[K] mean activation on the training questions of the own relation: the unit of strengths"""
+    purity: float
+    """share of its total class mean that a latent has on its relation, on average; NaN for slots"""
+
+
+@torch.no_grad()
+def read(sae: SAE, x: Tensor, relation: Tensor, train: Rows) -> Reading:
+    """Slots of an AlignSAE; of another SAE the latents chosen on the training questions."""
+    sae.eval()
+    n_relations, purity = int(relation.max()) + 1, math.nan
+    if isinstance(sae, AlignSAE):
+        latents = torch.arange(sae.n_free, sae.d_sae)
+    else:
+        chosen = binding.most_selective(sae.encode(x[train]), relation[train], n_relations)
+        latents, purity = chosen.latents, chosen.purity.mean().item()
+    parts = [(out.pre_acts[:, latents], out.acts[:, latents]) for out in map(sae, x.split(1024))]
+    pre_acts, acts = (torch.cat(each) for each in zip(*parts, strict=True))
+    slots = pre_acts if isinstance(sae, AlignSAE) else acts
+    own = [acts[train][relation[train] == r, r].mean() for r in range(n_relations)]
+    return Reading(latents, slots, acts, torch.stack(own), purity)
+
+
+@torch.no_grad()
+def fit(sae: SAE, x: Tensor) -> dict[str, float]:
+    """Mean squared error per coordinate, unexplained variance, share of latents that are active."""
+    out = sae.eval()(x)
+    return {
+        "mse": (out.x_hat - x).square().mean().item(),
+        "fvu": metrics.fvu(x, out.x_hat),
+        "active": (out.acts != 0).double().mean().item(),
+    }
+
+
+def table(
+    runs: Sweep, x: Mapping[Any, Tensor], task: Task
+) -> tuple[dict[Any, Reading], pd.DataFrame, pd.DataFrame]:
+    """What all SAEs of a sweep with the levels (lm, seed, site, arm) say of a task.
+
+    x: {(lm, site): [n, d_model]}. Returns the readings by key; a row per SAE and question, with
+    split and person in the index too, columns relation, wording, hit (the largest slot is that
+    of the relation); and a row per SAE, on unseen people: the numbers of `fit`, margin, natural,
+    purity, and on held-out wordings the worst share.
+    """
+    import pandas as pd
+
+    train, unseen, held_out = map(task.rows, ("train", "unseen", "held-out"))
+    seen, hits, numbers = {}, {}, {}
+    for key, run in runs.items():
+        here = x[key[0], key[2]]
+        seen[key] = one = read(run.sae, here, task.relation, train)
+        hit = one.slots.argmax(dim=1) == task.relation
+        hits[key] = task.table[["relation", "wording"]].assign(hit=hit.numpy())
+        numbers[key] = fit(run.sae, here[unseen]) | {
+            "margin": binding.margin(one.slots[unseen]),
+            "natural": one.natural.mean().item(),
+            "purity": one.purity,
+            "worst share": worst_share(hit[held_out], task.relation[held_out]),
+        }
+    return seen, pd.concat(hits, names=runs.names), tidy(numbers, runs.names)
+
+
+@torch.no_grad()
+def codes(sae: SAE, x: Tensor) -> Tensor:
+    """[n, d_sae] all latents, in eval mode."""
+    return sae.eval().encode(x)
+
+
+def worst_share(hit: Tensor, relation: Tensor) -> float:
+    """Share of the errors that fall on the worst relation; NaN without errors."""
+    wrong = torch.stack([(~hit)[relation == r].sum() for r in relation.unique()])
+    return (wrong.max() / wrong.sum()).item()
+
+
+@torch.no_grad()
+def geometry(sae: AlignSAE, means: Tensor) -> dict[str, float]:
+    """Where slots point. means [K, d_model]: class means.
+
+    cosine: of a slot's decoder row with its class mean's difference from the mean of all;
+    crosstalk: of the rows of different slots with each other; means over slots.
+    """
+    rows = metrics.unit_rows(sae.W_dec[-sae.n_slots :])
+    towards = metrics.unit_rows(means - means.mean(dim=0))
+    others = ~torch.eye(sae.n_slots, dtype=torch.bool)
+    cosine, crosstalk = (rows * towards).sum(dim=1).mean(), (rows @ rows.T)[others].mean()
+    return {"cosine": cosine.item(), "crosstalk": crosstalk.item()}
+
+
+def variance_shares(acts: Tensor, about: pd.DataFrame) -> dict[str, float]:
+    """Analysis of variance of slots [n, K], mean over slots.
+
+    about: n rows, a level person in the index, columns relation and wording; every person once in
+    every cell of relation and wording. Shares: relation, person, wording (within relation), rest.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(acts.numpy()).astype(float)
+    groups = {
+        "relation": about.relation.to_numpy(),
+        "person": about.index.get_level_values("person").to_numpy(),
+        "cell": (about.relation * 4 + about.wording).to_numpy(),
+    }
+    total = ((frame - frame.mean()) ** 2).sum()
+    share = {
+        name: ((frame.groupby(group).transform("mean") - frame.mean()) ** 2).sum() / total
+        for name, group in groups.items()
+    }
+    cell = share.pop("cell")
+    share |= {"wording": cell - share["relation"], "rest": 1 - cell - share["person"]}
+    return {name: float(each.mean()) for name, each in share.items()}
+
+
+@torch.no_grad()
+def leaks(
+    sae: AlignSAE, slots: Tensor, x: Tensor, relation: Tensor, train: Rows, rows: Rows
+) -> dict[str, float]:
+    """What the orthogonality term is said to stop, on the questions `rows`. slots [n, K]: acts.
+
+    off-target: mean of slots on other relations, over that on their own. slot correlation, cross:
+    mean |correlation| of slots with each other and with free latents. probe: accuracy for the
+    relation of a logistic regression on the free latents alone, fitted to `train`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    free, fitted = (sae.free(codes(sae, x[some])) for some in (rows, train))
+    z = slots[rows].double()
+    own = torch.nn.functional.one_hot(relation[rows], sae.n_slots).bool()
+    varying = free[:, free.std(dim=0) > 0].double()
+    standard = [(v - v.mean(dim=0)) / v.std(dim=0) for v in (z, varying)]
+    among, across = (torch.nan_to_num(standard[0].T @ v / (len(rows) - 1)) for v in standard)
+    probe = LogisticRegression(max_iter=300).fit(fitted.numpy(), relation[train].numpy())
+    return {
+        "off-target": (z[~own].mean() / z[own].mean()).item(),
+        "slot correlation": among[~torch.eye(sae.n_slots, dtype=torch.bool)].abs().mean().item(),
+        "cross": across.abs().mean().item(),
+        "probe": probe.score(free.numpy(), relation[rows].numpy()),
+    }
+
+
+@torch.no_grad()
+def named(sae: AlignSAE, acts: Tensor, relation: Tensor, answer: Tensor) -> Tensor:
+    """[n] bool: whether the head of the true relation names the answer. acts [n, K] slots."""
+    found = torch.zeros(len(answer), dtype=torch.bool)
+    for r in range(sae.n_slots):
+        rows = relation == r
+        found[rows] = sae.answer_logits(r, acts[rows, r]).argmax(dim=1) == answer[rows]
+    return found
+
+
+def commonest(answer: Tensor, relation: Tensor, train: Rows) -> Tensor:
+    """[n] bool: whether the answer is the most frequent one of its relation in training."""
+    best = [answer[train][relation[train] == r].mode().values for r in relation.unique()]
+    return torch.stack(best)[relation] == answer
+
+
+def busiest(matrix: Tensor, ends: Tensor, n: int) -> Tensor:
+    """[n + K] places of the `n` columns with the largest sum apart from `ends` [K], then `ends`."""
+    others = matrix.sum(dim=0)
+    others[ends] = 0
+    return torch.cat([others.topk(n).indices, ends])

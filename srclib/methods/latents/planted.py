@@ -1,0 +1,112 @@
+"""Latents of a known class, planted in texts whose truth is known: do the rules see them?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ... import rng
+from ...tables import tidy
+from ...worlds.bilingual import Evidence
+from . import Label, oracle, with_lexicon
+from .reading import mixed_part
+
+N_TEXTS = 50  # kept for a latent, as in the study
+CONTAMINATIONS = (0.0, 0.1, 0.2, 0.3)  # shares of texts that are replaced by random ones
+KINDS = ("token", "synonymy", "similarity", "uninterpretable")
+PARTS = ("aligned", "within", "function", "random")
+
+Where = tuple[Tensor, Tensor]  # documents and positions, both [N_TEXTS]
+
+
+def recovered(
+    evidence: Evidence | None, lexicon: Mapping[str, Label], n_trials: int, seed: int
+) -> pd.DataFrame:
+    """Share of planted latents whose class is found again, index (planted, contamination).
+
+    Columns: `truth`, by ground truth (where *context* counts as similarity), and `lexicon`, by
+    tokens and a lexicon. No rows without evidence.
+    """
+    tests = {}
+    for kind, contamination, trial in _tests(evidence, KINDS, n_trials):
+        assert evidence is not None
+        shown = evidence.at(*planted(evidence, kind, contamination, trial, seed))
+        fine = {kind, "context"} if kind == "similarity" else {kind}
+        tests[kind, contamination, trial] = {
+            "truth": oracle(*shown[:4]) in fine,
+            "lexicon": with_lexicon(shown.tokens, lexicon) == kind,
+        }
+    return _shares(tests, ["truth", "lexicon"])
+
+
+def recovered_parts(evidence: Evidence | None, n_trials: int, seed: int) -> pd.DataFrame:
+    """The same for the parts of *mixed*: column `truth`."""
+    tests = {}
+    for part, contamination, trial in _tests(evidence, PARTS, n_trials):
+        assert evidence is not None
+        shown = evidence.at(*planted_mixed(evidence, part, contamination, trial, seed))
+        tests[part, contamination, trial] = {"truth": mixed_part(oracle(*shown[:4]), shown) == part}
+    return _shares(tests, ["truth"])
+
+
+def _tests(
+    evidence: Evidence | None, kinds: tuple[str, ...], n_trials: int
+) -> list[tuple[str, float, int]]:
+    trials = range(n_trials if evidence else 0)
+    return [(kind, share, trial) for kind in kinds for share in CONTAMINATIONS for trial in trials]
+
+
+def _shares(
+    tests: dict[tuple[str, float, int], dict[str, bool]], columns: list[str]
+) -> pd.DataFrame:
+    table = tidy(tests, ("planted", "contamination", "trial")).reindex(columns=columns)
+    return table.groupby(["planted", "contamination"], sort=False).mean()
+
+
+def planted(evidence: Evidence, kind: str, contamination: float, trial: int, seed: int) -> Where:
+    """The texts of a latent of a class: of one token, concept or category, or any words."""
+    g = rng.stream(seed, "planted", kind, int(100 * contamination), trial)
+    every = torch.arange(evidence.tokens.numel())
+    content = evidence.concept.flatten() >= 0
+    table = {"token": evidence.tokens, "synonymy": evidence.concept}.get(kind)
+    table = evidence.meanings["category"] if table is None else table
+    values = table.flatten()[content]
+    value = values[int(torch.randint(len(values), (), generator=g))]
+    fits = every[(table.flatten() == value) & content]
+    n_random = N_TEXTS if kind == "uninterpretable" else round(N_TEXTS * contamination)
+    picks = fits[torch.randint(len(fits), (N_TEXTS - n_random,), generator=g)]
+    noise = every[torch.randint(len(every), (n_random,), generator=g)]
+    return _where(evidence, torch.cat([picks, noise]))
+
+
+def planted_mixed(
+    evidence: Evidence, part: str, contamination: float, trial: int, seed: int
+) -> Where:
+    """The texts of a mixed latent, half of them English: one concept in both languages (aligned),
+    one concept in each (within), words without meaning (function), or any words (random)."""
+    g = rng.stream(seed, "planted mixed", part, int(100 * contamination), trial)
+    tables = (evidence.concept, evidence.meanings["category"], evidence.language)
+    concept, category, language = (table.flatten() for table in tables)
+
+    def draw(mask: Tensor, n: int) -> Tensor:
+        where = mask.nonzero().flatten()
+        return where[torch.randint(len(where), (n,), generator=g)]
+
+    english, japanese = (torch.isin(concept, concept[language == i]) for i in (0, 1))
+    shared = english & japanese
+    one = draw((concept >= 0) & shared, 1)
+    another = draw((concept >= 0) & shared & (category != category[one]), 1)
+    both, any_word = [concept == concept[one]] * 2, torch.ones_like(shared)
+    fits = {"aligned": both, "within": [both[0], concept == concept[another]]}
+    fits |= {"function": [(concept < 0) & (category < 0)] * 2, "random": [any_word] * 2}
+    n_random = round(N_TEXTS * contamination)
+    picks = [draw(fits[part][i] & (language == i), (N_TEXTS - n_random) // 2) for i in (0, 1)]
+    return _where(evidence, torch.cat([*picks, draw(any_word, n_random)]))
+
+
+def _where(evidence: Evidence, place: Tensor) -> Where:
+    width = evidence.tokens.shape[1]
+    return place // width, place % width

@@ -1,0 +1,162 @@
+"""Questions of a world, outcomes as tables, what is chosen on some people and judged on others."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import pandas as pd
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from srclib.errors import DataError
+from srclib.lm.models import LMConfig, new_model
+from srclib.methods.alignsae import AlignSAE, handles, outcomes, readings, steering
+from srclib.methods.alignsae.questions import SHORT, Task, task_of
+from srclib.suite.labels import labelled
+from srclib.worlds.people import BiographyWorld, ListSizes
+
+
+@functools.cache
+def task() -> Task:
+    return task_of(BiographyWorld(3, 2, ListSizes(4, 4, 4, 3, 3, 3, 3)))
+
+
+@functools.cache
+def model() -> PreTrainedModel:
+    n = len(task().tokenizer)
+    return new_model(LMConfig("gpt2", 16, 2, 2, 24, context=64, vocab_size=n, seed=1))
+
+
+def tried(success: dict[tuple[float, int], bool]) -> pd.DataFrame:
+    """A table of {(alpha, person): exact} for one language model."""
+    index = pd.MultiIndex.from_tuples(
+        [(0, *key) for key in success], names=["lm", "alpha", "person"]
+    )
+    return pd.DataFrame({"exact": list(success.values())}, index)
+
+
+def test_a_task_asks_everything_and_splits_as_its_world_does() -> None:
+    questions = task().world.questions()
+    assert len(task().prompts) == len(questions)
+    for long, short in SHORT.items():
+        assert [questions[int(i)]["split"] for i in task().rows(short)] == [long] * len(
+            task().rows(short)
+        )
+    first = [answer[0] for answer in task().answers]
+    assert task().n_first == len(set(first))
+    assert len({*zip(first, task().first.tolist(), strict=True)}) == len(set(first))
+
+
+def test_everyone_is_asked_once_before_anybody_twice() -> None:
+    everything = [True] * len(task().prompts)
+    todo = task().pick(everything, 3, seed=0)
+    assert len({task().table.index[q][1] for q in set(todo.question)}) == 3
+    with pytest.raises(DataError, match="n_swap"):
+        task().pick([False] * len(everything), 1, seed=0)
+
+
+def test_writing_what_was_read_leaves_every_answer() -> None:
+    rows = task().rows("unseen")[:5]
+    h = steering.read(model(), task().prompts, 1)[rows]
+    said = task().answered(model(), rows)
+    new = task().rewritten(model(), task().kept(rows), {"same": h, "again": h}, 1)
+    assert list(new.index.names) == ["alpha", "person"]
+    for key in ("same", "again"):
+        assert outcomes.at(new, alpha=key).said.tolist() == said.said.tolist()
+    assert new.exact.tolist() == 2 * said.right.tolist()
+
+
+def test_the_strength_is_chosen_on_even_people_and_judged_on_odd_ones() -> None:
+    table = tried({(1.0, 0): False, (1.0, 1): True, (2.0, 0): True, (2.0, 1): False})
+    judged = outcomes.tuned(table)
+    assert judged.alpha.tolist() == [2.0]
+    assert judged.exact.tolist() == [False]
+    equal = tried({(4.0, 0): True, (4.0, 1): True, (2.0, 0): True, (2.0, 1): False})
+    assert outcomes.tuned(equal).alpha.tolist() == [4.0], "the first among equals"
+
+
+def test_silencing_takes_the_smallest_strength_that_suffices() -> None:
+    kept = {(1.0, 0): True, (2.0, 0): False, (3.0, 0): False}  # of the relation taken out
+    table = tried(kept | {(t, 1): t < 3 for t, _ in kept}).assign(source=0, target=0, method="slot")
+    table = table.set_index("method", append=True)
+    found = outcomes.silenced(table)
+    assert (found.alpha.tolist(), found.exact.tolist()) == ([2.0], [True])
+    never = table.assign(exact=True)
+    assert outcomes.silenced(never).alpha.tolist() == [3.0], "the largest where none does"
+
+
+@pytest.mark.parametrize("n_lms", [1, 3])
+def test_rates_are_what_a_ledger_records(n_lms: int) -> None:
+    keys = [(lm, k, p) for lm in range(n_lms) for k in "ab" for p in (0, 0, 1, 2)]
+    index = pd.MultiIndex.from_tuples(keys, names=["lm", "k", "person"])
+    hits = pd.Series([(7 * i) % 5 > 1 for i in range(len(keys))], index)
+    rates = outcomes.rates(hits, "k")
+    found = labelled("x", hits, by="{k}", unit="lm", cluster="person")
+    for k, row in rates.iterrows():
+        if n_lms == 1:
+            assert (row.value, row.low, row.high) == found.given[str(k)]
+        else:
+            assert (row.low, row.high) == (min(found.values[str(k)]), max(found.values[str(k)]))
+    assert outcomes.means(hits, "k").to_dict() == pytest.approx(
+        hits.groupby("k").mean().to_dict(), abs=1e-12
+    )
+
+
+def test_rows_at_levels_drop_one_value_and_keep_a_list() -> None:
+    table = tried({(1.0, 0): True, (2.0, 0): False})
+    assert list(outcomes.at(table, alpha=2).index.names) == ["lm", "person"]
+    assert outcomes.at(table, alpha=[2]).index.unique("alpha").tolist() == [2.0]
+    assert outcomes.at(table, alpha=7).empty, "what was not run is absent"
+
+
+def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
+    values = [{"oslo"}, {"rome"}, {"red"}]
+    rows = [(0, 1, "rome", "rome"), (0, 1, "oslo", "rome"), (0, 2, "red", "blue")]
+    table = pd.DataFrame(rows, columns=["source", "target", "said", "wanted"])
+    table["exact"] = table.said == table.wanted
+    assert outcomes.failed(table, values).kept.tolist() == [False, True]
+    assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]
+    said = outcomes.in_words(table, ["x", "oslo", "x"], values)
+    assert said.tolist() == ["swapped", "unchanged", "another value of this type"]
+
+
+def test_slots_are_read_as_they_are_and_other_latents_are_chosen() -> None:
+    relation = torch.arange(3).repeat(4)
+    x = torch.eye(3)[relation]
+    sae = AlignSAE(3, 9, 3, 2, seed=0)
+    with torch.no_grad():
+        sae.W_enc.zero_()
+        sae.W_enc[:, 6:] = 2 * torch.eye(3)
+    found = readings.read(sae, x, relation, range(12))
+    assert found.latents.tolist() == [6, 7, 8]
+    assert found.natural.tolist() == [2.0, 2.0, 2.0]
+    plain = handles.plain_sae(3, 9, seed=0)
+    with torch.no_grad():
+        plain.W_enc.zero_()
+        plain.W_enc[:, [4, 2, 7]] = torch.eye(3)
+    chosen = readings.read(plain, x, relation, range(12))
+    assert (chosen.latents.tolist(), chosen.purity) == ([4, 2, 7], 1.0)
+
+
+def test_variance_is_shared_out_among_what_causes_it() -> None:
+    cells = [(p, r, w) for p in range(3) for r in range(2) for w in range(2)]
+    about = pd.DataFrame(cells, columns=["person", "relation", "wording"]).set_index("person")
+    causes = {
+        "relation": about.relation,
+        "person": about.index.to_series(),
+        "wording": about.wording,
+    }
+    for name, cause in causes.items():
+        acts = torch.tensor(cause.to_numpy(), dtype=torch.float32)[:, None].repeat(1, 2)
+        shares = readings.variance_shares(acts, about)
+        assert shares == pytest.approx({n: float(n == name) for n in shares}, abs=1e-9)
+
+
+def test_the_worst_relation_of_no_errors_is_none() -> None:
+    relation = torch.tensor([0, 0, 1, 1])
+    assert readings.worst_share(
+        torch.tensor([True, False, False, False]), relation
+    ) == pytest.approx(2 / 3)
+    assert math.isnan(readings.worst_share(torch.ones(4, dtype=torch.bool), relation))
