@@ -33,8 +33,7 @@ class Pass(NamedTuple):
 
     losses: dict[str, Tensor]  # the terms of the objective by name, scalars
     acts: Tensor  # [batch, d_sae]
-    smallest_kept: float | None
-    """the smallest score that BatchTopK kept, infinite where it kept none; None otherwise"""
+    smallest_kept: float | None  # of BatchTopK's scores, infinite where it kept none; else None
 
 
 @torch.no_grad()

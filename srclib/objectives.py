@@ -24,10 +24,8 @@ class Context(NamedTuple):
     """What a term may know of the run besides the batch."""
 
     step: int  # number of updates made so far
-    dead: Tensor | None
-    """bool [d_sae], latents silent for more than `dead_window` steps; None where there are none"""
-    labels: Tensor | None = None
-    """[batch, ...] what a labelled source says of the batch; None where it says nothing"""
+    dead: Tensor | None  # bool [d_sae], silent for more than `dead_window` steps; None: no latent
+    labels: Tensor | None = None  # [batch, ...] what a labelled source says of the batch
 
 
 class Term(Protocol):

@@ -33,8 +33,7 @@ class Member:
     objective: Objective
     control: Control | None
     silent: Tensor = field(init=False)  # [d_sae] steps since each latent last fired
-    ema: float = 0.0
-    """moving average (float64) of the smallest kept score, still with its start at zero"""
+    ema: float = 0.0  # moving average of the smallest kept score, with its start at zero
     ema_steps: int = 0
     newest: Pass = field(init=False)  # what the newest step left behind
 

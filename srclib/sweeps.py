@@ -39,10 +39,9 @@ class Run:
     config: TrainConfig
     objective: Objective | Term | None = None
     control: Control | None = None
+    # what training logged, one flat record per logged step; empty until it is trained
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    """what training logged, one flat record per logged step"""
-    key: str = field(default="", repr=False)
-    """where the finished run is kept; empty until it is trained"""
+    key: str = field(default="", repr=False)  # where the finished run is kept; empty until then
 
     def held_out(self, n: int) -> Tensor:
         """[n, d_in] evaluation rows of the source, which no training step reads."""

@@ -37,8 +37,7 @@ class TrainResult(NamedTuple):
     """What `train` returns."""
 
     sae: SAE | list[SAE]  # the object or list that was passed, trained in place
-    history: list[dict[str, Any]]
-    """one flat record per SAE and logged step: `pandas.DataFrame(history)` is a table"""
+    history: list[dict[str, Any]]  # one flat record per SAE and logged step, a table's rows
 
 
 def train(

@@ -9,7 +9,6 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import DataError, message
 from ..lm.sites import edited, residual
 from ..lm.subject import Subject
 from ..sae import SAE
@@ -22,9 +21,7 @@ class Quiz:
     """The facts of a subject's world as prompts; asked are those that the model completes."""
 
     def __init__(self, subject: Subject) -> None:
-        if subject.world is None:
-            fix = "Take a model of our own."
-            raise DataError(message("world", None, "a world whose facts are known", fix))
+        assert subject.world is not None
         self.subject, self.world = subject, subject.world
         self.facts: Dataset = self.world.facts()
         prompts, answers = self.facts["prompt"], torch.tensor(self.facts["answer"])

@@ -76,8 +76,7 @@ def adapt(
 def _targets(targets: Tensor | Sequence[float], eps: float) -> Tensor:
     """TAFs, float32 [n_groups], which decrease and do not fall below eps."""
     values = [float(t) for t in targets]
-    falling = all(a > b for a, b in itertools.pairwise([1.0, *values, 0.0]))
-    if not values or not falling:
+    if not values or not all(a > b for a, b in itertools.pairwise([1.0, *values, 0.0])):
         allowed = "one TAF per group, decreasing, each in (0, 1)"
         raise ParameterError(message("target", values, allowed, "geometric_targets makes such."))
     if not 0 <= eps <= values[-1]:
@@ -100,17 +99,13 @@ def group_index(d_sae: int, n_groups: int) -> Tensor:
     if not 1 <= n_groups <= d_sae or d_sae % n_groups:
         allowed = f"a divisor of d_sae={d_sae}, so that groups have equal size"
         divisors = (n for n in range(1, d_sae + 1) if d_sae % n == 0)
-        nearest = min(divisors, key=lambda n: abs(n - n_groups))
-        fix = f"Take {nearest} groups, or another d_sae."
+        fix = f"Take {min(divisors, key=lambda n: abs(n - n_groups))} groups, or another d_sae."
         raise ParameterError(message("n_groups", n_groups, allowed, fix))
     return torch.arange(d_sae) // (d_sae // n_groups)
 
 
 def ceiling_l0(d_sae: int, targets: Sequence[float]) -> float:
-    """The L0 at which every latent fires as often as its TAF allows: d_sae * mean(TAF).
-
-    Look at it before a run: near d_in or above, the reconstruction asks for no sparsity.
-    """
+    """The L0 where every latent fires as often as its TAF allows; near d_in nothing asks for less."""
     group_index(d_sae, len(targets))
     return d_sae * math.fsum(targets) / len(targets)
 
@@ -118,9 +113,8 @@ def ceiling_l0(d_sae: int, targets: Sequence[float]) -> float:
 def hand_over_bias(sae: SAE) -> SAE:
     """Set the biases to 0 and take them from the optimiser: `GroupBiases` moves them alone.
 
-    In place. For ReLU b is `b_enc`. JumpReLU has b = -theta and b_enc = 0: the gate uses the bias
-    and the output does not, acts = w.x 1[w.x + b > 0]. (Paper: it "decouples the output magnitude
-    from the bias"; the formula is our reading.)
+    In place. For ReLU b is `b_enc`. JumpReLU has b = -theta and b_enc = 0: acts = w.x 1[w.x + b > 0]
+    (paper: it "decouples the output magnitude from the bias"; the formula is our reading).
     """
     for parameter in (sae.b_enc, _holder(sae)):
         parameter.requires_grad_(False).zero_()
@@ -151,8 +145,8 @@ class GroupBiases(Control):
     """One event every `period` batches, groups in order of latents, for a `hand_over_bias` SAE.
 
     targets: a TAF per group, decreasing (`geometric_targets`); one of them is the paper's BA.
-    Between events it keeps a count and a maximum per latent, no pre-activations, so an event costs
-    the same at any period. Paper: period 50 (batches of 512), gamma 0.01; its eps is unknown.
+    Between events it keeps a count and a maximum per latent alone. Paper: period 50 (batches of
+    512), gamma 0.01; its eps is unknown.
     rows: one dict per event: step (updates made), bias, firing_rate (means per group), dead
     (latents below eps per group), floor (how many biases stand at -1).
 
@@ -222,10 +216,14 @@ class GroupBiases(Control):
         """The row of this event; says when a group has died."""
         n_groups = len(self.targets)
         rates = rate.view(n_groups, -1)  # [n_groups, latents of a group]: groups are in order
-        row: dict[str, Any] = {"step": step, "bias": b.view(n_groups, -1).mean(dim=1).tolist()}
-        row["firing_rate"] = rates.mean(dim=1).tolist()
-        row["dead"] = (rates < self.eps).sum(dim=1).tolist()
-        self.rows.append(row | {"floor": int((b <= -1).sum())})
+        row = {
+            "step": step,
+            "bias": b.view(n_groups, -1).mean(dim=1).tolist(),
+            "firing_rate": rates.mean(dim=1).tolist(),
+            "dead": (rates < self.eps).sum(dim=1).tolist(),
+            "floor": int((b <= -1).sum()),
+        }
+        self.rows.append(row)
         silent = (rates.amax(dim=1) == 0).nonzero().flatten().tolist()
         if len(silent) == n_groups:
             raise SuiteError(
@@ -240,9 +238,9 @@ class GroupBiases(Control):
             )
 
     def state(self) -> dict[str, Any]:
-        counts = {"n_batches": self.n_batches, "n_samples": self.n_samples}
         buffer = {"fired": self.fired.tolist(), "largest": self.largest.tolist()}
-        return {"rows": self.rows} | counts | buffer
+        counts = {"n_batches": self.n_batches, "n_samples": self.n_samples}
+        return {"rows": self.rows, **counts, **buffer}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.rows = list(state["rows"])
