@@ -105,7 +105,7 @@ def group_index(d_sae: int, n_groups: int) -> Tensor:
 
 
 def ceiling_l0(d_sae: int, targets: Sequence[float]) -> float:
-    """The L0 where every latent fires as often as its TAF allows; near d_in nothing asks for less."""
+    """The L0 where all latents fire as often as their TAFs allow; near d_in nothing is sparse."""
     group_index(d_sae, len(targets))
     return d_sae * math.fsum(targets) / len(targets)
 
@@ -113,7 +113,7 @@ def ceiling_l0(d_sae: int, targets: Sequence[float]) -> float:
 def hand_over_bias(sae: SAE) -> SAE:
     """Set the biases to 0 and take them from the optimiser: `GroupBiases` moves them alone.
 
-    In place. For ReLU b is `b_enc`. JumpReLU has b = -theta and b_enc = 0: acts = w.x 1[w.x + b > 0]
+    In place. For ReLU b is `b_enc`. JumpReLU has b = -theta, b_enc = 0: acts = w.x 1[w.x + b > 0]
     (paper: it "decouples the output magnitude from the bias"; the formula is our reading).
     """
     for parameter in (sae.b_enc, _holder(sae)):
