@@ -23,7 +23,7 @@ _HOME = {
     "Run": "sweeps",
     "Sweep": "sweeps",
     "sweep": "sweeps",
-    "tidy": "sweeps",
+    "tidy": "tables",
     "held_out": "sweeps",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from .sweeps import Sweep as Sweep
     from .sweeps import held_out as held_out
     from .sweeps import sweep as sweep
-    from .sweeps import tidy as tidy
+    from .tables import tidy as tidy
     from .trainer import TrainResult as TrainResult
     from .trainer import train as train
 

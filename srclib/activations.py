@@ -1,11 +1,8 @@
-"""Activation functions: which pre-activations survive.
+"""Activation functions: which pre-activations survive. All shapes are [batch, d_sae].
 
-Each is a small frozen value object (its `repr` is its identity in every cache key). The gated
-ones, ReLU, TopK and BatchTopK, answer one question, `support(scores)`: a float mask with 1
-where a latent stays active, so that `acts = pre_acts * support`. JumpReLU also has a gradient
-with respect to its threshold and therefore a forward pass of its own.
-
-Shapes: `pre_acts`, `scores`, masks and acts are [batch, d_sae].
+Each is a frozen value object (its `repr` is its identity in every cache key). ReLU, TopK and
+BatchTopK answer `support(scores)`: a float mask, 1 where a latent stays active, so that
+`acts = pre_acts * support`. JumpReLU has a gradient for its threshold, hence a pass of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import ParameterError, message
+from .errors import ParameterError, message, positive
 from .fast import keep_largest
 
 
@@ -56,8 +53,7 @@ class BatchTopK:
     k: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not math.isfinite(self.k) or self.k <= 0:
-            raise ParameterError(message("k", self.k, "a finite number > 0", "Use the wanted L0."))
+        positive("k", self.k, "Use the wanted L0.")
 
     def n_kept(self, n_batch: int) -> int:
         """Entries that survive in a batch of `n_batch` inputs."""
@@ -96,10 +92,8 @@ class JumpReLU:
     through_pre: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "bandwidth"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-                raise ParameterError(message(name, value, "a finite number > 0", "Use 0.001."))
+        positive("threshold", self.threshold, "Use 0.001.")
+        positive("bandwidth", self.bandwidth, "Use 0.001.")
         if self.l0_on not in ("f", "pre"):
             raise ParameterError(message("l0_on", self.l0_on, '"f" or "pre"', 'Use "f".'))
 

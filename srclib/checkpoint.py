@@ -6,9 +6,7 @@ of itself. Nothing else is ever read, so nothing in a folder can execute.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +28,9 @@ def save_sae(sae: SAE, folder: str | Path, overwrite: bool = False) -> Path:
 
     Raises ParameterError when the folder exists and `overwrite` is false.
     """
-    folder = Path(folder)
+    folder, own = Path(folder), {"sae.safetensors", "sae.json"}
     if folder.exists() and not overwrite:
         raise ParameterError(f"folder={folder}: exists. Pass overwrite=True or another folder.")
-    own = {"sae.safetensors", "sae.json"}
     if folder.exists() and not (folder.is_dir() and {p.name for p in folder.iterdir()} <= own):
         raise ParameterError(
             f"folder={folder}: holds other things than a saved SAE, and they would be lost. "
@@ -68,10 +65,7 @@ def describe(sae: SAE) -> dict[str, Any]:
     return {
         "d_in": sae.d_in,
         "d_sae": sae.d_sae,
-        "activation": {
-            "name": type(sae.activation).__name__,
-            **dataclasses.asdict(sae.activation),
-        },
+        "activation": {"name": type(sae.activation).__name__, **vars(sae.activation)},
         "subtract_b_dec": sae.subtract_b_dec,
         "select_by": sae.select_by,
     }
@@ -94,8 +88,8 @@ def write_tensors(
     data = save_tensors({key: value.contiguous() for key, value in tensors.items()})
     (folder / f"{name}.safetensors").write_bytes(data)
     body = {"format": FORMAT, "tensors_sha256": files.sha256(data), **meta}
-    body["sha256"] = files.sha256(files.canonical(body))
-    (folder / f"{name}.json").write_text(files.pretty(body), encoding="utf-8")
+    text = files.pretty(files.seal(body, "sha256"))
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -120,17 +114,3 @@ def read_tensors(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, 
     if meta["tensors_sha256"] != files.sha256(data):
         raise CheckpointError(f"{data_file}: altered since it was written. Restore or remake it.")
     return load_tensors(data), meta
-
-
-def latest(folder: Path) -> Path:
-    """The newest complete `step-*` checkpoint in a folder. Raises CheckpointError without one."""
-    complete = sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
-    if not complete:
-        raise CheckpointError(f"{folder}: holds no step-* checkpoint. Train with checkpoint_every.")
-    return complete[-1]
-
-
-def keep_newest(folder: Path, n: int) -> None:
-    """Remove all but the n newest checkpoints."""
-    for old in sorted(folder.glob("step-*"))[:-n]:
-        shutil.rmtree(old)

@@ -1,8 +1,4 @@
-"""Steering an SAE while it trains: the one legitimate way to change it from outside a step.
-
-A control is called before every step with the step's batch. Its state is part of every
-checkpoint, so a resumed run continues as the undisturbed one would have.
-"""
+"""Steering an SAE while it trains: the one legitimate way to change it from outside a step."""
 
 from __future__ import annotations
 
@@ -21,7 +17,9 @@ from .sae import SAE
 
 
 class Control(Protocol):
-    """Changes an SAE between steps; `state` is JSON-able and `load(state)` restores it."""
+    """Changes an SAE between steps. Its state is part of every checkpoint, so a resumed run goes on
+    as the undisturbed one would have.
+    """
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None: ...
 
@@ -30,10 +28,10 @@ class Control(Protocol):
         return
 
     def state(self) -> dict[str, Any]:
+        """What it keeps, as JSON values; `load` continues from there."""
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
         return
 
 
@@ -58,7 +56,7 @@ class KSchedule(Control):
 
     def __post_init__(self) -> None:
         steps = [step for step, _ in self.points]
-        if not steps or steps != sorted(steps) or not all(k > 0 for _, k in self.points):
+        if not steps or steps != sorted(steps) or min(k for _, k in self.points) <= 0:
             allowed = "(step, k) in ascending order of step, with k > 0"
             raise ParameterError(message("points", self.points, allowed, "Sort them."))
 

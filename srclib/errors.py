@@ -7,6 +7,7 @@ allowed, and what to do next. `message` builds it, so that none is forgotten.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -50,3 +51,10 @@ def whole(name: str, value: object, low: int = 0) -> int:
     if type(value) is not int or value < low:
         raise ParameterError(message(name, value, f"a whole number >= {low}", f"Correct {name}."))
     return value
+
+
+def positive(name: str, value: object, fix: str) -> None:
+    """Raises ParameterError unless `value` is a finite number above 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:  # type: ignore[operator]
+        raise ParameterError(message(name, value, "a finite number > 0", fix))

@@ -44,42 +44,40 @@ def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
     return mask, nth
 
 
-def adam_moments(vector: Tensor) -> dict[str, Tensor]:
-    """What Adam remembers about a vector, before its first step."""
-    return {
-        "exp_avg": torch.zeros_like(vector),
-        "exp_avg_sq": torch.zeros_like(vector),
-        "step": torch.zeros((), device=vector.device),
-    }
-
-
-def adam_step(
-    vector: Tensor,
-    gradient: Tensor,
-    moments: dict[str, Tensor],
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-) -> None:
-    """One update of `vector` and its moments, in place; the strides must be equal.
+class Adam:
+    """Adam on one vector, in place; its moments are plain tensors.
 
     torch's functional form: to construct `torch.optim.Adam` loads torch's compiler, a second or
     more in every process.
     """
-    first, second, step = moments.values()
-    adam(
-        [vector],
-        [gradient],
-        [first],
-        [second],
-        [],
-        [step],
-        fused=True,
-        amsgrad=False,
-        beta1=betas[0],
-        beta2=betas[1],
-        lr=lr,
-        weight_decay=0.0,
-        eps=eps,
-        maximize=False,
-    )
+
+    def __init__(
+        self, vector: Tensor, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        self.vector = vector
+        self.betas, self.eps = betas, eps
+        self.moments = {
+            "exp_avg": torch.zeros_like(vector),
+            "exp_avg_sq": torch.zeros_like(vector),
+            "step": torch.zeros((), device=vector.device),
+        }
+
+    def update(self, gradient: Tensor, lr: float) -> None:
+        """One step; the strides of vector and gradient must be equal."""
+        first, second, step = ([each] for each in self.moments.values())
+        adam(
+            [self.vector],
+            [gradient],
+            first,
+            second,
+            [],
+            step,
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=lr,
+            weight_decay=0.0,
+            eps=self.eps,
+            maximize=False,
+        )

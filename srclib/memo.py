@@ -1,8 +1,7 @@
 """Finished runs, kept under a key of their content, and computed on all cores where missing.
 
-The key of a run covers its starting weights, source, configuration, objective and control, the
-code that trains and the library versions. Training in a list gives the bytes of training alone,
-so a run is stored by itself however it was grouped, and a killed sweep goes on where it was.
+Training in a list gives the bytes of training alone, so a run is stored by itself however it was
+grouped, and a killed sweep goes on where it was.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -28,16 +27,10 @@ from .trainer import refuse_shared_notes, train
 if TYPE_CHECKING:
     from .sweeps import Run
 
+    Chunk = list[tuple[int, str, Run]]  # place in the sweep, key, run: trained by one process
+
 WORTH_A_PROCESS = 4_000  # SAE-steps, some six seconds of work; a worker takes two to start
 WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
-
-
-class Chunk(NamedTuple):
-    """Runs that one process trains together, each with its place in the sweep."""
-
-    runs: list[Run]
-    keys: list[str]
-    places: list[int]
 
 
 def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
@@ -45,25 +38,28 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
 
     The store is `build/cache`; `python -m srclib clean` empties it.
     """
-    new = [run for run in runs if not run.key]  # a run is trained once, in whichever sweep
-    refuse_shared_notes([run.control for run in new])
-    keys = [key_of(run) for run in new]
+    new = {i: run for i, run in enumerate(runs) if not run.key}  # trained once, in any sweep
+    refuse_shared_notes([run.control for run in new.values()])
+    keys = {i: key_of(run) for i, run in new.items()}
     workers = workers or os.cpu_count() or 1
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
-        for key in keys:
+        for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
-    todo = list(_chunks(new, keys, [*map(list(runs).index, new)], workers))
-    work = sum(chunk.runs[0].config.n_steps * len(chunk.runs) for chunk in todo)
+    todo = list(_chunks(new, keys, workers))
+    work = sum(run.config.n_steps for chunk in todo for _, _, run in chunk)
     alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
     finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
         pass
-    for run, key in zip(new, keys, strict=True):
-        _load(run, key)
+    for i, run in new.items():
+        _load(run, keys[i])
 
 
 def key_of(run: Run) -> str:
-    """The content key under which a run is stored; that of its start, once it is trained."""
+    """The content key under which a run is stored; that of its start, once it is trained.
+
+    It covers starting weights, source, configuration, objective, control, code and versions.
+    """
     if run.key:
         return run.key
     control, objective = run.control, run.objective
@@ -113,9 +109,7 @@ def _source(kind: type) -> str:
         ) from None
 
 
-def _chunks(
-    runs: Sequence[Run], keys: Sequence[str], places: Sequence[int], workers: int
-) -> Iterator[Chunk]:
+def _chunks(new: dict[int, Run], keys: dict[int, str], workers: int) -> Iterator[Chunk]:
     """What is neither stored nor planned yet, cut so that every worker gets a share.
 
     Runs with equal sources and configurations share their batches. The cut is made before the
@@ -123,52 +117,48 @@ def _chunks(
     that an interrupted one has left.
     """
     groups: dict[tuple[str, str], list[int]] = {}
-    identity = {id(run.source): files.canonical(run.source.identity) for run in runs}
-    for i, run in enumerate(runs):
+    sources = {id(run.source): run.source for run in new.values()}
+    identity = {i: files.canonical(source.identity) for i, source in sources.items()}
+    for i, run in new.items():
         groups.setdefault((identity[id(run.source)], repr(run.config)), []).append(i)
     planned = set[str]()  # equal runs are trained once
     for group in groups.values():
         cuts = min(workers, max(1, len(group) // 2))
         for first in range(cuts):
-            missing = []
+            chunk = []
             for i in group[first::cuts]:
                 if keys[i] not in planned and not _stored(keys[i]):
                     planned.add(keys[i])
-                    missing.append(i)
-            if missing:
-                yield Chunk(
-                    [runs[i] for i in missing],
-                    [keys[i] for i in missing],
-                    [places[i] for i in missing],
-                )
+                    chunk.append((i, keys[i], new[i]))
+            if chunk:
+                yield chunk
 
 
 def _run(chunk: Chunk) -> None:
     """Train the SAEs of one chunk and store them; resume what an earlier process left."""
-    first = chunk.runs[0]
-    partial = files.place(files.sha256("".join(chunk.keys))).with_suffix(".partial")
-    # the caller's SAEs are filled from the store, like everyone's
-    saes, controls = copy.deepcopy(
-        ([run.sae for run in chunk.runs], [run.control for run in chunk.runs])
-    )
-    every = max(1000, first.config.n_steps // 20)
-    cfg = replace(first.config, checkpoint_every=every, checkpoint_dir=partial)
+    places, keys, runs = zip(*chunk, strict=True)
+    source, config = runs[0].source, runs[0].config
+    partial = files.place(files.sha256("".join(keys))).with_suffix(".partial")
+    # copies: the caller's SAEs are filled from the store, like everyone's
+    saes, controls = copy.deepcopy(([run.sae for run in runs], [run.control for run in runs]))
+    every = max(1000, config.n_steps // 20)
+    cfg = replace(config, checkpoint_every=every, checkpoint_dir=partial)
     with files.lock(partial.with_suffix(".lock"), "this training run"):
-        if all(map(_stored, chunk.keys)):
+        if all(map(_stored, keys)):
             return
         if os.environ.get("SRCLIB_RECOMPUTE"):
             shutil.rmtree(partial, ignore_errors=True)
         resume = partial if any(partial.glob("step-*/state.json")) else None
-        objectives = [run.objective for run in chunk.runs]
+        objective = [run.objective for run in runs]
         try:
             result = train(
-                saes, first.source, cfg, objective=objectives, control=controls, resume_from=resume
+                saes, source, cfg, objective=objective, control=controls, resume_from=resume
             )
         except SuiteError as error:  # whose run it was, where the trainer can tell
-            member = getattr(error, "member", 0 if len(chunk.runs) == 1 else None)
-            error.run = None if member is None else chunk.places[member]  # type: ignore[attr-defined]
+            member = getattr(error, "member", 0 if len(runs) == 1 else None)
+            error.run = None if member is None else places[member]  # type: ignore[attr-defined]
             raise
-        for index, (sae, key, control) in enumerate(zip(saes, chunk.keys, controls, strict=True)):
+        for index, (sae, key, control) in enumerate(zip(saes, keys, controls, strict=True)):
             meta = checkpoint.describe(sae)
             meta["control"] = control.state() if control is not None else None
             meta["history"] = [r for r in result.history if r["sae"] == index]
@@ -180,7 +170,7 @@ def _run(chunk: Chunk) -> None:
 
 def _run_here(chunk: Chunk) -> None:
     """In this process; with one thread where the matrices are small, since two would only spin."""
-    largest = max(run.sae.d_in * run.sae.d_sae * run.config.n_batch for run in chunk.runs)
+    largest = max(run.sae.d_in * run.sae.d_sae * run.config.n_batch for _, _, run in chunk)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if largest > WORTH_A_THREAD else 1)
     try:

@@ -1,8 +1,7 @@
-"""What an SAE is trained to minimise: named terms that add up.
+"""What an SAE is trained to minimise: named terms that add up, as in `SquaredError() + L1(0.1)`.
 
 A term is a callable `(sae, x, out, context) -> scalar`; a frozen dataclass, so that its `repr`
-says all of its settings. `SquaredError() + L1(0.1)` is an objective. Sparsity penalties are
-always explicit.
+says all of its settings. Sparsity penalties are always explicit.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .activations import BatchTopK, JumpReLU, TopK
-from .errors import ParameterError, message
+from .errors import ParameterError, message, positive
 from .gradients import Pass, auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
 
@@ -24,12 +23,9 @@ from .sae import SAE, SAEOutput
 class Context(NamedTuple):
     """What a term may know of the run besides the batch."""
 
-    step: int
-    """number of updates made so far"""
-    dead: Tensor | None
-    """bool [d_sae], latents silent for more than `dead_window` steps; None where there are none"""
-    labels: Tensor | None = None
-    """[batch, ...] what a labelled source says of the batch; None where it says nothing"""
+    step: int  # number of updates made so far
+    dead: Tensor | None  # bool [d_sae], silent for more than `dead_window` steps; None: no latent
+    labels: Tensor | None = None  # [batch, ...] what a labelled source says of the batch
 
 
 class Term(Protocol):
@@ -99,12 +95,17 @@ class AuxK(_Addable):
         return self.coefficient * weight * missing.square().sum(dim=1).mean()
 
 
+def _warm(step: int, warmup: int) -> float:
+    return min(1.0, step / warmup) if warmup else 1.0
+
+
 @dataclass(frozen=True)
-class _ScaledPenalty(_Addable, ABC):
+class ScaledPenalty(_Addable, ABC):
     """coefficient * mean_b sum_i f(u_i) with u = acts ||W_dec||, warmed up over `warmup` steps."""
 
     coefficient: float
     warmup: int = 0
+    name: ClassVar[str]
 
     @abstractmethod
     def f(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ class _ScaledPenalty(_Addable, ABC):
 
     def phi(self, u: Tensor, step: int) -> tuple[Tensor, Tensor]:
         value, slope = self.f(u)
-        now = self.coefficient * (min(1.0, step / self.warmup) if self.warmup else 1.0)
+        now = self.coefficient * _warm(step, self.warmup)
         return now * value, now * slope
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
@@ -121,7 +122,7 @@ class _ScaledPenalty(_Addable, ABC):
 
 
 @dataclass(frozen=True)
-class L1(_ScaledPenalty):
+class L1(ScaledPenalty):
     """coefficient * mean_b sum_i acts_i ||W_dec_i||."""
 
     name = "l1"
@@ -131,7 +132,7 @@ class L1(_ScaledPenalty):
 
 
 @dataclass(frozen=True)
-class TanhSparsity(_ScaledPenalty):
+class TanhSparsity(ScaledPenalty):
     """coefficient * mean_b sum_i tanh(c |acts_i| ||W_dec_i||)  (Sparse but Wrong, A.1; c = 4)."""
 
     c: float = 4.0
@@ -159,13 +160,11 @@ class L0Target(_Addable):
     name = "l0_target"
 
     def __post_init__(self) -> None:
-        if not 0 < self.target < math.inf:
-            fix = "It is the wanted mean number of active latents."
-            raise ParameterError(message("target", self.target, "a finite number > 0", fix))
+        positive("target", self.target, "It is the wanted mean number of active latents.")
 
     def of(self, l0: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The term and its derivative with respect to the L0."""
-        now = self.coefficient * (min(1.0, step / self.warmup) if self.warmup else 1.0)
+        now = self.coefficient * _warm(step, self.warmup)
         excess = l0 / self.target - 1
         return now * excess.square(), 2 * now * excess / self.target
 
@@ -192,7 +191,7 @@ def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pas
     """
     terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
     errors = [t for t in terms if isinstance(t, SquaredError)]
-    penalties = [t for t in terms if isinstance(t, _ScaledPenalty)]
+    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
     targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
     auxiliary = [t for t in terms if isinstance(t, AuxK)]
     if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):

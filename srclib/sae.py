@@ -18,18 +18,15 @@ from torch import Tensor, nn
 
 from . import rng
 from .activations import Activation, BatchTopK, JumpReLU, TopK
-from .errors import DataError, ParameterError, message, whole
+from .errors import DataError, ParameterError, message, positive, whole
 
 
 class SAEOutput(NamedTuple):
     """What one forward pass returns."""
 
-    x_hat: Tensor
-    """[batch, d_in] reconstruction"""
-    acts: Tensor
-    """[batch, d_sae] after the activation function"""
-    pre_acts: Tensor
-    """[batch, d_sae] before it"""
+    x_hat: Tensor  # [batch, d_in] reconstruction
+    acts: Tensor  # [batch, d_sae] after the activation function
+    pre_acts: Tensor  # [batch, d_sae] before it
 
 
 class SAE(nn.Module):
@@ -72,9 +69,7 @@ class SAE(nn.Module):
         if isinstance(activation, TopK | BatchTopK) and activation.k > d_sae:
             fix = "Lower k or raise d_sae."
             raise ParameterError(message("k", activation.k, f"0 < k <= d_sae={d_sae}", fix))
-        if not 0 < decoder_norm < math.inf:
-            fix = "0.1 is SAELens' start, 1 gives unit rows."
-            raise ParameterError(message("decoder_norm", decoder_norm, "a finite number > 0", fix))
+        positive("decoder_norm", decoder_norm, "0.1 is SAELens' start, 1 gives unit rows.")
         if select_by not in ("rescaled", "raw"):
             allowed = '"rescaled" or "raw"'
             raise ParameterError(message("select_by", select_by, allowed, 'Use "rescaled".'))
@@ -132,10 +127,6 @@ class SAE(nn.Module):
             return self.activation.select(scores)
         return ((scores > self.threshold) & (scores > 0)).to(scores.dtype), None
 
-    def support(self, pre_acts: Tensor) -> Tensor:
-        """The mask of `select` alone."""
-        return self.select(pre_acts)[0]
-
     def jump_threshold(self) -> Tensor:
         """[d_sae], the thresholds of a JumpReLU SAE, positive when trained as logarithms."""
         assert isinstance(self.activation, JumpReLU) and self.theta is not None
@@ -145,7 +136,7 @@ class SAE(nn.Module):
         """[batch, d_sae] -> [batch, d_sae]."""
         if isinstance(self.activation, JumpReLU):
             return self.activation.acts(pre_acts, self.jump_threshold())
-        return pre_acts * self.support(pre_acts)
+        return pre_acts * self.select(pre_acts)[0]
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, d_in] -> acts [batch, d_sae]."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import checkpoint, files
 from .config import TrainConfig
 from .errors import CheckpointError
-from .fast import adam_moments, adam_step
+from .fast import Adam
 from .gradients import Pass
 from .objectives import Objective
 from .sae import SAE
@@ -33,13 +32,10 @@ class Member:
     sae: SAE
     objective: Objective
     control: Control | None
-    silent: Tensor = field(init=False)
-    """[d_sae] steps since each latent last fired"""
-    ema: float = 0.0
-    """moving average (float64) of the smallest kept score, still with its start at zero"""
+    silent: Tensor = field(init=False)  # [d_sae] steps since each latent last fired
+    ema: float = 0.0  # moving average of the smallest kept score, with its start at zero
     ema_steps: int = 0
-    newest: Pass = field(init=False)
-    """what the newest step left behind"""
+    newest: Pass = field(init=False)  # what the newest step left behind
 
     def __post_init__(self) -> None:
         self.silent = torch.zeros(self.sae.d_sae, device=self.sae.W_dec.device)
@@ -52,44 +48,29 @@ class Flat:
     by construction (fused Adam on CPU silently updates wrong elements where they differ). Every
     SAE starts at a multiple of 64 numbers, so that its neighbours do not change how its own are
     cut into vector registers: training in a list gives the bytes of training alone.
-    `release` gives every parameter memory of its own again.
     """
 
     def __init__(self, saes: list[SAE]) -> None:
-        self.parameters = [list(sae.parameters()) for sae in saes]
-        sizes = [sum(p.numel() for p in own) for own in self.parameters]
-        spans = [-(-size // 64) * 64 for size in sizes]
-        self.vector = nn.Parameter(torch.zeros(sum(spans), device=saes[0].W_dec.device))
-        self.vector.grad = torch.zeros_like(self.vector)
-        self.gradients = list(self.vector.grad.split(spans))  # per SAE, one vector
-        for own, values, gradients in zip(
-            self.parameters, self.vector.data.split(spans), self.gradients, strict=True
+        self.parameters = [p for sae in saes for p in sae.parameters()]
+        spans = [-(-sum(p.numel() for p in sae.parameters()) // 64) * 64 for sae in saes]
+        self.vector = torch.zeros(sum(spans), device=saes[0].W_dec.device)
+        self.gradient = torch.zeros_like(self.vector)
+        self.gradients = self.gradient.split(spans)  # per SAE, one vector
+        for sae, values, gradients in zip(
+            saes, self.vector.split(spans), self.gradients, strict=True
         ):
             start = 0
-            for p in own:
+            for p in sae.parameters():
                 place = slice(start, start + p.numel())
                 p.data = values[place].view(p.shape).copy_(p.data)
                 p.grad = gradients[place].view(p.shape)
                 start = place.stop
 
     def release(self) -> None:
-        for p in [p for own in self.parameters for p in own]:
+        """Give every parameter memory of its own again."""
+        for p in self.parameters:
             p.data = p.data.clone()
             p.grad = None
-
-
-class Adam:
-    """Adam on the flat vector; its moments are plain tensors."""
-
-    def __init__(self, flat: Flat, betas: tuple[float, float], eps: float) -> None:
-        self.flat, self.betas, self.eps = flat, betas, eps
-        self.moments = adam_moments(flat.vector)
-
-    def update(self, lr: float) -> None:
-        """One step with the gradients that stand in the flat vector's `.grad`."""
-        vector = self.flat.vector
-        assert vector.grad is not None
-        adam_step(vector.data, vector.grad, self.moments, lr, self.betas, self.eps)
 
 
 @dataclass
@@ -109,9 +90,8 @@ def frozen(sae: SAE) -> list[str]:
 
 
 def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dict[str, Any]:
-    """What two runs must share to be the same run, by field name. Watching does not count."""
-    names = [field.name for field in dataclasses.fields(cfg) if field.name not in WATCHING]
-    identity: dict[str, Any] = {name: repr(getattr(cfg, name)) for name in names}
+    """What two runs must share to be the same run, by name. Watching does not count."""
+    identity: dict[str, Any] = {k: repr(v) for k, v in vars(cfg).items() if k not in WATCHING}
     identity["source"] = source.identity
     for index, member in enumerate(members):
         sae = member.sae
@@ -139,24 +119,24 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
         for name, tensor in member.sae.state_dict().items():
             tensors[f"{index}.{name}"] = tensor
         tensors[f"{index}.silent"] = member.silent
-        members.append(
-            {
-                "sae": checkpoint.describe(member.sae),
-                "ema": member.ema,
-                "ema_steps": member.ema_steps,
-                "control": member.control.state() if member.control else None,
-            }
-        )
+        kept: dict[str, Any] = {"ema": member.ema, "ema_steps": member.ema_steps}
+        kept["control"] = member.control.state() if member.control else None
+        members.append({"sae": checkpoint.describe(member.sae), **kept})
     tensors |= {f"adam.{name}": tensor for name, tensor in state.adam.moments.items()}
-    meta = {
-        "step": state.step,
-        "run": run_identity(state.members, source, cfg),
-        "members": members,
-        "history": state.history,
-    }
+    meta = {"step": state.step, "members": members, "history": state.history}
+    meta["run"] = run_identity(state.members, source, cfg)
     with files.folder_atomic(folder / f"step-{state.step:09d}") as temporary:
         checkpoint.write_tensors(temporary, "state", tensors, meta)
-    checkpoint.keep_newest(folder, 2)
+    for old in sorted(folder.glob("step-*"))[:-2]:
+        shutil.rmtree(old)
+
+
+def latest(folder: Path) -> Path:
+    """The newest complete `step-*` checkpoint in a folder. Raises CheckpointError without one."""
+    complete = sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+    if not complete:
+        raise CheckpointError(f"{folder}: holds no step-* checkpoint. Train with checkpoint_every.")
+    return complete[-1]
 
 
 def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig) -> None:
@@ -164,7 +144,7 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
 
     Raises CheckpointError naming every field in which the two runs differ.
     """
-    folder = folder if (folder / "state.json").exists() else checkpoint.latest(folder)
+    folder = folder if (folder / "state.json").exists() else latest(folder)
     tensors, meta = checkpoint.read_tensors(folder, "state")
     here, there = run_identity(state.members, source, cfg), meta["run"]
     different = [name for name in sorted(here | there) if here.get(name) != there.get(name)]

@@ -17,14 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives
-from .config import TrainConfig
-from .constraints import constrain_gradients, constrain_weights
+from .config import TrainConfig, check, constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
+from .fast import Adam
 from .objectives import Context, Objective, Term
-from .preflight import check
 from .sae import SAE
 from .sources import Labelled, Source
-from .state import Adam, Flat, Member, TrainState, load_state, save_state
+from .state import Flat, Member, TrainState, load_state, save_state
 
 if TYPE_CHECKING:
     from .control import Control
@@ -37,10 +36,8 @@ SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads o
 class TrainResult(NamedTuple):
     """What `train` returns."""
 
-    sae: SAE | list[SAE]
-    """the object or list that was passed, trained in place"""
-    history: list[dict[str, Any]]
-    """one flat record per SAE and logged step: `pandas.DataFrame(history)` is a table"""
+    sae: SAE | list[SAE]  # the object or list that was passed, trained in place
+    history: list[dict[str, Any]]  # one flat record per SAE and logged step, a table's rows
 
 
 def train(
@@ -69,13 +66,12 @@ def train(
     """
     saes = [sae] if isinstance(sae, SAE) else list(sae)
     check(saes, source, cfg)
-    state = start(saes, cfg, objective, control)
-    here = Path(cfg.checkpoint_dir).resolve() if cfg.checkpoint_dir else None
-    there = Path(resume_from).resolve() if resume_from else None
-    resumes_here = there is not None and here in (there, there.parent)
+    state, resumes_here = start(saes, cfg, objective, control), False
     try:
         if resume_from is not None:
-            load_state(state, Path(resume_from), source, cfg)
+            there, here = Path(resume_from).resolve(), cfg.checkpoint_dir
+            load_state(state, there, source, cfg)
+            resumes_here = here is not None and Path(here).resolve() in (there, there.parent)
         steps = range(state.step, cfg.n_steps)
         for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
             update(state, step, source, cfg)
@@ -100,12 +96,13 @@ def start(
     wanted = _one_each(objective, len(saes), "objective")
     controls = _one_each(control, len(saes), "control")
     refuse_shared_notes(controls)
-    members = [
-        Member(sae.train(), _as_objective(o) or objectives.default(sae), c)
-        for sae, o, c in zip(saes, wanted, controls, strict=True)
-    ]
+    members = []
+    for sae, each, steering in zip(saes, wanted, controls, strict=True):
+        terms = objectives.default(sae) if each is None else each
+        whole = terms if isinstance(terms, Objective) else Objective((terms,))
+        members.append(Member(sae.train(), whole, steering))
     flat = Flat(saes)
-    return TrainState(members, flat, Adam(flat, cfg.betas, cfg.eps))
+    return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
 
 
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
@@ -130,9 +127,9 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         if norm > cfg.clip:
             gradient *= cfg.clip / norm
         _count(member)
-    state.adam.update(cfg.lr_at(step))
-    for sae in (member.sae for member in state.members):
-        constrain_weights(sae, cfg)
+    state.adam.update(state.flat.gradient, cfg.lr_at(step))
+    for member in state.members:
+        constrain_weights(member.sae, cfg)
     state.step = step + 1
 
 
@@ -172,16 +169,13 @@ def _record(
 @torch.no_grad()
 def evaluation(sae: SAE, source: Source, n_batch: int, n_batches: int) -> dict[str, float]:
     """Held-out squared error (summed over d_in) and L0, in `eval()` mode; changes nothing."""
-    was_training = sae.training
-    sae.eval()
-    try:
-        x = torch.cat([source.batch(-1 - i, n_batch) for i in range(n_batches)])
-        out = sae(x.to(sae.W_dec.device))
-        error = (out.x_hat - x.to(out.x_hat.device)).double().square().sum(dim=1).mean()
-        l0 = (out.acts != 0).sum(dim=1).double().mean()
-        return {"eval_mse": float(error), "eval_l0": float(l0)}
-    finally:
-        sae.train(was_training)
+    mode = sae.training
+    x = torch.cat([source.batch(-1 - i, n_batch) for i in range(n_batches)]).to(sae.W_dec.device)
+    out = sae.eval()(x)
+    sae.train(mode)
+    error = (out.x_hat - x).double().square().sum(dim=1).mean()
+    l0 = (out.acts != 0).sum(dim=1).double().mean()
+    return {"eval_mse": float(error), "eval_l0": float(l0)}
 
 
 def _not_finite(x: Tensor, step: int, source: Source, place: int) -> SuiteError:
@@ -211,10 +205,6 @@ def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
     if len(set(noting)) < len(noting):
         fix = "Make one control per SAE."
         raise ParameterError(message("control", "one object twice", "one per SAE", fix))
-
-
-def _as_objective(value: Objective | Term | None) -> Objective | None:
-    return value if value is None or isinstance(value, Objective) else Objective((value,))
 
 
 def _due(step: int, every: int, n_steps: int) -> bool:

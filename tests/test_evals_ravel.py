@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srclib.errors import DataError
-from srclib.evals.ravel import Pairs, make_pairs, ravel
+from srclib.evals.edits import Pairs, make_pairs, ravel
 
 N_VALUES = 5
 ENTITY = torch.arange(40).repeat_interleave(2)

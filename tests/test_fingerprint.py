@@ -244,7 +244,7 @@ STALE = {  # what an edit of one line must do, by the beginning of the module's 
     "srclib.trainer": EVERY,
     "srclib.objectives": EVERY,
     "srclib.metrics": EVERY,
-    "srclib.methods.gba.": {"gba"},
+    "srclib.methods.gba": {"gba"},
     "srclib.methods.alignsae.": {"align_2hop", "align_sae"},
     "srclib.worlds.python_docs": {"gba", "sae_md"},
     "srclib.worlds.bilingual": {"checkpoints"},

@@ -169,14 +169,11 @@ def test_bfloat16_weights_give_float32_rows() -> None:
         torch.testing.assert_close(W.norm(dim=1), torch.ones(48))
 
 
-def test_other_layers_modules_and_shapes_are_refused() -> None:
+def test_other_layers_and_modules_are_refused() -> None:
     model = tiny_lm("llama")
     with pytest.raises(ParameterError, match="layer=2: allowed is 0 <= layer < 2"):
         mirror_decoder(model, 2)
     mlp = model.model.layers[0].mlp
-    mlp.down_proj.weight = nn.Parameter(mlp.down_proj.weight.T.clone())
-    with pytest.raises(DataError, match=r"mlp.down_proj=\(24, 16\): allowed is '?\(16, 24\)"):
-        mirror_decoder(model, 0)
     mlp.down_proj = nn.Bilinear(2, 2, 2)
     with pytest.raises(DataError, match=r"mlp.down_proj='Bilinear': allowed is nn.Linear"):
         mirror_decoder(model, 0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from srclib.activations import ReLU
 from srclib.config import TrainConfig
 from srclib.errors import DataError
-from srclib.fast import adam_moments, adam_step
+from srclib.fast import Adam
 from srclib.objectives import Context, Objective, SquaredError
 from srclib.sae import SAE, SAEOutput
 from srclib.sources import Rows, Scaled
@@ -74,5 +74,5 @@ def test_terms_see_the_labels_of_the_batch() -> None:
 def test_the_first_step_of_adam_shows_eps() -> None:
     for eps in (1e-8, 0.5):
         vector, gradient = torch.zeros(3), torch.tensor([1e-3, 1.0, -2.0])
-        adam_step(vector, gradient, adam_moments(vector), 0.1, eps=eps)
+        Adam(vector, eps=eps).update(gradient, 0.1)
         torch.testing.assert_close(vector, -0.1 * gradient / (gradient.abs() + eps))

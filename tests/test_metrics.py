@@ -101,7 +101,6 @@ def test_alive_counts_rows_not_sizes() -> None:
     acts[:, 3] = -1.0  # a threshold below 0 lets negative values through
     assert metrics.firing_rate(acts).tolist() == pytest.approx([0, 5e-5, 1e-4, 1])
     assert metrics.alive(acts).tolist() == [False, False, True, True]
-    assert metrics.alive(acts, 0.0).tolist() == [False, True, True, True]
     assert metrics.l0(acts) == 1 + 3 / 20_000 == float(metrics.firing_rate(acts).sum())
 
 
@@ -323,8 +322,3 @@ def test_the_largest_scores_are_chosen_first_and_the_dead_left_out() -> None:
 def test_alpha_is_a_share(alpha: float) -> None:
     with pytest.raises(ParameterError, match="alpha"):
         metrics.most_prominent(torch.ones(3), alpha)
-
-
-def test_a_score_that_is_nan_is_refused() -> None:
-    with pytest.raises(DataError, match="score"):
-        metrics.most_prominent(torch.tensor([1.0, float("nan")]), 0.5)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srclib import metrics, rng
 from srclib.errors import ParameterError
-from srclib.methods.gba.theory import BETA, modified_ba, width_needed
+from srclib.methods.gba_theory import BETA, modified_ba, width_needed
 from srclib.sources import SparseCodes
 
 SOURCE = SparseCodes(24, 16, 2, seed=3)

@@ -14,15 +14,16 @@ from srclib.activations import ReLU
 from srclib.errors import DataError
 from srclib.evals.bench import Bench
 from srclib.lm.models import FAMILIES, LMConfig, new_model
+from srclib.lm.sites import mlp_pass
 from srclib.lm.subject import Subject, named, own
 from srclib.methods.mirror import mlp_output_weights
-from srclib.methods.saemd.mlp_term import mlp_pass, mlp_share
-from srclib.methods.saemd.pairs import (
+from srclib.methods.saemd import (
     agreement,
     f1_with,
     fit,
     matched_gap,
     meaning,
+    mlp_share,
     modes,
     pair,
     usage,

@@ -122,10 +122,6 @@ def test_stability_refuses_what_does_not_fit() -> None:
         metrics.stability(W.T, W, W[:, :4].T, W[:, :4])
     with pytest.raises(DataError, match="weights of run a='nan or inf'"):
         metrics.stability(W.T, W / 0, W.T, W)
-    found = metrics.stability(W.T, W, W.T, W)
-    for weight in (torch.ones(4), torch.tensor([1.0, -1, 0]), torch.tensor([1, math.nan, 0])):
-        with pytest.raises(DataError, match="one finite number >= 0 for each of 3 latents"):
-            found.shared(0.7, weight)
 
 
 def test_inputs_are_left_alone() -> None:
@@ -273,5 +269,3 @@ def test_geometric_median_keeps_the_dtype_and_refuses_what_has_none() -> None:
     for bad in (x[:0], x / 0, x[0]):
         with pytest.raises(DataError, match=r"x\.shape"):
             metrics.geometric_median(bad)
-    with pytest.raises(DataError, match=r"at most tol=1e-09\. Raise max_steps"):
-        metrics.geometric_median(draw(1, 6, 3), max_steps=2)

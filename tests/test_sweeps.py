@@ -17,7 +17,8 @@ from srclib.errors import ParameterError, SuiteError
 from srclib.sae import SAE
 from srclib.sources.rows import Rows
 from srclib.sources.toy import ToyFeatures
-from srclib.sweeps import Run, Sweep, held_out, sweep, tidy
+from srclib.sweeps import Run, Sweep, held_out, sweep
+from srclib.tables import tidy
 
 TOYS = {s: ToyFeatures(6, 8, 0.3, seed=s) for s in (0, 1, 2)}
 CFG = TrainConfig(n_steps=4, n_batch=16, lr=1e-2, log_every=2)

@@ -13,11 +13,10 @@ from tiny import ACTIVATIONS, CFG, TOY, Watched, make, same
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
-from srclib.config import TrainConfig
+from srclib.config import TrainConfig, memory_needed
 from srclib.control import Trace
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.methods.auto_l0 import AutoL0
-from srclib.preflight import memory_needed
 from srclib.sae import SAE
 from srclib.sources import Rows, Scaled
 from srclib.trainer import train
@@ -98,14 +97,14 @@ def test_widths_that_differ_are_named_with_their_owners() -> None:
 
 
 def test_no_sae_at_all() -> None:
-    with pytest.raises(ParameterError, match=r"sae=\[\]"):
+    with pytest.raises(ParameterError, match=r"sae: \[\] is empty"):
         train([], TOY, CFG)
 
 
 def test_an_sae_twice_in_a_list() -> None:
     """Both would be views of one vector, and only one of them the SAE's."""
     sae, source = make(TopK(2)), Watched(TOY)
-    with pytest.raises(ParameterError, match=r"one SAE stands twice in the list\. Pass each once"):
+    with pytest.raises(ParameterError, match=r"one SAE stands twice in the list\. Pass one"):
         train([sae, make(TopK(2)), sae], source, CFG)
     assert source.steps == []
 

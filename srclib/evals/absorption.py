@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from torch import Tensor
 
 from .. import rng
 from ..errors import DataError, message
-from .probes import Samples, f1_score, fit_probe
+from .probes import Samples, fit_probe
 
 MIN_PROBE_F1 = 0.6  # a parent counts if a linear probe reads it this well
 MIN_F1_GAIN = 0.03  # a further latent is a split of the parent if it adds this much
@@ -64,7 +65,7 @@ def absorption(train: Samples, test: Samples, W_dec: Tensor, *, seed: int = 0) -
         is_parent, truth = train.labels == c, test.labels == c
         probe = fit_probe(train.x, is_parent, reweigh=True)
         predicted = probe.predict(test.x)
-        f1 = f1_score(predicted, truth)
+        f1 = float(f1_score(truth.numpy(), predicted.numpy()))
         if f1 <= MIN_PROBE_F1:
             continue
         main = main_latents(train.acts, is_parent, test.acts, truth, seed)
@@ -96,7 +97,7 @@ def main_latents(
     best, n_main = 0.0, 1
     for k in range(1, min(MAX_MAIN, len(order)) + 1):
         probe = fit_probe(acts[:, order[:k]], labels, reweigh=True)
-        f1 = f1_score(probe.predict(test_acts[:, order[:k]]), test_labels)
+        f1 = f1_score(test_labels.numpy(), probe.predict(test_acts[:, order[:k]]).numpy())
         if k > 1 and f1 - best <= MIN_F1_GAIN:
             break
         best, n_main = f1, k

@@ -9,12 +9,10 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import DataError, message
 from ..lm.sites import edited, residual
 from ..lm.subject import Subject
 from ..sae import SAE
-from .ravel import make_pairs, ravel
-from .unlearning import Edit, unlearning
+from .edits import Edit, make_pairs, ravel, unlearning
 
 ENOUGH = 100  # known prompts; with fewer RAVEL and unlearning say nothing
 
@@ -23,20 +21,15 @@ class Quiz:
     """The facts of a subject's world as prompts; asked are those that the model completes."""
 
     def __init__(self, subject: Subject) -> None:
-        if subject.world is None:
-            fix = "Take a model of our own."
-            raise DataError(message("world", None, "a world whose facts are known", fix))
+        assert subject.world is not None
         self.subject, self.world = subject, subject.world
         self.facts: Dataset = self.world.facts()
-        self.known = self._known()
+        prompts, answers = self.facts["prompt"], torch.tensor(self.facts["answer"])
+        with torch.no_grad():
+            parts = [self.logits(prompts[i : i + 512]) for i in range(0, len(prompts), 512)]
+        said = torch.cat([logits.argmax(1) for logits in parts])
+        self.known = (said == answers).nonzero().flatten()
         """[n_known] indices of the facts that the model completes correctly"""
-
-    @property
-    def enough(self) -> bool:
-        return len(self.known) >= ENOUGH
-
-    def at(self, rows: Tensor) -> Dataset:
-        return self.facts.select(rows)
 
     def logits(self, prompts: Sequence[Sequence[int]], edit: Edit | None = None) -> Tensor:
         """Next-token logits after each prompt [n, vocab]; `edit` acts on the raw residual."""
@@ -48,16 +41,9 @@ class Quiz:
     @torch.no_grad()
     def accuracy(self, rows: Tensor, edit: Edit | None = None) -> float:
         """Share of some facts that is completed correctly."""
-        asked = self.at(rows)
+        asked = self.facts.select(rows)
         said = self.logits(asked["prompt"], edit).argmax(1)
         return float((said == torch.tensor(asked["answer"])).double().mean())
-
-    @torch.no_grad()
-    def _known(self) -> Tensor:
-        prompts = self.facts["prompt"]
-        parts = [self.logits(prompts[i : i + 512]) for i in range(0, len(prompts), 512)]
-        said = torch.cat([logits.argmax(1) for logits in parts])
-        return (said == torch.tensor(self.facts["answer"])).nonzero().flatten()
 
 
 def padded(prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -68,9 +54,9 @@ def padded(prompts: Sequence[Sequence[int]]) -> Tensor:
 def ravel_score(quiz: Quiz, sae: SAE, rows: Tensor, n_pairs: int, seed: int) -> float:
     """Exchange a person's city, job or animal through the latents at the name; mean of the three.
 
-    rows: facts about people, by index. See `evals.ravel`.
+    rows: facts about people, by index. See `edits.ravel`.
     """
-    subject, chosen = quiz.subject, quiz.at(rows)
+    subject, chosen = quiz.subject, quiz.facts.select(rows)
     names = sorted(set(chosen["relation"]))
     relation = torch.tensor([names.index(each) for each in chosen["relation"]])
     entity, answer = torch.tensor(chosen["entity"]), torch.tensor(chosen["answer"])
@@ -98,7 +84,7 @@ def ravel_score(quiz: Quiz, sae: SAE, rows: Tensor, n_pairs: int, seed: int) -> 
 def unlearning_score(
     quiz: Quiz, sae: SAE, acts: Sequence[Tensor], forget: Tensor, retain: Tensor
 ) -> float:
-    """Forget one topic, keep the facts of the others. See `evals.unlearning`.
+    """Forget one topic, keep the facts of the others. See `edits.unlearning`.
 
     acts: [n_tokens, d_in] raw activations on texts of the topic and of another; forget, retain:
     facts by index. BOS is left alone.
@@ -115,4 +101,4 @@ def unlearning_score(
 
     with torch.no_grad():
         on_forget, on_retain = (raw.encode(each) for each in acts)
-    return unlearning(raw, on_forget, on_retain, accuracy_under).score
+    return unlearning(raw, on_forget, on_retain, accuracy_under)[0]

@@ -4,13 +4,13 @@
     scored = tidy({(*key, draw.seed): bench.score(run.sae, draw)
                    for draw in bench.draws(3) for key, run in runs.items()}, (*runs.names, "draw"))
 
-The counterparts of SAEBench (arXiv:2503.09532), each with what differs in its own module. An
-unchanged benchmark moves when it is run again, so each is taken on several draws of documents,
-facts and splits.
+An unchanged benchmark moves when it is run again, so each score is taken on several draws of
+documents, facts and splits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,12 +26,11 @@ from ..lm.subject import Documents, Subject
 from ..sae import SAE
 from ..worlds.text import TextWorld, predicates
 from .absorption import absorption
-from .asking import Quiz, ravel_score, unlearning_score
+from .asking import ENOUGH, Quiz, ravel_score, unlearning_score
 from .autointerp import autointerp
-from .core import loss_recovered
+from .edits import Edit
 from .probes import Samples, mean_pool, sparse_probing
 from .removal import scr, tpp
-from .unlearning import Edit
 
 SCORES = (
     "loss_recovered",
@@ -56,16 +55,12 @@ class Draw(NamedTuple):
     seed: int
     train: Documents
     test: Documents
-    predicates: Tensor
-    """[n, context, n_predicates] bool, what holds of the tokens of `train`"""
-    topic: tuple[Documents, Documents]
-    """documents of the topic that is to be forgotten, and of another"""
-    people: Tensor
-    """known facts about people, by index"""
+    predicates: Tensor  # [n, context, n_predicates] bool, what holds of the tokens of `train`
+    topic: tuple[Documents, Documents]  # of the topic that is to be forgotten, and of another
+    people: Tensor  # known facts about people, by index
     forget: Tensor
     retain: Tensor
-    rows: Tensor
-    """[40] places in the subject's held-out text"""
+    rows: Tensor  # [40] places in the subject's held-out text
 
 
 @dataclass(frozen=True)
@@ -117,12 +112,23 @@ class Bench:
         row = {"loss_recovered": _loss_recovered(self.subject, sae, draw.rows)}
         row |= _text_scores(sae, draw)
         row["absorption"] = _absorption(quiz.world, sae, draw)
-        if quiz.enough:
+        if len(quiz.known) >= ENOUGH:
             raw = [each.x[each.mask] * self.subject.scale for each in draw.topic]
             row["ravel"] = ravel_score(quiz, sae, draw.people, self.n_pairs, draw.seed)
             row["unlearning"] = unlearning_score(quiz, sae, raw, draw.forget, draw.retain)
             row["facts"] = len(quiz.known)
         return row
+
+
+def loss_recovered(ce_clean: float, ce_sae: float, ce_zero: float) -> float:
+    """(CE_zero - CE_sae) / (CE_zero - CE_clean): 1 as without the SAE, 0 as with zeros.
+
+    Mean cross entropies of one model on one text with the residual left alone, replaced by
+    decode(encode(x)), and replaced by zeros, at every position. Below 0 where the SAE is worse
+    than zeros. NaN when zeros cost nothing.
+    """
+    gap = ce_zero - ce_clean
+    return (ce_zero - ce_sae) / gap if gap != 0 else math.nan
 
 
 def _loss_recovered(subject: Subject, sae: SAE, rows: Tensor) -> float:
@@ -161,7 +167,7 @@ def _text_scores(sae: SAE, draw: Draw) -> dict[str, float]:
     )
     return {
         "sparse_probing": probed[1],
-        "scr": scr(said, test_said, W_dec, (10,), seed=seed).scores[10],
+        "scr": scr(said, test_said, W_dec, (10,), seed=seed)[0].scores[10],
         "tpp": tpp(few, test_few, W_dec, (10,), seed=seed).scores[10],
         "autointerp": float(judged.score.nanmean()),
         "floor": float(judged.floor.nanmean()),

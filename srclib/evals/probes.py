@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import sklearn.metrics
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from torch import Tensor
 
 from .. import rng
@@ -43,16 +43,9 @@ class Probe(NamedTuple):
 
 
 def mean_pool(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of a text that count. [n, seq, d], mask [n, seq] -> [n, d].
-
-    Raises DataError, with its index, for a text without any.
-    """
-    n_tokens = mask.sum(dim=1, keepdim=True)
-    if bool((n_tokens == 0).any()):
-        first = int((n_tokens == 0).nonzero()[0, 0])
-        fix = "Drop texts that hold nothing but special tokens."
-        raise DataError(message(f"tokens that count in text {first}", 0, "at least 1", fix))
-    return values.masked_fill(~mask.bool()[..., None], 0.0).sum(dim=1) / n_tokens
+    """Mean over the tokens of a text that count. [n, seq, d], mask [n, seq] -> [n, d]."""
+    total = values.masked_fill(~mask.bool()[..., None], 0.0).sum(dim=1)
+    return total / mask.sum(dim=1, keepdim=True)
 
 
 def fit_probe(x: Tensor, labels: Tensor, *, reweigh: bool = False) -> Probe:
@@ -63,7 +56,7 @@ def fit_probe(x: Tensor, labels: Tensor, *, reweigh: bool = False) -> Probe:
     activations the penalty is next to nothing). reweigh: both classes weigh the same.
     Raises DataError when a class is missing.
     """
-    _check_both("labels", labels)
+    _check_both(labels)
     X = x.detach().cpu().double()
     middle = X.mean(dim=0)  # moves the intercept alone, and helps the solver
     scale = float((X - middle).square().mean().sqrt()) or 1.0
@@ -72,11 +65,6 @@ def fit_probe(x: Tensor, labels: Tensor, *, reweigh: bool = False) -> Probe:
     model.fit(((X - middle) / scale).numpy(), labels.bool().cpu().numpy())
     w = torch.from_numpy(model.coef_[0] / scale)
     return Probe(w, float(model.intercept_[0] - w @ middle))
-
-
-def f1_score(predicted: Tensor, truth: Tensor) -> float:
-    """2 TP / (number predicted + number true); both [n] bool, not both empty."""
-    return float(2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()))
 
 
 def class_gap(acts: Tensor, labels: Tensor) -> Tensor:
@@ -100,14 +88,14 @@ def k_sparse_f1(
     bool. Latents are chosen and the probe is fitted on the training set alone. Raises DataError
     when a class is missing.
     """
-    _check_both("labels", labels)
-    _check_both("test_labels", test_labels)
+    _check_both(labels)
+    _check_both(test_labels)
     best = most_telling(acts, labels, k)
     X, Z = acts[:, best].numpy(), test_acts[:, best].numpy()
     scale = np.maximum(X.std(axis=0), 1e-6)  # liblinear's penalty is not scale-free
     probe = LogisticRegression(l1_ratio=1, solver="liblinear", random_state=0)
     probe.fit(X / scale, labels.numpy())
-    return float(sklearn.metrics.f1_score(test_labels.numpy(), probe.predict(Z / scale)))
+    return float(f1_score(test_labels.numpy(), probe.predict(Z / scale)))
 
 
 def sparse_probing(
@@ -115,7 +103,7 @@ def sparse_probing(
     labels: Tensor,
     test_features: Tensor,
     test_labels: Tensor,
-    ks: Sequence[int] = (1, 2, 5),
+    ks: Sequence[int],
     *,
     seed: int = 0,
 ) -> dict[int, float]:
@@ -123,8 +111,7 @@ def sparse_probing(
 
     Mean over classes, each against as many rows of the others (`one_vs_rest`); chance is 1/2.
     features: [n, d], pooled over the text; labels: [n] class. Columns are chosen and probes fitted
-    on the training rows alone. SAEBench's baselines are the same call: the residual instead of
-    latents for its best channels, `ks=(d,)` for all columns.
+    on the training rows alone. Of the residual instead of latents: SAEBench's baselines.
 
     Differs from SAEBench: one data set, which the caller brings; the unit of the features does
     not count (`fit_probe`). Raises DataError for a class without rows or without a rest.
@@ -143,10 +130,10 @@ def sparse_probing(
 
 
 def one_vs_rest(labels: Tensor, positive: int, seed: int, *names: str | int) -> Tensor:
-    """Rows of class `positive` and as many others, drawn evenly from the other classes.
+    """Rows of class `positive` and as many others, drawn evenly from the other classes, in order.
 
-    labels: [n] class per row. Where the others are too few for that, positives are left out. The
-    order is by row. Raises DataError when a side is empty.
+    labels: [n] class per row. Where the others are too few for that, positives are left out.
+    Raises DataError when a side is empty.
     """
     others = [int(c) for c in labels.unique() if int(c) != positive]
     inside = _shuffled(labels == positive, seed, *names, "inside")
@@ -183,8 +170,8 @@ def _shuffled(mask: Tensor, seed: int, *names: str | int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=rng.stream(seed, "evals", *names))]
 
 
-def _check_both(name: str, labels: Tensor) -> None:
+def _check_both(labels: Tensor) -> None:
     share = float(labels.double().mean()) if len(labels) else 0.0
     if not 0 < share < 1:
         fix = "Take more samples."
-        raise DataError(message(f"share of positives in {name}", share, "between 0 and 1", fix))
+        raise DataError(message("share of positives in labels", share, "between 0 and 1", fix))

@@ -2,8 +2,7 @@
 
 After SHIFT (Marks et al., arXiv:2403.19647). Everything is linear in the latents, so pooled
 samples give the same as pooling afterwards. Both differ from SAEBench in their probes, converged
-L2 logistic regressions instead of 20 epochs of AdamW in batches of 16 with an L1 term, so their
-weights are less sparse.
+L2 logistic regressions instead of 20 epochs of AdamW with an L1 term: less sparse weights.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from torch import Tensor
 from ..errors import DataError, message
 from .probes import Probe, Samples, class_gap, equal_cells, fit_probe, one_vs_rest
 
-N_LATENTS = (2, 5, 10, 20, 50, 100, 500)  # SAEBench's grid
 NO_ROOM = 0.001  # below this gap between clean and biased accuracy nothing can be removed
 
 
@@ -29,21 +27,9 @@ class Direction(NamedTuple):
     scores: dict[int, float]  # {N: SCR}
 
 
-class SCR(NamedTuple):
-    """Both directions, and the scores of the one where the biased probe does worse."""
-
-    scores: dict[int, float]
-    directions: tuple[Direction, Direction]  # attribute 0 as target, attribute 1 as target
-
-
 def scr(
-    train: Samples,
-    test: Samples,
-    W_dec: Tensor,
-    n_latents: Sequence[int] = N_LATENTS,
-    *,
-    seed: int = 0,
-) -> SCR:
+    train: Samples, test: Samples, W_dec: Tensor, n_latents: Sequence[int], *, seed: int = 0
+) -> list[Direction]:
     """Can latents of a spurious attribute be cut out of a biased probe's input?
 
         A_base    probe of the target, trained where both attributes are equal, tested where they
@@ -53,14 +39,37 @@ def scr(
         SCR       (A_ablated - A_base) / (A_clean - A_base), 0 where the denominator < 0.001
 
     train, test: pooled documents with labels [n, 2] bool in all four combinations, which are cut
-    to equal numbers. Reported is the direction with the lower A_base; on a tie attribute 0 as
-    target (SAEBench: no value). Raises DataError when a combination is missing.
+    to equal numbers. Both directions; reported is the first, which has the lower A_base (on a tie
+    attribute 0 is the target; SAEBench: no value). Raises DataError when a combination is missing.
     """
-    train, test = _balanced(train, seed, "train"), _balanced(test, seed, "test")
+    train, test = (
+        part.at(equal_cells(2 * part.labels[:, 0].long() + part.labels[:, 1], 4, seed, "scr", name))
+        for name, part in (("train", train), ("test", test))
+    )
     agree = train.labels[:, 0] == train.labels[:, 1]
     biased = fit_probe(train.x[agree], train.labels[agree, 0])
-    first, second = (_direction(train, test, W_dec, biased, each, n_latents) for each in (0, 1))
-    return SCR((second if second.base < first.base else first).scores, (first, second))
+    both = (_direction(train, test, W_dec, biased, each, n_latents) for each in (0, 1))
+    return sorted(both, key=lambda direction: direction.base)
+
+
+def _direction(
+    train: Samples,
+    test: Samples,
+    W_dec: Tensor,
+    biased: Probe,
+    target: int,
+    n_latents: Sequence[int],
+) -> Direction:
+    is_target, is_spurious = train.labels[:, target], train.labels[:, 1 - target]
+    gap, writes = write_gap(train, is_spurious, fit_probe(train.x, is_spurious), W_dec)
+    truth = test.labels[:, target]
+    base = biased.accuracy(test.x, truth)
+    clean = fit_probe(train.x, is_target).accuracy(test.x, truth)
+    scores = {}
+    for n, x in _cut(test, (gap * writes).abs(), W_dec, n_latents):
+        restored = biased.accuracy(x, truth) - base
+        scores[n] = restored / (clean - base) if clean - base >= NO_ROOM else 0.0
+    return Direction(base, clean, scores)
 
 
 class TPP(NamedTuple):
@@ -72,12 +81,7 @@ class TPP(NamedTuple):
 
 
 def tpp(
-    train: Samples,
-    test: Samples,
-    W_dec: Tensor,
-    n_latents: Sequence[int] = N_LATENTS,
-    *,
-    seed: int = 0,
+    train: Samples, test: Samples, W_dec: Tensor, n_latents: Sequence[int], *, seed: int = 0
 ) -> TPP:
     """Accuracy lost by the class whose latents are ablated, minus what the others lose.
 
@@ -102,6 +106,25 @@ def tpp(
     intended = {n: own[n] / len(tasks) for n in n_latents}
     unintended = {n: other[n] / (len(tasks) * (len(tasks) - 1)) for n in n_latents}
     return TPP({n: intended[n] - unintended[n] for n in n_latents}, intended, unintended)
+
+
+class _Task(NamedTuple):
+    """One class against the rest."""
+
+    probe: Probe
+    effect: Tensor  # [d_sae]
+    rows: Tensor  # balanced test rows
+    truth: Tensor  # their labels, bool
+    clean: float  # accuracy before any ablation
+
+
+def _task(train: Samples, test: Samples, W_dec: Tensor, c: int, seed: int) -> _Task:
+    part = train.at(one_vs_rest(train.labels, c, seed, "tpp", "train", c))
+    probe = fit_probe(part.x, part.labels == c)
+    gap, writes = write_gap(part, part.labels == c, probe, W_dec)
+    rows = one_vs_rest(test.labels, c, seed, "tpp", "test", c)
+    truth = test.labels[rows] == c
+    return _Task(probe, gap.clamp(min=0) * writes, rows, truth, probe.accuracy(test.x[rows], truth))
 
 
 @torch.no_grad()
@@ -138,48 +161,3 @@ def _cut(
     """For each N, x without the N latents of largest effect."""
     for n in n_latents:
         yield n, ablated(test, strongest(effect, n), W_dec)
-
-
-def _balanced(samples: Samples, seed: int, split: str) -> Samples:
-    """All four combinations of the attributes equally often."""
-    combination = 2 * samples.labels[:, 0].long() + samples.labels[:, 1].long()
-    return samples.at(equal_cells(combination, 4, seed, "scr", split))
-
-
-def _direction(
-    train: Samples,
-    test: Samples,
-    W_dec: Tensor,
-    biased: Probe,
-    target: int,
-    n_latents: Sequence[int],
-) -> Direction:
-    is_target, is_spurious = train.labels[:, target], train.labels[:, 1 - target]
-    gap, writes = write_gap(train, is_spurious, fit_probe(train.x, is_spurious), W_dec)
-    truth = test.labels[:, target]
-    base = biased.accuracy(test.x, truth)
-    clean = fit_probe(train.x, is_target).accuracy(test.x, truth)
-    scores = {}
-    for n, x in _cut(test, (gap * writes).abs(), W_dec, n_latents):
-        restored = biased.accuracy(x, truth) - base
-        scores[n] = restored / (clean - base) if clean - base >= NO_ROOM else 0.0
-    return Direction(base, clean, scores)
-
-
-class _Task(NamedTuple):
-    """One class against the rest."""
-
-    probe: Probe
-    effect: Tensor  # [d_sae]
-    rows: Tensor  # balanced test rows
-    truth: Tensor  # their labels, bool
-    clean: float  # accuracy before any ablation
-
-
-def _task(train: Samples, test: Samples, W_dec: Tensor, c: int, seed: int) -> _Task:
-    part = train.at(one_vs_rest(train.labels, c, seed, "tpp", "train", c))
-    probe = fit_probe(part.x, part.labels == c)
-    gap, writes = write_gap(part, part.labels == c, probe, W_dec)
-    rows = one_vs_rest(test.labels, c, seed, "tpp", "test", c)
-    truth = test.labels[rows] == c
-    return _Task(probe, gap.clamp(min=0) * writes, rows, truth, probe.accuracy(test.x[rows], truth))

@@ -48,7 +48,7 @@ def mirror_decoder(model: PreTrainedModel, layer: int, fold_post_norm: bool = Fa
     U, _ = mlp_output_weights(model, layer)
     rows = U.T.double()  # [m, d_in]
     if fold_post_norm:
-        rows = rows * _post_norm_scale(model, layer).double()
+        rows = rows * _post_norm_scale(model, layer)
     norms = rows.norm(dim=1, keepdim=True)
     without = (~((norms > 0) & norms.isfinite())).flatten().nonzero()
     if len(without):
@@ -64,7 +64,7 @@ def mlp_output_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tens
 
     Column i is written by neuron i: MLP(x) = U @ neurons(x) + bias. The type of the module says
     how it stores U: `nn.Linear` as it is, GPT-2's `Conv1D` transposed. Shapes would not say it
-    where m == d_in. Raises DataError for another module or another shape.
+    where m == d_in. Raises DataError for another module.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -77,20 +77,13 @@ def mlp_output_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tens
         fix = "Load the model without quantisation or adapters."
         allowed = "nn.Linear or Conv1D of floats"
         raise DataError(message(f"layer {layer} {path}", type(module).__name__, allowed, fix))
-    weight = module.weight.detach()
+    weight, bias = module.weight.detach(), module.bias
     U = (weight.T if isinstance(module, Conv1D) else weight).to("cpu", torch.float32, copy=True)
-    config = model.config.get_text_config()
-    d_in = config.hidden_size
-    m = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_in
-    if U.shape != (d_in, m):
-        fix = "The weights do not belong to the model's configuration."
-        raise DataError(message(f"layer {layer} {path}", tuple(U.shape), f"({d_in}, {m})", fix))
-    bias = module.bias
     return U, None if bias is None else bias.detach().to("cpu", torch.float32, copy=True)
 
 
 def _post_norm_scale(model: PreTrainedModel, layer: int) -> Tensor:
-    """What the norm behind the MLP multiplies each dimension by, [d_in]."""
+    """What the norm behind the MLP multiplies each dimension by, [d_in] float64."""
     from ..lm.sites import LAYOUTS, block, family
 
     name = family(model)
@@ -99,6 +92,5 @@ def _post_norm_scale(model: PreTrainedModel, layer: int) -> Tensor:
         with_norm = ", ".join(each for each, its in LAYOUTS.items() if its.post_norm)
         fix = f"{name} adds the MLP's output to the residual as it is: use False."
         raise ParameterError(message("fold_post_norm", True, f"True only for {with_norm}", fix))
-    norm = block(model, layer).get_submodule(layout.post_norm)
-    weight: Tensor = norm.get_parameter("weight").detach().cpu()
-    return layout.norm_shift + weight.float()
+    weight = block(model, layer).get_submodule(layout.post_norm).get_parameter("weight")
+    return (layout.norm_shift + weight.detach().cpu().float()).double()

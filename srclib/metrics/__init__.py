@@ -32,7 +32,7 @@ from .dictionary import (
     nth_decoder_projection,
     unit_rows,
 )
-from .intervals import clustered_t, value_range, wilson
+from .intervals import clustered_t, wilson
 from .stability import Stability, noise_floor, stability
 
 __all__ = ["EffectiveFeatures", "alive", "effective_features", "firing_rate", "fvu"]
@@ -41,5 +41,5 @@ __all__ += ["z_score"]
 __all__ += ["RECOVERED", "Match", "consistency", "cosine_matrix", "decoder_pairwise_cosine"]
 __all__ += ["displacement", "feature_recovery_rate", "match_to_features", "max_cosine_similarity"]
 __all__ += ["nth_decoder_projection", "unit_rows"]
-__all__ += ["clustered_t", "value_range", "wilson"]
+__all__ += ["clustered_t", "wilson"]
 __all__ += ["Stability", "noise_floor", "stability"]

@@ -1,7 +1,4 @@
-"""Numbers of a batch: how well x is rebuilt, how sparse acts are, what they say of a concept.
-
-Shapes: x, x_hat [batch, d_in]; acts [batch, d_sae].
-"""
+"""Numbers of a batch: how well x is rebuilt, how sparse acts are, what they say of a concept."""
 
 from __future__ import annotations
 
@@ -58,13 +55,9 @@ def firing_rate(acts: Tensor) -> Tensor:
     return acts.count_nonzero(dim=0).double() / len(acts)
 
 
-def alive(acts: Tensor, min_rate: float = 1e-4) -> Tensor:
-    """[d_sae] bool: active on at least `min_rate` of the rows, and on one.
-
-    The least rate needs 10,000 rows or more to mean anything.
-    """
-    rate = firing_rate(acts)
-    return (rate >= min_rate) & (rate > 0)
+def alive(acts: Tensor) -> Tensor:
+    """[d_sae] bool: active on at least one of 10,000 rows; of fewer rows, on one."""
+    return firing_rate(acts) >= 1e-4
 
 
 @torch.no_grad()
@@ -81,12 +74,10 @@ def most_prominent(score: Tensor, alpha: float, alive: Tensor | None = None) -> 
 
     GBA (arXiv:2506.14002) asks about those; alpha and the scores are our reading. alive: bool
     [d_sae]; dead latents are left out, alpha still counts all of them.
-    Raises ParameterError unless 0 < alpha <= 1, DataError for a score that is NaN.
+    Raises ParameterError unless 0 < alpha <= 1.
     """
     if not 0 < alpha <= 1:
         raise ParameterError(message("alpha", alpha, "0 < alpha <= 1", "1 takes every latent."))
-    if bool(score.isnan().any()):
-        raise DataError(message("score", "NaN", "numbers", "Score latents on inputs without NaN."))
     wanted = math.ceil(alpha * len(score) - 1e-6)  # 1e-6: 0.07 of 100 is 7, not 7.000...1
     order = score.argsort(descending=True, stable=True)
     return order[alive[order]][:wanted] if alive is not None else order[:wanted]
@@ -121,21 +112,20 @@ def effective_features(acts: Tensor, labels: Tensor) -> EffectiveFeatures:
 
 
 @torch.no_grad()
-def geometric_median(x: Tensor, *, tol: float = 1e-9, max_steps: int = 10_000) -> Tensor:
+def geometric_median(x: Tensor) -> Tensor:
     """[d_in] the point with the smallest sum of distances to the rows of x [n, d_in].
 
     Weiszfeld's iteration from the mean, in float64, with Vardi & Zhang's step off a data point
-    (PNAS 97, 2000). It stops where the mean unit vector towards the rows is shorter than `tol`,
-    which puts the sum of distances within 2 tol of the smallest, relatively; or on a row that is
-    itself the median. Returned in the dtype of x.
-    Raises DataError for an empty or non-finite x, and when `max_steps` do not suffice.
+    (PNAS 97, 2000). It stops where the mean unit vector towards the rows is shorter than 1e-9,
+    which puts the sum of distances within 2e-9 of the smallest, relatively; or on a row that is
+    itself the median. Returned in the dtype of x. Raises DataError for an empty or non-finite x.
     """
     if x.ndim != 2 or len(x) == 0 or not bool(x.isfinite().all()):
         allowed, fix = "[n >= 1, d_in], finite numbers", "Look at where the activations come from."
         raise DataError(message("x.shape", tuple(x.shape), allowed, fix))
     points = x.double()
-    y, slack, seen = points.mean(dim=0), tol * len(x), -1
-    for _ in range(max_steps):
+    y, slack, seen = points.mean(dim=0), 1e-9 * len(x), -1
+    for _ in range(10_000):
         # Towards a data point the iteration slows to a crawl, so the nearest is tried itself:
         # points on it hold it with up to one unit of force each, all others pull with one unit.
         nearest = int((points - y).norm(dim=1).argmin())
@@ -150,8 +140,7 @@ def geometric_median(x: Tensor, *, tol: float = 1e-9, max_steps: int = 10_000) -
             return y.to(x.dtype)
         # A row that y lies on is no median here, so force > n_on_y.
         y = y + (1 - n_on_y / force) * pull / stiffness
-    fix = "Raise max_steps or tol."
-    raise DataError(message("mean unit vector", force / len(x), f"at most tol={tol}", fix))
+    raise DataError(message("geometric median", force, f"a pull of {slack:.0e}", "Scale x."))
 
 
 def _pull(points: Tensor, y: Tensor) -> tuple[Tensor, int, float]:

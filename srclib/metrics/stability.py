@@ -30,17 +30,18 @@ class Stability(NamedTuple):
         """Share of latents with equal matches and both cosines > tau; Paulo & Belrose: tau = 0.7.
 
         weight: [d_sae] >= 0 of each latent of a in the mean, such as `alive_in_both` or firing
-        rates; others raise DataError. NaN where all weights are zero.
+        rates. NaN where all weights are zero.
         """
-        same = (self.equal & (self.cos_enc > tau) & (self.cos_dec > tau)).double()
+        same = self.common(tau).double()
         if weight is None:
             return float(same.mean())
         weight = weight.detach().cpu().double()
-        if weight.shape != same.shape or not bool((weight >= 0).all() & weight.isfinite().all()):
-            allowed = f"one finite number >= 0 for each of {len(same)} latents of a"
-            raise DataError(message("weight", weight, allowed, "Check the mask."))
         total = float(weight.sum())
         return float(same @ weight) / total if total > 0 else math.nan
+
+    def common(self, tau: float) -> Tensor:
+        """[d_sae] bool, which latents `shared` counts."""
+        return self.equal & (self.cos_enc > tau) & (self.cos_dec > tau)
 
     def alive_in_both(self, alive_a: Tensor, alive_b: Tensor) -> Tensor:
         """[d_sae] bool: alive in a, and the decoder match is alive in b.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import files, rng
 from ..errors import DataError, ParameterError, message
-from ..fast import adam_moments, adam_step
+from ..fast import Adam
 
 
 class ToyFeatures:
@@ -171,11 +171,11 @@ def _spread(rows: Tensor, n_steps: int) -> Tensor:
 
     The gradient is 4 (offdiag(F F^T) F + g (|f_i|^2 - 1) f_i).
     """
-    moments = adam_moments(rows)
+    adam = Adam(rows)
     for _ in range(n_steps):
         gram = rows @ rows.T
         excess = gram.diag() - 1
         gram.fill_diagonal_(0)
         gradient = 4 * (gram @ rows + len(rows) * excess[:, None] * rows)
-        adam_step(rows, gradient, moments, lr=0.01)
+        adam.update(gradient, lr=0.01)
     return rows / rows.norm(dim=1, keepdim=True)

@@ -19,7 +19,7 @@ import pytest
 import torch
 from small_run import N_STEPS, run, run_or_die
 
-from srclib import checkpoint
+from srclib import checkpoint, state
 from srclib.trainer import TrainResult
 
 pytestmark = pytest.mark.faults
@@ -52,13 +52,13 @@ def has_checkpoint(folder: Path) -> bool:
     """Whether one is complete; then the newest must also load."""
     if not any(folder.glob("step-*/state.json")):
         return False
-    checkpoint.read_tensors(checkpoint.latest(folder), "state")
+    checkpoint.read_tensors(state.latest(folder), "state")
     return True
 
 
 def assert_same_end(folder: Path, expected: TrainResult) -> None:
     """The last checkpoint holds the bytes and the history of the undisturbed run."""
-    tensors, meta = checkpoint.read_tensors(checkpoint.latest(folder), "state")
+    tensors, meta = checkpoint.read_tensors(state.latest(folder), "state")
     assert meta["step"] == N_STEPS and meta["history"] == expected.history
     assert isinstance(expected.sae, list)
     for index, sae in enumerate(expected.sae):
@@ -127,8 +127,8 @@ def test_every_resumption_is_killed_too(
         assert process.exitcode in (-signal.SIGKILL, 0)
         if newest:
             assert has_checkpoint(tmp_path)
-            assert checkpoint.latest(tmp_path).name >= newest
-        newest = checkpoint.latest(tmp_path).name if has_checkpoint(tmp_path) else ""
+            assert state.latest(tmp_path).name >= newest
+        newest = state.latest(tmp_path).name if has_checkpoint(tmp_path) else ""
     assert newest
     finish(processes, tmp_path, undisturbed)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ... import metrics
-from ...sweeps import tidy
+from ...tables import tidy
 from . import swaps
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def rates(success: pd.Series, by: str | Sequence[str]) -> pd.DataFrame:
         each = part.groupby("lm", sort=False).mean()
         people = part.index.get_level_values("person")
         ends = metrics.clustered_t(part.to_numpy(), people)
-        ends = ends if len(each) == 1 else metrics.value_range(each)
+        ends = ends if len(each) == 1 else (each.min(skipna=False), each.max(skipna=False))
         found[key] = dict(zip(("value", "low", "high"), (each.median(), *ends), strict=True))
     return tidy(found, by)
 

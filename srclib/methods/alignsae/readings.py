@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...sweeps import tidy
+from ...tables import tidy
 from . import AlignSAE, binding
 
 if TYPE_CHECKING:

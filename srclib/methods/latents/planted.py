@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ... import rng
-from ...sweeps import tidy
+from ...tables import tidy
 from ...worlds.bilingual import Evidence
 from . import Label, oracle, with_lexicon
 from .reading import mixed_part

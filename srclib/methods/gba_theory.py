@@ -8,9 +8,8 @@ divided by a, is
 
     w <- normalise( w + lr / p * mean[ phi'(y) (w.x) x + phi(y) x ] ),   b: P(w.x + b > 0) = p
 
-The paper's text of the algorithm was not available. Our choices: b is the empirical quantile of
-each batch; phi is the softplus of sharpness `BETA`, nearly a ReLU for inputs of norm 1; lr is
-counted in units of 1 / p, the size of a gradient from a share p of the inputs.
+Our choices: b is the empirical quantile of each batch; phi is the softplus of sharpness `BETA`,
+nearly a ReLU for inputs of norm 1; lr is counted in units of 1 / p, the size of a gradient.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ... import rng
-from ...errors import ParameterError, message, whole
-from ...sources import Source
+from .. import rng
+from ..errors import ParameterError, message, whole
+from ..sources import Source
 
 BETA = 50.0
 

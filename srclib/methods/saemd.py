@@ -1,7 +1,7 @@
-"""Do two runs learn the same latents, and what do those that they share mean?
+"""Do two runs learn the same latents, what do those that they share mean, what does an MLP add?
 
-Measures of a sweep: `runs.table(fit)`, `runs.pairs("seed", agreement)`. Runs must be trained; what
-they do on the evaluation rows of their source is computed once and remembered.
+Measures of a sweep: `runs.table(fit)`, `runs.pairs("seed", agreement)`. What trained runs do on the
+evaluation rows of their source is computed once and remembered.
 """
 
 from __future__ import annotations
@@ -9,28 +9,49 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ... import metrics
-from ...metrics import Stability, alive, firing_rate
-from ...sources.held_out import HeldOut
-from ...sweeps import Run
+from .. import metrics
+from ..lm.sites import mlp_pass
+from ..metrics import Stability, alive, firing_rate
+from ..sources.held_out import HeldOut
+from ..sweeps import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SHARED = 0.7  # both cosines of a shared latent exceed it (Paulo & Belrose)
 FOUND = 0.5  # F1 from which a latent stands for a predicate
 
 
+@torch.no_grad()
+def mlp_share(model: PreTrainedModel, layer: int, ids: Tensor) -> dict[str, float]:
+    """How much of a block's output is its MLP's term f, of the rest x - f; over all tokens.
+
+        share = E|f|^2 / E|x|^2    residual = E|x - f|^2 / E|x|^2    cosine = E cos(f, x)
+
+    negative: share of (neuron, token) entries below 0. float64.
+    """
+    seen = mlp_pass(model, layer, ids)
+    out, term = seen.out.flatten(0, 1).double(), seen.term.flatten(0, 1).double()
+    power = out.square().sum()
+    return {
+        "share": float(term.square().sum() / power),
+        "residual": float((out - term).square().sum() / power),
+        "cosine": float(torch.nn.functional.cosine_similarity(term, out).mean()),
+        "negative": float((seen.neurons < 0).double().mean()),
+    }
+
+
 class Usage(NamedTuple):
     """How an SAE uses its latents on held-out tokens."""
 
-    rate: Tensor
-    """[d_sae] float64, share of tokens on which a latent fires"""
-    live: Tensor
-    """[d_sae] bool, see `evals.core.alive`"""
+    rate: Tensor  # [d_sae] float64, share of tokens on which a latent fires
+    live: Tensor  # [d_sae] bool, see `metrics.alive`
     l0: float
     fvu: float
 
@@ -56,19 +77,12 @@ class Pair(NamedTuple):
     """Two SAEs, latent by latent of the first."""
 
     match: Stability
-    both: Tensor
-    """[d_sae] bool, alive in both; over the others runs with one start agree for nothing"""
+    both: Tensor  # [d_sae] bool, alive in both; over the others runs with one start agree always
 
     @property
     def alignment(self) -> Tensor:
         """[d_sae] mean of the two matched cosines."""
         return (self.match.cos_enc + self.match.cos_dec) / 2
-
-    @property
-    def common(self) -> Tensor:
-        """[d_sae] bool, shared whether alive or not."""
-        match = self.match
-        return match.equal & (match.cos_enc > SHARED) & (match.cos_dec > SHARED)
 
 
 @functools.cache
@@ -148,7 +162,7 @@ def meaning(a: Run, b: Run, x: Tensor, truth: Tensor) -> dict[str, float]:
     if not truth.shape[1]:
         return {}
     two, f1_a, f1_b = pair(a, b), f1_with(a, x, truth), f1_with(b, x, truth)
-    best, common = f1_a.max(dim=1).values[two.both], two.common[two.both]
+    best, common = f1_a.max(dim=1).values[two.both], two.match.common(SHARED)[two.both]
     order = two.alignment[two.both].argsort(descending=True)
     third = max(1, len(order) // 3)
     found_a, found_b = (f1.max(dim=0).values > FOUND for f1 in (f1_a, f1_b))

@@ -1,1 +1,0 @@
-"""SAE-MD (Kikutani, Kitada, Hara 2026): what an MLP adds to a block, and whether seeds agree."""
