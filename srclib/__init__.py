@@ -20,11 +20,11 @@ _HOME = {
     "train": "trainer",
     "TrainConfig": "config",
     "TrainResult": "trainer",
-    "Run": "sweeps",
+    "Run": "runs",
     "Sweep": "sweeps",
     "sweep": "sweeps",
     "tidy": "tables",
-    "held_out": "sweeps",
+    "held_out": "runs",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
     "harvest": "lm.harvest",
@@ -65,13 +65,13 @@ if TYPE_CHECKING:
     from .errors import SuiteError as SuiteError
     from .files import data_path as data_path
     from .lm.harvest import harvest as harvest
+    from .runs import Run as Run
+    from .runs import held_out as held_out
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
     from .suite.ledger import ledger as ledger
     from .suite.params import parameters as parameters
-    from .sweeps import Run as Run
     from .sweeps import Sweep as Sweep
-    from .sweeps import held_out as held_out
     from .sweeps import sweep as sweep
     from .tables import tidy as tidy
     from .trainer import TrainResult as TrainResult

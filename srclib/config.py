@@ -117,15 +117,12 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
     if not saes or len(set(map(id, saes))) < len(saes):
         seen = "one SAE stands twice in the list" if saes else "[] is empty"
         raise ParameterError(f"sae: {seen}. Pass one SAE, or a list with each once.")
-    for sae in saes:
-        if sae.d_in != source.d_in:
-            raise DataError(
-                f"{type(source).__name__} has d_in={source.d_in}, {type(sae).__name__} has "
-                f"d_in={sae.d_in}: they must be equal. Make the SAE with d_in={source.d_in}."
-            )
-        if isinstance(sae.activation, BatchTopK):
-            sae.activation.n_kept(cfg.n_batch)
-        _check_start(sae, cfg)
+    for place, sae in enumerate(saes):
+        try:
+            _check_sae(sae, source, cfg)
+        except SuiteError as error:
+            error.member = place  # type: ignore[attr-defined]
+            raise
     if cfg.eval_every:
         source.batch(-1, cfg.n_batch)  # a source without held-out data says so now
     wanted = cfg.n_steps * cfg.n_batch
@@ -141,6 +138,17 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
             f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
         )
+
+
+def _check_sae(sae: SAE, source: Source, cfg: TrainConfig) -> None:
+    if sae.d_in != source.d_in:
+        raise DataError(
+            f"{type(source).__name__} has d_in={source.d_in}, {type(sae).__name__} has "
+            f"d_in={sae.d_in}: they must be equal. Make the SAE with d_in={source.d_in}."
+        )
+    if isinstance(sae.activation, BatchTopK):
+        sae.activation.n_kept(cfg.n_batch)
+    _check_start(sae, cfg)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import shutil
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from tqdm import tqdm
 
 from . import checkpoint, files, fingerprint
 from .engine import in_processes
-from .errors import SuiteError
+from .errors import ParameterError, SuiteError, message
 from .state import frozen
 from .trainer import refuse_shared_notes, train
 
 if TYPE_CHECKING:
-    from .sweeps import Run
+    from .runs import Run
 
     Chunk = list[tuple[int, str, Run]]  # place in the sweep, key, run: trained by one process
 
@@ -40,6 +41,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     """
     new = {i: run for i, run in enumerate(runs) if not run.key}  # trained once, in any sweep
     refuse_shared_notes([run.control for run in new.values()])
+    _refuse_used(runs)
     keys = {i: key_of(run) for i, run in new.items()}
     workers = workers or os.cpu_count() or 1
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
@@ -69,8 +71,8 @@ def key_of(run: Run) -> str:
         checkpoint.describe(run.sae),
         frozen(run.sae),
         files.tensors_sha256(run.sae.state_dict().values()),
-        repr(objective),
-        repr(control),
+        _told("objective", objective),
+        _told("control", control),
         _code(frozenset(type(part) for part in parts if part is not None)),
         {k: repr(v) for k, v in vars(run.config).items() if not k.startswith("checkpoint")},
         run.source.identity,
@@ -94,19 +96,57 @@ def _code(kinds: frozenset[type]) -> str:
     """
     ours = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] == "srclib"}
     theirs = {kind for kind in kinds if kind.__module__ not in ours}
-    texts = sorted(fingerprint.source_hash(_source(kind)) for kind in theirs)
+    texts = sorted(
+        {fingerprint.source_hash(_source(base)) for kind in theirs for base in _bases(kind)}
+    )
     modules = fingerprint.closure("srclib.trainer", *ours)
     return files.sha256(files.canonical([fingerprint.modules_hash(modules), texts]))
 
 
+def _bases(kind: type) -> list[type]:
+    """A class and those of its bases that belong to neither us nor a library."""
+    known = ("srclib", "builtins", "torch", "abc", "typing")
+    return [kind, *(b for b in kind.__mro__[1:] if b.__module__.split(".")[0] not in known)]
+
+
 def _source(kind: type) -> str:
+    """The whole file that a class stands in: its helpers and constants count as well."""
     try:
-        return inspect.getsource(kind)
+        own, module = inspect.getsource(kind), inspect.getmodule(kind)
+        return own if module is None or kind.__module__ == "__main__" else inspect.getsource(module)
     except (OSError, TypeError) as error:
         raise SuiteError(
             f"{kind.__name__} has no source file ({error}), so a stored run could not be told from "
             "one with other code. Define it in a module, or call `train`, which stores nothing."
         ) from None
+
+
+def _told(name: str, part: Any) -> str:
+    """The repr by which a part of a run is told from another; refuses one that tells nothing."""
+    text = repr(part)
+    if " object at 0x" in text or "...," in text:
+        fix = "Make it a dataclass, with a hash in place of a large tensor (as Trace does)."
+        raise ParameterError(message(name, text, "a repr that says all of its settings", fix))
+    return text
+
+
+# by address, the SAEs of finished runs and the controls that hold their notes
+_USED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def _used(part: Any) -> bool:
+    return _USED.get(id(part)) is part
+
+
+def _refuse_used(runs: Sequence[Run]) -> None:
+    """One SAE belongs to one run: another would overwrite what the first has learnt."""
+    new = [run.sae for run in runs if not run.key]
+    if len(set(map(id, new))) < len(new) or any(map(_used, new)):
+        fix = "Make one SAE per run, or pass copy.deepcopy of a trained one."
+        raise ParameterError(message("sae", "one object in two runs", "an SAE of its own", fix))
+    if any(_used(c) for run in runs if not run.key for c in _layers(run.control, "inner")):
+        fix = "Make a new one."
+        raise ParameterError(message("control", "one with the notes of a run", "a new one", fix))
 
 
 def _chunks(new: dict[int, Run], keys: dict[int, str], workers: int) -> Iterator[Chunk]:
@@ -187,6 +227,9 @@ def _load(run: Run, key: str) -> None:
     run.sae.activation = checkpoint.build_activation(meta["activation"])
     if run.control is not None:
         run.control.load(meta["control"])
+    _USED[id(run.sae)] = run.sae
+    if run.control is not None and run.control.state():
+        _USED[id(run.control)] = run.control
     run.history = [{k: v for k, v in row.items() if k != "sae"} for row in meta["history"]]
     run.key = key
 

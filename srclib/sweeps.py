@@ -10,42 +10,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from . import files, memo
-from .config import TrainConfig
+from . import memo
 from .errors import ParameterError, SuiteError, message, nearest
-from .sae import SAE
-from .sources import Source
+from .runs import Run
 from .tables import Key, Numbers, as_tuple, numbers, spelled, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .control import Control
-    from .objectives import Objective, Term
-
-
-@dataclass(eq=False)
-class Run:
-    """One SAE, what it is trained on and how; `sweep` trains `sae` in place."""
-
-    sae: SAE
-    source: Source
-    config: TrainConfig
-    objective: Objective | Term | None = None
-    control: Control | None = None
-    # what training logged, one flat record per logged step; empty until it is trained
-    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    key: str = field(default="", repr=False)  # where the finished run is kept; empty until then
-
-    def held_out(self, n: int) -> Tensor:
-        """[n, d_in] evaluation rows of the source, which no training step reads."""
-        return held_out(self.source, n)
 
 
 def sweep(
@@ -147,8 +122,7 @@ class Sweep(Mapping[Key, Run]):
 
     def map(self, function: Callable[[Run], Any]) -> dict[Key, Any]:
         """{key: function(run)}, without gradients, for what is no number."""
-        with torch.no_grad():
-            return {key: function(run) for key, run in self._runs.items()}
+        return {key: _measured(function, run) for key, run in self._runs.items()}
 
     def table(self, *measures: Callable[[Run], Numbers]) -> pd.DataFrame:
         """One row per run, one column per number that the measures return.
@@ -157,10 +131,13 @@ class Sweep(Mapping[Key, Run]):
         measure's name). Raises ParameterError, naming run and measure, for anything else.
         """
         rows: dict[Key, dict[str, Any]] = {key: {} for key in self._runs}
-        with torch.no_grad():
-            for key, run in self._runs.items():
-                for measure in measures:
-                    rows[key] |= numbers(measure(run), measure, self.names, key)
+        for key, run in self._runs.items():
+            for measure in measures:
+                found = numbers(_measured(measure, run), measure, self.names, key)
+                if twice := sorted(found.keys() & rows[key].keys()):
+                    fix = "Give each number a name of its own."
+                    raise ParameterError(message("columns", twice, "each name once", fix))
+                rows[key] |= found
         return tidy(rows, self.names)
 
     def pairs(self, level: str, measure: Callable[[Run, Run], Numbers]) -> pd.DataFrame:
@@ -179,14 +156,16 @@ class Sweep(Mapping[Key, Run]):
             if other not in self._runs:
                 where = spelled(self.names, other)
                 raise ParameterError(f"pairs: run {where} is missing. Train it, or select.")
-            with torch.no_grad():
-                found = measure(run, self._runs[other])
+            found = _measured(measure, run, self._runs[other])
             rows[key] = numbers(found, measure, self.names, key)
         return tidy(rows, self.names)
 
     def long(self, measure: Callable[[Run], Mapping[Any, Any]], level: str) -> pd.DataFrame:
         """A table with one more index level: measure(run) -> {value of the level: numbers}."""
         names = (*self.names, level)
+        if level in self.names:
+            fix = "Take another name."
+            raise ParameterError(message("level", level, "a name that is not there yet", fix))
         found = {
             (*key, value): numbers(row, measure, names, (*key, value))
             for key, values in self.map(measure).items()
@@ -231,14 +210,12 @@ class Sweep(Mapping[Key, Run]):
                 file.write(json.dumps(line, default=str) + "\n")
 
 
-_ROWS: dict[tuple[str, int], Tensor] = {}  # of at most 32 sources
-
-
-def held_out(source: Source, n: int) -> Tensor:
-    """[n, d_in] evaluation rows (step -1), read once per source; not to be changed in place."""
-    place = files.canonical(source.identity), n
-    if place not in _ROWS:
-        if len(_ROWS) == 32:
-            _ROWS.pop(next(iter(_ROWS)))
-        _ROWS[place] = source.batch(-1, n)
-    return _ROWS[place]
+def _measured(function: Callable[..., Any], *runs: Run) -> Any:
+    """function(*runs) without gradients; the SAEs keep their mode, whatever it sets."""
+    modes = [run.sae.training for run in runs]
+    try:
+        with torch.no_grad():
+            return function(*runs)
+    finally:
+        for run, mode in zip(runs, modes, strict=True):
+            run.sae.train(mode)

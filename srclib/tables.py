@@ -21,9 +21,8 @@ def tidy(rows: Mapping[Key, Numbers], names: Sequence[str] | str) -> pd.DataFram
     import pandas as pd
 
     names, keys = as_tuple(names), list(map(as_tuple, rows))
-    for key, row in zip(keys, rows.values(), strict=True):
-        numbers(row, tidy, names, key)
-    values = [row if isinstance(row, Mapping) else {"value": row} for row in rows.values()]
+    tables = (row if isinstance(row, Mapping) else {"value": row} for row in rows.values())
+    values = [numbers(row, tidy, names, key) for key, row in zip(keys, tables, strict=True)]
     if len(names) == 1:
         index = pd.Index([key[0] for key in keys], name=names[0])
     else:
@@ -56,4 +55,6 @@ def spelled(names: Sequence[str], key: tuple[Any, ...]) -> str:
     if len(key) != len(names):
         fix = "Give one value per name."
         raise ParameterError(message("key", key, f"{len(names)} values: {', '.join(names)}", fix))
+    if any(value is None or value != value for value in key):
+        raise ParameterError(message("key", key, "values that can be told apart", "Name each."))
     return "(" + ", ".join(f"{n}={v}" for n, v in zip(names, key, strict=True)) + ")"

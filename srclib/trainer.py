@@ -8,7 +8,7 @@ bytes as one trained alone. Logging, evaluation and checkpoints never change a w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -199,9 +199,17 @@ def _one_each(value: Any, n: int, name: str) -> list[Any]:
     return values
 
 
+def _layers(control: Any) -> Iterator[Any]:
+    """A control, and those that it wraps as `inner`."""
+    while control is not None:
+        yield control
+        control = getattr(control, "inner", None)
+
+
 def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
     """Raises ParameterError where one control that keeps notes serves several SAEs."""
-    noting = [id(control) for control in controls if control is not None and control.state()]
+    layers = [layer for control in controls for layer in _layers(control)]
+    noting = [id(layer) for layer in layers if layer.state()]
     if len(set(noting)) < len(noting):
         fix = "Make one control per SAE."
         raise ParameterError(message("control", "one object twice", "one per SAE", fix))

@@ -19,9 +19,9 @@ from srclib.methods.alignsae import AlignSAE, binding, terms
 from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
+from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows
-from srclib.sweeps import Run
 from srclib.trainer import train
 
 K, D, ANSWERS = 3, 8, 5

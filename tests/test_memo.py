@@ -27,10 +27,10 @@ from srclib.errors import CheckpointError, ParameterError, SuiteError
 from srclib.memo import key_of, train_all
 from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
+from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.sweeps import Run
 from srclib.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)
@@ -203,6 +203,33 @@ def test_the_code_of_a_term_of_ones_own_moves_the_key(
         mine = importlib.import_module(f"{name}_term").Mine()
         found.append(key_of(Run(start(), TOY, CFG, SquaredError() + mine)))
     assert found[0] != found[1] and found[0] == found[2]
+
+
+HELPED = """
+from srclib.control import KSchedule
+
+K = {k}
+
+
+class Mine(KSchedule):
+    def k(self, step):
+        return helper()
+
+
+def helper():
+    return float(K)
+"""
+
+
+def test_a_whole_foreign_module_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its constants and helpers decide as much as the class itself."""
+    found = []
+    for name, k in (("first", 1), ("second", 2)):
+        (tmp_path / f"{name}_steered.py").write_text(HELPED.format(k=k), encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        mine = importlib.import_module(f"{name}_steered").Mine(((0, 1.0),))
+        found.append(key_of(Run(start(), TOY, CFG, control=mine)))
+    assert found[0] != found[1]
 
 
 def test_library_versions_move_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +438,7 @@ from srclib import checkpoint, engine, files, fingerprint, memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.sweeps import Run
+from srclib.runs import Run
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":
@@ -480,7 +507,7 @@ def test_one_control_for_several_runs_is_refused_whatever_is_stored(cache: Path)
 
 def test_a_term_without_a_source_file_has_no_key() -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec("class Mine:\n    name = 'mine'\n    def __call__(self, *_): pass", names)
+    exec("class Mine(tuple):\n    name = 'mine'\n    def __call__(self, *_): pass", names)
     objective = SquaredError() + names["Mine"]()
     with pytest.raises(SuiteError, match="Mine has no source file"):
         key_of(Run(SAE(8, 6, TopK(2)), TOY, CFG, objective))

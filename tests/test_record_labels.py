@@ -101,6 +101,15 @@ def test_inner_units_are_shown_where_there_is_one_outer() -> None:
     assert two.values["a"] == [3.0, 4.0] and two.n_units == 2
 
 
+def test_a_missing_draw_is_not_averaged_away() -> None:
+    index = pd.MultiIndex.from_product([(0, 1, 2), (0, 1)], names=["seed", "draw"])
+    series = pd.Series([1.0, np.nan, 1.0, 1.0, 1.0, 1.0], index)
+    found = labelled("x", {"a": series}, within="draw").values["a"]
+    assert np.isnan(found[0]) and found[1:] == [1.0, 1.0]
+
+
+NAMELESS = pd.Series([1.0, 2.0], pd.MultiIndex.from_tuples([(0, 5), (0, 11)], names=["seed", None]))
+HOLES = pd.Series([1.0, 2.0], pd.MultiIndex.from_tuples([(0, 5), (1, None)], names=["seed", "k"]))
 FIVE = TABLE.query("k == 5").mcc
 REFUSED: dict[str, tuple[Any, str]] = {
     "a level that is neither by nor unit": (
@@ -141,6 +150,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "index level 'k' has several values",
     ),
     "text": (lambda: labelled("c.x", {"a": "high"}), "label 'a'='high': allowed is a number"),
+    "a level without a name": (lambda: labelled("c.x", NAMELESS), "lacks a name or a value"),
+    "a level without a value": (lambda: labelled("c.x", HOLES), "lacks a name or a value"),
     "nothing": (lambda: labelled("c.x"), "nothing was recorded"),
 }
 

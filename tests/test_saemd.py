@@ -28,9 +28,9 @@ from srclib.methods.saemd import (
     pair,
     usage,
 )
+from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.held_out import HeldOut
-from srclib.sweeps import Run
 from srclib.trainer import train
 from srclib.worlds.text import TextWorld
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from srclib.activations import BatchTopK
 from srclib.config import TrainConfig
 from srclib.control import KSchedule, Trace
 from srclib.errors import ParameterError, SuiteError
+from srclib.methods.auto_l0 import AutoL0
+from srclib.runs import Run, held_out
 from srclib.sae import SAE
 from srclib.sources.rows import Rows
 from srclib.sources.toy import ToyFeatures
-from srclib.sweeps import Run, Sweep, held_out, sweep
+from srclib.sweeps import Sweep, sweep
 from srclib.tables import tidy
 
 TOYS = {s: ToyFeatures(6, 8, 0.3, seed=s) for s in (0, 1, 2)}
@@ -105,10 +108,46 @@ def test_a_sweep_in_a_sweep_trains_nothing_again(runs: Sweep) -> None:
     assert again[0, 1] is runs[0, 1] and torch.equal(before, runs[0, 1].sae.W_dec)
 
 
-def test_evaluation_rows_are_read_once_per_source() -> None:
-    twin = ToyFeatures(6, 8, 0.3, seed=1)
-    assert held_out(TOYS[1], 32) is held_out(twin, 32)
-    assert not torch.equal(held_out(TOYS[0], 32), held_out(twin, 32))
+def test_evaluation_rows_are_read_once_and_are_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin, read = ToyFeatures(6, 8, 0.3, seed=7), list[int]()
+    batch = ToyFeatures.batch
+
+    def reading(self: ToyFeatures, step: int, n_batch: int) -> torch.Tensor:
+        read.append(step)
+        return batch(self, step, n_batch)
+
+    monkeypatch.setattr(ToyFeatures, "batch", reading)
+    first = held_out(twin, 33)
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(held_out(ToyFeatures(6, 8, 0.3, seed=7), 33), kept) and read == [-1]
+    assert not torch.equal(held_out(TOYS[0], 33), kept)
+
+
+def test_a_shape_is_part_of_what_rows_are() -> None:
+    x = torch.arange(64.0)
+    assert held_out(Rows(x.view(16, 4), held_out=4), 4).shape == (4, 4)
+    assert held_out(Rows(x.view(8, 8), held_out=4), 4).shape == (4, 8)
+
+
+def test_measures_do_not_reach_each_other(runs: Sweep) -> None:
+    """A mode that one measure sets is not there for the next."""
+
+    def l0(run: Run) -> float:
+        return metrics.l0(run.sae.encode(run.held_out(64)))
+
+    def at_inference(run: Run) -> float:
+        return metrics.l0(run.sae.eval().encode(run.held_out(64)))
+
+    alone = runs.table(l0).l0
+    assert runs.table(at_inference, l0).l0.equals(alone) and runs[0, 1].sae.training
+
+
+def test_a_new_run_made_of_a_finished_one_is_trained(runs: Sweep) -> None:
+    again = replace(runs[0, 1], sae=SAE(8, 6, BatchTopK(1), seed=0), config=replace(CFG, lr=2e-2))
+    assert not again.key and not again.history
+    sweep({0: again}, "seed", workers=1)
+    assert again.key and not torch.equal(again.sae.W_dec, runs[0, 1].sae.W_dec)
 
 
 def test_the_driver_is_told_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +165,19 @@ def text(run: Run) -> Any:
 
 def vector(run: Run) -> Any:
     return run.sae.b_enc
+
+
+SAME = SAE(8, 6, BatchTopK(1))
+AUTO = AutoL0(n=3, every=20, window=3)
+
+
+class Mute(KSchedule):
+    """A control whose repr is its address."""
+
+    def __init__(self) -> None:
+        pass
+
+    __repr__ = object.__repr__
 
 
 REFUSED = {
@@ -158,6 +210,33 @@ REFUSED = {
         r"run \(seed=1, k=2\) is missing",
     ),
     "sweeps of other names": (lambda runs: runs | sweep({}, "seed"), "names=.*Rename one"),
+    "one SAE in two runs": (
+        lambda runs: sweep(
+            {lr: Run(SAME, TOYS[0], replace(CFG, lr=lr)) for lr in (1e-3, 1e-2)}, "lr"
+        ),
+        "sae='one object in two runs'",
+    ),
+    "the SAE of a finished run": (
+        lambda runs: sweep({0: Run(runs[0, 1].sae, TOYS[0], CFG)}, "seed"),
+        "copy.deepcopy of a trained one",
+    ),
+    "a control inside two others": (
+        lambda runs: sweep({s: run(s, 1, control=Trace(2, (), AUTO)) for s in SEEDS}, "seed"),
+        "control='one object twice'",
+    ),
+    "a control that says nothing of itself": (
+        lambda runs: sweep({0: run(0, 1, control=Mute())}, "seed"),
+        "a repr that says all of its settings",
+    ),
+    "two numbers of one name": (
+        lambda runs: runs.table(lambda run: 1.0, lambda run: 2.0),
+        r"columns=\['<lambda>'\]: allowed is each name once",
+    ),
+    "a level twice": (lambda runs: runs.long(lambda run: {1: 1.0}, "k"), "not there yet"),
+    "a key without a value": (
+        lambda runs: tidy({(0, None): 1.0, (1, 2): 1.0}, ("seed", "k")),
+        "values that can be told apart",
+    ),
     "a tidy row of text": (lambda runs: tidy({0: {"a": "b"}}, "seed"), "allowed is a number"),
 }
 
@@ -175,6 +254,9 @@ def test_the_run_that_failed_is_named() -> None:
     runs = {k: Run(SAE(8, 6, BatchTopK(k)), TOYS[0], cfg) for k, cfg in ((1, CFG), (2, bad))}
     with pytest.raises(SuiteError, match=r"^run \(k=2\): the loss is not finite at step"):
         sweep(runs, "k", workers=1)
+    wide = {k: Run(SAE(d, 6, BatchTopK(1)), TOYS[0], CFG) for k, d in ((1, 8), (2, 9))}
+    with pytest.raises(SuiteError, match=r"^run \(k=2\): ToyFeatures has d_in=8, SAE has d_in=9"):
+        sweep(wide, "k", workers=1)
     few = Rows(torch.randn(20, 8), repeat=False)
     with pytest.raises(SuiteError, match=r"^run \(k=3\): .*64 inputs are asked for"):
         sweep({3: Run(SAE(8, 6, BatchTopK(1)), few, CFG)}, "k", workers=1)

@@ -18,8 +18,8 @@ from torch import Tensor
 from .. import metrics
 from ..lm.sites import mlp_pass
 from ..metrics import Stability, alive, firing_rate
+from ..runs import Run
 from ..sources.held_out import HeldOut
-from ..sweeps import Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

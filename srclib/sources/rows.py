@@ -64,6 +64,7 @@ class Rows:
         return {
             "source": "Rows",
             "content": self._content,
+            "shape": list(self._x.shape),
             "held_out": len(self._held_out),
             "repeat": self.repeat,
             "seed": self.seed,

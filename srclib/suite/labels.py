@@ -120,9 +120,12 @@ def _split(
             yield stem, plain
         return
     names = list(part.index.names)
+    frame = part.index.to_frame(index=False, allow_duplicates=True)
+    if (None in names and len(names) > 1) or bool(frame.isna().any(axis=None)):
+        raise ClaimError(f"{id}, {stem!r}: a level of {names} lacks a name or a value. Give it.")
     here = by if set(by) <= set(names) else []
     others = [i for i, name in enumerate(names) if name not in levels or name is None]
-    for level in [names[i] for i in others if names[i] not in here and None not in names]:
+    for level in [names[i] for i in others if names[i] not in [*here, None]]:
         if part.index.get_level_values(level).nunique() > 1:
             raise ClaimError(
                 f"{id}, {stem!r}: index level {level!r} has several values and is neither `by` "
@@ -165,8 +168,8 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
     if levels.unit in names:
         out.units[label] = order
     if inner is not None and len(order) > 1:
-        means = pd.Series(numbers, part.index).groupby(level=levels.unit, sort=False).mean()
-        numbers = means.tolist()
+        groups = pd.Series(numbers, part.index).groupby(level=levels.unit, sort=False)
+        numbers = groups.agg(lambda own: own.to_numpy().mean()).tolist()  # NaN stays NaN
     elif inner is not None and inner == levels.within:
         if len(numbers) > 1:  # a single value has no range
             out.kinds[label] = f"range over {inner}"

@@ -26,9 +26,9 @@ class Ledger:
     Every claim is recorded once or not at all. unit: the default of `record`.
     """
 
-    def __init__(self, study: str, P: Parameters, *, unit: str = "seed"):
+    def __init__(self, study: str, P: Parameters, *, unit: str = "seed", scale: str | None = None):
         self._claims = {claim.id: claim for claim in load_claims(study)}
-        self._parameters, self._unit = P, unit
+        self._parameters, self._unit, self._scale = P, unit, scale
         self._rows: dict[str, Record] = {}
 
     def record(
@@ -46,7 +46,7 @@ class Ledger:
         parts, by, unit, cluster, within: see `srclib.suite.labels.labelled`. Shown are the median
         over units and [min, max], which covers the population median with probability
         1 - 2**(1 - n) whatever the distribution; or the interval that fits a share or people.
-        scale: "paper", "reduced" or "stand-in"; by default the profile's own.
+        scale: "paper", "reduced" or "stand-in"; by default the ledger's, or the profile's own.
         """
         from .labels import labelled
 
@@ -114,7 +114,7 @@ class Ledger:
     def _derived(
         self, claim: Claim, scale: str | None = None, strict: bool = False, **stated: Any
     ) -> Record:
-        scale = scale or self._parameters.scale
+        scale = scale or self._scale or self._parameters.scale
         stated["scale"] = schema.one_of(f"{claim.id}: scale", scale, SCALES, ClaimError)
         return derive(claim, stated, self._parameters.profile, strict)
 

@@ -138,7 +138,8 @@ from srclib import memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.sweeps import Run, sweep
+from srclib.runs import Run
+from srclib.sweeps import sweep
 from srclib.trainer import TrainConfig
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from ...lm.hub import expand, shared_tokenizer
 from ...lm.models import LMConfig, load_model
 from ...lm.released import load_series
 from ...lm.train import train_lms
+from ...runs import Run
 from ...sources.held_out import HeldOut
 from ...sources.rows import Rows, Unit, unit
 from ...sources.streamed import Streamed
-from ...sweeps import Run
 from ...worlds.bilingual import BilingualWorld, Evidence, Shown, column
 from ...worlds.bilingual_grammar import Kind
 from . import vote
@@ -207,7 +207,7 @@ def released_runs(
                 f"released: the SAEs lose {loss:.2f} of 1 on the output of block {layer}. Allowed "
                 "is the block that they were trained on; set layer (counted from 0)."
             )
-        runs[lm, step, layer, seed] = Run(
-            saes[step], source, TrainConfig(1, 1, 1.0), key="released"
-        )
+        run = Run(saes[step], source, TrainConfig(1, 1, 1.0))
+        run.key = "released"  # finished elsewhere
+        runs[lm, step, layer, seed] = run
     return runs
