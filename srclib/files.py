@@ -101,6 +101,9 @@ def empty(folder: Path) -> float:
     store = build()
     if not folder.exists():
         return 0.0
+    if folder.is_symlink():  # what it points to may be anyone's
+        folder.unlink()
+        return 0.0
     if not (folder.is_relative_to(store) and (store / MARK).is_file()):
         fix = "Delete it by hand if nobody needs it."
         raise SuiteError(message("folder", str(folder), f"a store with {MARK}", fix))
@@ -111,8 +114,7 @@ def empty(folder: Path) -> float:
         else:
             child.unlink()
     (folder / MARK).unlink(missing_ok=True)  # last: what an interruption leaves is still ours
-    if not folder.is_symlink():
-        folder.rmdir()
+    folder.rmdir()
     return size / 1e6
 
 

@@ -107,12 +107,13 @@ def module_hashes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _data_files(folder: Path) -> dict[str, str]:
-    """Hash by name of the files below a folder, but for code and what is hidden."""
+    """Hash by name of the files below a folder, but for code, prose and what is hidden."""
+    hidden = re.compile(r"(^|/)(\.|__)")
     names = {path: path.relative_to(folder) for path in sorted(folder.rglob("*"))}
     return {
         name.as_posix(): files.file_sha256(path)
         for path, name in names.items()
-        if path.is_file() and path.suffix != ".py" and not re.search(r"(^|/)(\.|__)", str(name))
+        if path.is_file() and path.suffix not in (".py", ".md") and not hidden.search(str(name))
     }
 
 

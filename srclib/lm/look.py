@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ def look(
     steps: Sequence[int] = (),
     needs_corpus: bool = False,
     corpus_alone: bool = False,
+    families: Sequence[str] = (),
 ) -> None:
     """Refuses a model or a corpus that a study could not use, in seconds.
 
@@ -38,6 +40,7 @@ def look(
         template of checkpoints (`hub.expand`). Empty: none is named.
     corpus: what `corpora.read` takes, or several of them.
     layers: blocks that will be read, counted from 0. context: tokens per row.
+    families: allowed ones, where a study is about few.
     needs_corpus: a named model has no text of ours. corpus_alone: a corpus needs no named model.
 
     Looked at: that the model is there with its configuration, safetensors and a tokeniser; that
@@ -56,20 +59,30 @@ def look(
     for each in corpora:
         check(each)
     if model_name:
-        _look_at_model(model_name, layers, context, steps)
+        _look_at_model(model_name, layers, context, steps, families)
 
 
 def _look_at_model(
-    model_name: str, layers: Sequence[int], context: int, steps: Sequence[int]
+    model_name: str,
+    layers: Sequence[int],
+    context: int,
+    steps: Sequence[int],
+    families: Sequence[str],
 ) -> None:
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
     for folder in folders.values():
-        _look_at_config(str(folder), load_config(folder).get_text_config(), layers, context)
+        config = load_config(folder).get_text_config()
+        _look_at_config(str(folder), config, layers, context)
+        if families and family(config) not in families:
+            seen, fix = family(config), "Name another model."
+            raise ParameterError(message("model_name", seen, " or ".join(families), fix))
         if missing := [file.name for file in _weight_files(folder) if not file.is_file()]:
             raise DataError(
                 f"{folder}: {', '.join(missing)} missing. Allowed are all weights in safetensors; "
                 "pickled ones are refused unread. Bring them, or save again with save_pretrained."
             )
+        if cut := [file.name for file in _weight_files(folder) if not _is_whole(file)]:
+            raise DataError(f"{folder}: {', '.join(cut)} is cut off or damaged. Bring it again.")
     if not any((folder / name).is_file() for folder in folders.values() for name in TOKENIZER):
         fix = "Save its tokeniser into the folder with save_pretrained."
         raise DataError(f"{model_name}: no tokeniser. Allowed is one beside the weights. {fix}")
@@ -85,6 +98,18 @@ def _look_at_config(
     if context > config.max_position_embeddings:
         allowed = f"at most {config.max_position_embeddings}, the context of {name}"
         raise ParameterError(message("context", context, allowed, "Shorten the rows."))
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    try:
+        with open(file, "rb") as data:
+            length = int.from_bytes(data.read(8), "little")
+            header = json.loads(data.read(min(length, 100_000_000)))
+        ends = [each["data_offsets"][1] for name, each in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return file.stat().st_size == 8 + length + max(ends, default=0)
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -164,7 +164,7 @@ def _trained(
     _forget_once(place)
     if place.is_dir():
         return place
-    place.parent.mkdir(parents=True, exist_ok=True)
+    files.make(place.parent)
     with open(place.with_suffix(".lock"), "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
         if not place.is_dir():

@@ -93,7 +93,10 @@ def _list(options: Options) -> None:
         print(f"{study}  {spec.title} ({spec.paper})")
         known = results.named(study)
         for name, profile in spec.profiles.items():
-            last = told(records.find(study, name)) if name in known else "never run"
+            try:
+                last = told(records.find(study, name)) if name in known else "never run"
+            except SuiteError as error:  # a damaged record hides no other
+                last = str(error)
             print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
         for line in results.lines(study):
             print(f"    {line}")

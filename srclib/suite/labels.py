@@ -120,8 +120,8 @@ def _split(
             yield stem, plain
         return
     names = list(part.index.names)
-    frame = part.index.to_frame(index=False, allow_duplicates=True)
-    if (None in names and len(names) > 1) or bool(frame.isna().any(axis=None)):
+    holes = [i for i in range(len(names)) if part.index.get_level_values(i).hasnans]
+    if holes or (None in names and len(names) > 1):
         raise ClaimError(f"{id}, {stem!r}: a level of {names} lacks a name or a value. Give it.")
     here = by if set(by) <= set(names) else []
     others = [i for i, name in enumerate(names) if name not in levels or name is None]

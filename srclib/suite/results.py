@@ -69,21 +69,23 @@ def saes(study: str) -> dict[str, dict[str, Any]]:
     params.load_spec(study)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((files.build() / study).glob(f"*/{SAES}")):
-        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            fix = "Run the study again."
+            raise DataError(f"{files.short(path)}: cannot be read ({error}). {fix}") from None
+        for row in rows:
             if (files.place(row["key"]) / "sae.json").is_file():
                 found.setdefault(row["key"], {**row, "runs": {}})["runs"][path.parent.name] = 1
     return found
 
 
 def sae_lines(study: str) -> Iterator[str]:
-    """One line per SAE: name, size, place in its sweep, how good it is, its runs, its folder."""
+    """One line per SAE: name, size, place in its sweep, L0 when last logged, runs, folder."""
     for key, row in saes(study).items():
-        index = {"seed": row["seed"]} if "seed" in row else {}
         parts = [key[:12], f"{row['d_in']} x {row['d_sae']}", row["activation"]]
-        parts += [f"{name}={value}" for name, value in (index | row["index"]).items()]
-        for name in ("L0", "FVU"):
-            value = row.get(name.lower())
-            parts.append(f"{name} {'-' if value is None else format(value, '.3g')}")
+        parts += [f"{name}={value}" for name, value in row["index"].items()]
+        parts.append(f"L0 {'-' if row['l0'] is None else format(row['l0'], '.3g')}")
         yield "  ".join([*parts, ",".join(row["runs"]), files.short(files.place(key))])
 
 

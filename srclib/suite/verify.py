@@ -118,4 +118,7 @@ def changes(old: Record, new: Record) -> Iterator[str]:
         yield f"{', '.join(modules[:5])}{more} changed"
     for part, what in (("params", "parameter"), ("versions", "version of")):
         for name in differing[part]:
-            yield f"{what} {name} changed from {old[part].get(name)} to {new[part].get(name)}"
+            if name not in new[part] or name not in old[part]:
+                yield f"{what} {name} {'is new' if name in new[part] else 'is gone'}"
+            else:
+                yield f"{what} {name} changed from {old[part][name]} to {new[part][name]}"
