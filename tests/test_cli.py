@@ -274,7 +274,7 @@ def test_the_saes_of_a_study_are_listed_and_exported(
     shown = srclib(toy_checkout, "saes", "toy").stdout.split("  ")
     place = f"build/cache/ab/{key}\n"
     size = ["4 x 6", "TopK(k=2)", "k=2"]
-    assert shown == ["abababababab", *size, "L0 2", "FVU -", "laptop", place]
+    assert shown == ["abababababab", *size, "L0 2", "laptop", place]
     out = tmp_path / "out"
     assert srclib(toy_checkout, "saes", "toy", "--export", "abab", str(out)).returncode == 0
     assert load_sae(out).W_dec.equal(sae.W_dec)

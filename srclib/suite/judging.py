@@ -44,8 +44,9 @@ def summarise(row: Record) -> tuple[Any, Any]:
         elif label in kinds and label in stated:
             medians[label], ranges[label] = stated[label], ends[label]
         else:
-            medians[label] = statistics.median(numbers)
-            ranges[label] = [min(numbers), max(numbers)]
+            median = statistics.median(numbers)  # of the two largest floats it overflows
+            medians[label] = median if math.isfinite(median) else None
+            ranges[label] = [min(numbers), max(numbers)] if math.isfinite(median) else None
     several = kinds or any(len(own) > 1 for own in row["values"].values())
     return bare(medians), bare(ranges) if several else None
 
