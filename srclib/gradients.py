@@ -16,16 +16,13 @@ two to three times as fast as autograd at toy sizes. The tests hold all of it ag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .activations import JumpReLU, kernel
 from .sae import SAE
-
-if TYPE_CHECKING:
-    from .objectives import L0Target, ScaledPenalty
 
 
 class Pass(NamedTuple):
@@ -36,13 +33,35 @@ class Pass(NamedTuple):
     smallest_kept: float | None  # of BatchTopK's scores, infinite where it kept none; else None
 
 
+class Penalty(Protocol):
+    """A sparsity penalty mean_b sum_i phi(u_i) on the scaled acts u = acts * ||W_dec||."""
+
+    @property
+    def name(self) -> str: ...
+
+    def phi(self, u: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """phi(u) and its derivative, elementwise [batch, d_sae], coefficient and warm-up in."""
+        ...
+
+
+class OfL0(Protocol):
+    """A term g(L0) of the batch-mean number of active JumpReLU latents."""
+
+    @property
+    def name(self) -> str: ...
+
+    def of(self, l0: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """g and its derivative, scalars, coefficient and warm-up in."""
+        ...
+
+
 @torch.no_grad()
 def closed_form_gradients(
     sae: SAE,
     x: Tensor,
     step: int = 0,
-    penalties: Sequence[ScaledPenalty] = (),
-    targets: Sequence[L0Target] = (),
+    penalties: Sequence[Penalty] = (),
+    targets: Sequence[OfL0] = (),
     dead: Tensor | None = None,
     aux: float = 0.0,
 ) -> Pass:
@@ -84,7 +103,7 @@ def closed_form_gradients(
     return Pass(losses, acts, smallest_kept)
 
 
-def _add_penalty(sae: SAE, acts: Tensor, penalty: ScaledPenalty, step: int, A: Tensor) -> Tensor:
+def _add_penalty(sae: SAE, acts: Tensor, penalty: Penalty, step: int, A: Tensor) -> Tensor:
     """Add to A and dW_dec: phi' ||W_i|| for acts_i, phi' acts_i W_i / ||W_i|| for row i."""
     assert sae.W_dec.grad is not None
     norms = torch.linalg.vector_norm(sae.W_dec, dim=1).clamp_(min=1e-12)
