@@ -101,7 +101,7 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All tests on two cores, a file at a time; words after `--` go to pytest instead."""
-    words = session.posargs or ["-n", "2", "--dist", "loadfile"]
+    words = session.posargs or ["-n", "2", "--dist", "loadfile", "--durations", "12"]
     python(session, "-m", "pytest", *words, env=TEST_ENV)
 
 
