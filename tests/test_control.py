@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import batch_topk, k_of
 
 from srclib import metrics
-from srclib.activations import BatchTopK
 from srclib.control import KSchedule, Trace
 from srclib.errors import ParameterError
-from srclib.sae import SAE
 
 X = torch.zeros(4, 3)
-
-
-def make(k: float, d_sae: int = 40) -> SAE:
-    return SAE(3, d_sae, BatchTopK(k))
-
-
-def k_of(sae: SAE) -> float:
-    assert isinstance(sae.activation, BatchTopK)
-    return sae.activation.k
 
 
 def test_schedule_is_piecewise_linear_and_flat_outside() -> None:
     schedule = KSchedule(((10, 2.0), (20, 11.0), (30, 5.0)))
     expected = {0: 2, 10: 2, 15: 6.5, 20: 11, 25: 8, 30: 5, 999: 5}
     assert {step: schedule.k(step) for step in expected} == expected
-    sae = make(1)
+    sae = batch_topk(1)
     schedule.before_step(15, sae, X)
     assert k_of(sae) == 6.5
 
@@ -39,7 +29,7 @@ def test_schedules_that_are_none(points: tuple[tuple[int, float], ...]) -> None:
 
 
 def test_a_schedule_above_d_sae_is_refused_when_it_gets_there() -> None:
-    schedule, sae = KSchedule(((0, 30.0), (10, 50.0))), make(30)
+    schedule, sae = KSchedule(((0, 30.0), (10, 50.0))), batch_topk(30)
     schedule.before_step(5, sae, X)
     with pytest.raises(ParameterError, match=r"k=42\.0: allowed is 0 < k <= d_sae=40\. Lower"):
         schedule.before_step(6, sae, X)
@@ -53,7 +43,7 @@ def test_schedule_has_no_memory() -> None:
 
 
 def test_trace_writes_down_what_the_metrics_say_and_touches_nothing() -> None:
-    sae, x = make(2, d_sae=4), torch.ones(5, 3)
+    sae, x = batch_topk(2, d_sae=4), torch.ones(5, 3)
     features = torch.eye(3)
     with torch.no_grad():
         sae.W_dec[:3] = features.roll(1, 0)

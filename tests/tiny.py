@@ -21,6 +21,16 @@ def make(activation: Activation, seed: int = 0, d_sae: int = 6) -> SAE:
     return SAE(8, d_sae, activation, seed=seed)
 
 
+def batch_topk(k: float, d_sae: int = 40) -> SAE:
+    """An SAE that a control of k may steer, for batches of width 3."""
+    return SAE(3, d_sae, BatchTopK(k))
+
+
+def k_of(sae: SAE) -> float:
+    assert isinstance(sae.activation, BatchTopK)
+    return sae.activation.k
+
+
 def draw(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
