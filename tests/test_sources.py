@@ -83,6 +83,17 @@ def test_more_features_than_dimensions_are_spread_as_far_as_they_go() -> None:
     assert overlap[1] < overlap[0] and overlap[1] >= 8 * 8 / 4 - 8 - 1e-4
 
 
+def test_superposed_features_reach_the_welch_bound():
+    """n unit rows in d < n dimensions have a mean squared cosine of at least (n-d) / (d(n-1))."""
+    n, d = 50, 40
+    for seed in range(3):
+        features = ToyFeatures(n, d, 0.1, seed=seed).features.double()
+        cosines = (features @ features.T).fill_diagonal_(0)
+        welch = ((n - d) / (d * (n - 1))) ** 0.5
+        assert cosines.square().sum().div(n * (n - 1)).sqrt() == pytest.approx(welch, rel=1e-3)
+        assert cosines.abs().max() < 0.3  # the official generator: .21; from long rows .68
+
+
 def test_seeds_and_streams_are_their_own() -> None:
     one, two = (ToyFeatures(5, 8, 0.3, seed=s) for s in (1, 2))
     assert not torch.equal(one.features, two.features)

@@ -163,7 +163,8 @@ def _features(n_features: int, d_in: int, seed: int, overlap_steps: int | None) 
         q, r = torch.linalg.qr(rows.T)
         return (q * r.diag().sign()).T.float().contiguous()
     steps = 1000 if overlap_steps is None else overlap_steps
-    return _spread(rows.float(), steps)
+    # Unit rows: from longer ones the optimiser spends its steps on lengths, not on angles.
+    return _spread((rows / rows.norm(dim=1, keepdim=True)).float(), steps)
 
 
 def _spread(rows: Tensor, n_steps: int) -> Tensor:
