@@ -11,6 +11,7 @@ from typing import Any
 from .. import files
 from ..errors import ParameterError, SuiteError, message
 from . import params
+from .verify import may_publish
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     spec = params.load_spec(study)
     P = spec.resolve({**overrides, "profile": profile})
     custom = P.overridden
-    if publish and (profile == "smoke" or custom):
+    if publish and not may_publish(profile, custom):
         seen = ", ".join(custom) or "profile smoke"
         fix = "Run without --publish, or with the profile's own parameters."
         raise ParameterError(message("--publish", seen, "a profile above smoke as it is", fix))
