@@ -7,12 +7,11 @@ run notebooks are imported where they are needed, so `list` and `claims` answer 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from .. import __version__, files
 from ..errors import ParameterError, SuiteError
@@ -29,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command is not _clean:
             files.checkout()  # refuses in one line where there is no checkout
-        with _sigterm_exits():
-            code: int | None = options.command(options)
-            sys.stdout.flush()
+        signal.signal(signal.SIGTERM, _leave)
+        code: int | None = options.command(options)
+        sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt:
         return 130
@@ -121,10 +120,10 @@ def _run_one(options: Options, profile: str, overrides: dict[str, object], study
     """In this process or in a worker; a failure is told at once and does not stop the others."""
     from . import execute
 
+    signal.signal(signal.SIGTERM, _leave)
     how = {name: getattr(options, name) for name in ("force", "publish", "timeout")}
     try:
-        with _sigterm_exits():
-            record = execute.run(study, profile, overrides, **how)
+        record = execute.run(study, profile, overrides, **how)
     except Exception as error:
         return _failed(error, options.debug)
     print(f"{study} at {profile}: {told(record)}", flush=True)
@@ -215,15 +214,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-@contextlib.contextmanager
-def _sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that kernels are shut down, and exit with 143."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _leave(number: int, frame: object) -> None:
+    """On SIGTERM the stack is unwound, so that kernels are shut down; the exit code is 143."""
+    raise SystemExit(128 + number)
