@@ -17,18 +17,16 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from .. import files
 from ..errors import NotebookError, ParameterError, message, nearest
 from .schema import KINDS, Field, one_of, read
 
 PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute
-Scale = Literal["paper", "reduced", "stand-in"]
-SCALES: tuple[str, ...] = get_args(Scale)
 
 COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
-_RESERVED = {"study", "scale", "spec", "values", "overridden", "key", *COMMON}
+_RESERVED = {"study", "spec", "values", "overridden", "key", *COMMON}
 
 
 class Declared(NamedTuple):
@@ -40,12 +38,11 @@ class Declared(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile costs (expected seconds, disk in MB) and the scale it measures at."""
+    """What a profile costs: expected seconds, disk in MB."""
 
     name: str
     seconds: float
     disk_mb: float
-    scale: Scale
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Parameters:
     """The validated parameters of a run, read as attributes: `P.k_values` (lists as tuples).
 
     values: everything as JSON-able values. overridden: the names that the caller set, besides the
-    profile. study, profile, scale: of this run. key: hash of values.
+    profile. study, profile: of this run. key: hash of values.
     """
 
     spec: Spec = field(repr=False)
@@ -109,10 +106,6 @@ class Parameters:
     @property
     def study(self) -> str:
         return self.spec.study
-
-    @property
-    def scale(self) -> str:
-        return self.spec.profiles[self.profile].scale
 
     @property
     def key(self) -> str:
