@@ -10,6 +10,7 @@ still have been set on purpose.
 from __future__ import annotations
 
 import ast
+import functools
 import html
 import json
 import re
@@ -212,16 +213,14 @@ def load_spec(study: str) -> Spec:
     one_of("study", study, known, ParameterError)
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
-        spec = _spec(study, tomllib.loads(path.read_text(encoding="utf-8")))
-        for profile in (COMMON["profile"], *spec.profiles):
-            spec.resolve({"profile": profile})
+        return _spec(study, path.read_text(encoding="utf-8"))
     except (ParameterError, tomllib.TOMLDecodeError) as error:
         raise ParameterError(f"data/profiles/{path.name}: {error}") from None
-    return spec
 
 
-def _spec(study: str, data: dict[str, Any]) -> Spec:
-    profiles = {}
+@functools.lru_cache
+def _spec(study: str, text: str) -> Spec:
+    data, profiles = tomllib.loads(text), {}
     for name, row in data.pop("profiles", {}).items():
         one_of("profile", name, PROFILES, ParameterError)
         profiles[name] = read(Profile, row, f"profiles.{name}", ParameterError, name=name)
@@ -240,4 +239,7 @@ def _spec(study: str, data: dict[str, Any]) -> Spec:
             if isinstance(bound, str):
                 one_of(f"parameters.{name}.{kind}", bound, numbers, ParameterError)
     one_of("study", data.get("study", ""), [study], ParameterError)
-    return read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
+    spec = read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
+    for profile in (COMMON["profile"], *profiles):
+        spec.resolve({"profile": profile})
+    return spec

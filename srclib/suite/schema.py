@@ -95,7 +95,7 @@ class Field:
 
         Raises ParameterError, which says type and range in words.
         """
-        kind, listed, value = KINDS[self.type], self.type[:4] == "list", given
+        kind, listed, value = KINDS[self.type], self.type.startswith("list"), given
         checked, values = values is not None, values or {}
         if isinstance(given, str) and re.fullmatch(kind.text, given, re.ASCII):
             with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
@@ -127,7 +127,7 @@ class Field:
         self, where: str, seen: object, values: Mapping[str, Any], fix: str = ""
     ) -> ParameterError:
         allowed, span, example = [self.type], self.name, KINDS[self.type].example
-        if self.type[:4] == "list":
+        if self.type.startswith("list"):
             span, upper = "each element", f" to {self.max_len}" if self.max_len else " or more"
             allowed.append(f"with {self.min_len}{upper} elements")
         if self.choices:
@@ -148,14 +148,7 @@ def one_of(name: str, value: str, known: Iterable[str], error: type[SuiteError])
     return value
 
 
-def read(
-    kind: type[T],
-    row: object,
-    where: str,
-    error: type[SuiteError],
-    fix: str = "Correct it.",
-    **given: Any,
-) -> T:
+def read(kind: type[T], row: object, where: str, error: type[SuiteError], **given: Any) -> T:
     """The dataclass `kind` from a table that has its fields as keys, except for those `given`.
 
     The field `from_` is the key `from`, which Python keeps for itself. Raises `error`,
@@ -170,12 +163,13 @@ def read(
             raise error(f"{where}: unknown key {key!r}. {nearest(key, fields)}")
         hint = hints[fields[key]]
         if not fits(value, hint):
-            raise error(message(f"{where}: {key}", value, _allowed(hint), fix))
+            raise error(message(f"{where}: {key}", value, _allowed(hint), "Correct it."))
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         required = field.default is dataclasses.MISSING and field.name not in given
         seen = row.get(field.name, "")
         if required and not str(seen).strip():
-            raise error(message(f"{where}: {field.name}", seen, _allowed(hints[field.name]), fix))
+            allowed = _allowed(hints[field.name])
+            raise error(message(f"{where}: {field.name}", seen, allowed, "Correct it."))
     try:
         return kind(**{fields[key]: value for key, value in row.items()}, **given)
     except ValueError as fault:
