@@ -20,6 +20,7 @@ from .plan import duration, plan
 from .verdicts import told
 
 Options = argparse.Namespace
+Command = Callable[[Options], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,9 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(
-        name: str, command: Callable[[Options], int | None], help: str
-    ) -> Callable[..., argparse.Action]:
+    def add(name: str, command: Command, help: str) -> Callable[..., argparse.Action]:
         added = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
@@ -78,8 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check("--strict", action="store_true", help="stale full and paper results fail")
-    text = "first judge published measurements by the present ledger"
-    check("--rejudge", action="store_true", help=text)
+    check("--rejudge", action="store_true", help="first judge published measurements anew")
     clean = add("clean", _clean, "delete stored intermediate results")
     clean("--all", action="store_true", help="delete the whole store, results too")
     add("book", _book, "build the book from the executed notebooks")
