@@ -17,7 +17,7 @@ from .. import __version__, files
 from ..errors import ParameterError, SuiteError
 from . import params, records, results, verify
 from .plan import duration, plan
-from .verdicts import told
+from .verdicts import marks, told
 
 Options = argparse.Namespace
 Command = Callable[[Options], int | None]
@@ -137,7 +137,8 @@ def _claims(options: Options) -> None:
     for record in found:
         print(f"{record['study']} at {record['profile']}: {told(record)}")
         for row in record["claims"]:
-            print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
+            aside = "".join(f" ({mark})" for mark in marks(row))
+            print(f"    {row['verdict']:15} {row['id']}{aside}: {row['reason']}")
         for line in results.lines(record["study"], options.profile):
             print(f"  {line}")
 
