@@ -49,6 +49,7 @@ paper_value = "2"
 kind = "value"
 test = "b"
 decides = "laptop"
+stand_in = "a toy"
 seeds = 3
 rule = [{op = "between", of = "value", low = 0.5, high = 3.5}]
 [[claim]]
@@ -60,6 +61,7 @@ paper_value = "yes"
 kind = "qualitative"
 test = "c"
 decides = "paper"
+stand_in = "a toy"
 seeds = 1
 unless_run = "needs a named model and a GPU"
 """

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from srclib.errors import ClaimError
 from srclib.metrics.intervals import wilson
-from srclib.suite.rules import Point, Unmeasured, Unrecorded, minus, number, over, parse
+from srclib.suite.rules import Point, Unmeasured, Unrecorded, minus, number, of_median, over, parse
 
 ROWS = [
     {"op": ">", "left": "k=1", "right": "k=2", "margin": 0.5},
     {"op": "<", "left": "k=1", "right": 1.0},
-    {"op": ">", "left": "k=1", "right": "k=2", "factor": 2},
     {"op": "equal", "left": "k=1", "right": "k=2", "within": 1},
     {"op": "between", "of": "k=1", "low": -1, "high": 1},
     {"op": "argmin", "of": "k=", "within": [2, 3]},
@@ -105,16 +105,47 @@ def test_paired_units_tell_what_their_ranges_cannot():
 
 def test_two_shares_differ_as_newcombe_says():
     """56 of 70 against 48 of 80: [0.0524, 0.3339], Newcombe (1998), table II, method 10."""
-    a, b = (Point(hits / n, *wilson(hits, n)) for hits, n in ((56, 70), (48, 80)))
+    a, b = (Point(hits / n, *wilson(hits, n), confident=True) for hits, n in ((56, 70), (48, 80)))
     difference = minus(a, b)
     assert difference.value == pytest.approx(0.2)
     assert difference[1:3] == pytest.approx((0.0524, 0.3339), abs=5e-4)
+
+
+def test_ranges_without_units_differ_by_all_that_they_may():
+    """Else a record that keeps no units would be judged surer than one that does."""
+    units = {"k=1": over([10.0, 11.0, 12.0]), "k=2": over([10.55, 9.55, 8.55])}
+    row = {"op": ">", "left": "k=1", "right": "k=2"}
+    assert level(row, units) == "undecided"
+    assert level(row, {label: Point(*p[:3]) for label, p in units.items()}) == "undecided"
+
+
+def test_a_number_that_is_only_reached_is_not_exceeded_and_rounding_decides_nothing():
+    assert level({"op": "<", "left": "a", "right": 4}, exact(a=4)) == "fails"
+    assert (
+        level({"op": ">", "left": "a", "right": "b", "margin": 0.1}, exact(a=0.3, b=0.2)) != "fails"
+    )
+    assert level({"op": "equal", "left": "a", "right": 0.3, "within": 0.1}, exact(a=0.4)) == "holds"
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_the_interval_of_a_median_covers_it_and_no_narrower_one_does(n):
+    low, high = of_median(list(range(n)))
+    j = low + 1
+
+    def covered(j):
+        return 1 - 2 * stats.binom.cdf(j - 1, n, 0.5)
+
+    assert high == n - 1 - low
+    assert covered(j) >= 0.95 or j == 1
+    assert covered(j + 1) < 0.95
 
 
 def test_small_shares_are_compared_by_a_factor():
     row = {"op": ">", "left": "a", "right": "b", "factor": 2}
     assert level(row, exact(a=0.03, b=0.01)) == "holds"
     assert level(row, exact(a=0.03, b=0.02)) == "fails"
+    with pytest.raises(Unmeasured, match="a factor compares shares"):
+        level(row, exact(a=-0.015, b=-0.01))  # not twice as much
     assert "a = 0.03 > 2 times b = 0.01" in parse(row, "here").judge(exact(a=0.03, b=0.01)).text
 
 
@@ -171,6 +202,9 @@ def test_an_extreme_is_looked_for_in_every_unit():
     assert level(row, of_units([[3, 1, 3, 3], [3, 3, 1, 3]])) == "undecided"
     assert level(row, of_units([[1, 3, 3, 3], [3, 3, 1, 3]])) == "undecided"  # 1 and 3 span 2
     assert level(row, of_units([[3, 3, 1, 3], [3, 3, 3, 1]])) == "fails"
+    for flat in ([[1, 1, 1, 1]], [[1, 1, 3, 3], [2, 2, 3, 3]]):  # ties reach both places
+        assert level(row, of_units(flat)) == "undecided"
+        assert level({**row, "within": [1, 1]}, of_units(flat)) == "undecided"
 
 
 def test_without_units_an_extreme_may_be_wherever_intervals_reach():
@@ -190,11 +224,12 @@ def test_numbers_in_labels_are_compared_as_numbers():
 
 def test_monotone_allows_small_wrong_steps_and_none_that_are_sure():
     row = {"op": "increasing", "of": "k=", "tolerance": 0.5}
-    assert level(row, series(1, 2, 1.8, 3, spread=0.2)) == "holds"
-    assert level(row, series(1, 2, 1, 3, spread=5)) == "undecided"
+    assert level(row, series(1, 2, 1.8, 3)) == "holds"
+    assert level(row, series(1, 2, 1.8, 3, spread=0.2)) == "undecided"  # 2 to 3 may fall by 0.6
     assert level(row, series(1, 2, 1, 3)) == "fails"
     assert level(row, series(2, 2, 2, 2)) == "undecided"  # it does not rise
     assert level(row, series(2, 1.8, 1.6, 1.4)) == "fails"  # small steps, all down
+    assert level(row, series(3, 2.6, 2.2, 1.8, 4)) == "fails"  # small steps back add up
     assert "2 to 3" in parse(row, "here").judge(series(1, 2, 1, 3)).text
 
 
@@ -227,7 +262,7 @@ def test_a_number_that_is_not_finite_cannot_be_judged(row):
             missing == ("k=2" if row["op"] == "decreasing" else "k=1")
         )
         if reads:
-            with pytest.raises(Unmeasured, match="no finite value"):
+            with pytest.raises(Unmeasured, match="without a finite value"):
                 level(row, table)
 
 
@@ -243,6 +278,10 @@ def test_a_number_that_is_not_finite_cannot_be_judged(row):
         ({"op": "between", "of": "", "low": 0, "high": 1}, "of='': allowed is str"),
         ({"op": "argmin", "of": "k="}, "within='': allowed is"),
         ({"op": "argmin", "of": "k=", "within": [1]}, r"within=\[1\]: allowed is"),
+        ({"op": ">", "left": "a", "right": "b", "factor": 0}, "factor=0.*> 0"),
+        ({"op": "between", "of": "a", "low": 2, "high": 1}, "low=2: allowed is <= high=1"),
+        ({"op": "equal", "left": "a", "right": "b", "within": -1}, "within=-1"),
+        ({"op": "increasing", "of": "k=", "tolerance": -1}, "tolerance=-1"),
         ({"op": "increasing", "of": "k=", "margin": 1}, "unknown key 'margin'"),
         ({"op": "increasing", "of": "k=", "from": float("nan")}, "from=nan"),
     ],

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from srclib import files, fingerprint
-from srclib.suite import records, verify
+from srclib.suite import execute, records, verify
+from srclib.suite.plan import plan
 from srclib.suite.verify import Finding
 
 
@@ -149,6 +150,31 @@ def test_another_profile_keeps_its_commit(checkout: Path) -> None:
 def test_a_record_under_a_wrong_name_is_refused(checkout: Path) -> None:
     (checkout / RECORD).rename(checkout / "data/results/toy.paper.json")
     assert "may not hold a laptop record of toy" in failed()["data/results/toy.paper.json"]
+
+
+def test_a_record_with_parameters_of_the_callers_own_may_not_be_published(checkout: Path) -> None:
+    source = json.loads((checkout / RECORD).read_text("utf-8"))["provenance"]
+    edit_record(checkout / RECORD, seal=True, provenance={**source, "set": ["numbers"]})
+    assert "may not hold a laptop record of toy" in failed()[RECORD]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("result.json", '"seed": 0', '"seed": 1'),
+        ("notebook.ipynb", "A toy study", "A better study"),
+        ("notebook.ipynb", '"page": "', '"page": "0'),
+    ],
+)
+def test_a_stored_run_is_taken_up_only_as_the_run_left_it(
+    checkout: Path, name: str, old: str, new: str
+) -> None:
+    job = plan("toy", "laptop", {})
+    assert execute._stored(job) == records.load(job.folder / "result.json")
+    edit(job.folder / name, old, new)
+    assert execute._stored(job) is None
+    (job.folder / name).unlink()
+    assert execute._stored(job) is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"study": "toy"}'])

@@ -153,7 +153,7 @@ def named(
     streamed = Streamed(model, mine, layer, block_rows=min(BLOCK, len(mine)))
     test = _activations(model, test_ids[:n_test_rows], layer) / scale
     source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
-    evidence = {"model": described(model.config), "corpus": corpus, "available": mine.numel()}
+    evidence = {"lm": described(model.config), "corpus": corpus, "available": mine.numel()}
     return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
 
 

@@ -16,15 +16,20 @@ from ..errors import DataError, message
 Interval = tuple[float, float]
 
 
-def wilson(successes: int, n: int) -> Interval:
+Z = 1.959963984540054  # the normal's 97.5 % point
+
+
+def wilson(successes: float, n: int) -> Interval:
     """Wilson's 95 % score interval of a share of n trials. Raises ValueError for impossible ones.
 
     (share + z^2 / 2n +- z sqrt(share (1 - share) / n + z^2 / 4n^2)) / (1 + z^2 / n)
     """
-    from scipy import stats
-
-    low, high = stats.binomtest(int(successes), int(n)).proportion_ci(method="wilson")
-    return float(low), float(high)
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"{successes} successes in {n} trials. Allowed are 0 to n, n at least 1.")
+    share, zz = successes / n, Z * Z / n
+    centre, half = share + zz / 2, Z * math.sqrt((share * (1 - share) + zz / 4) / n)
+    low, high = (centre - half) / (1 + zz), (centre + half) / (1 + zz)
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
 def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
@@ -36,7 +41,9 @@ def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
         se^2 = P / (P - 1) sum_p (h_p - mean n_p)^2 / (sum_p n_p)^2,   P - 1 degrees of freedom
 
     (a percentile bootstrap over a dozen clusters covers too little). That of bools stays within
-    [0, 1]. NaN without values; the mean twice for one cluster. Raises DataError for other lengths.
+    [0, 1] and is never narrower than Wilson's for as many trials as clusters: people who all answer
+    alike are no certainty. NaN without values; the mean twice for one cluster of other numbers.
+    Raises DataError for other lengths.
     """
     from scipy import stats
 
@@ -49,10 +56,12 @@ def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums, counts = np.bincount(index, weights=found.astype(np.float64)), np.bincount(index)
     mean, n_clusters = float(sums.sum() / counts.sum()), len(counts)
-    if n_clusters == 1:
-        return mean, mean
-    squares = float(((sums - mean * counts) ** 2).sum())
-    error = math.sqrt(n_clusters / (n_clusters - 1) * squares) / counts.sum()
-    half = float(stats.t.ppf(0.975, n_clusters - 1) * error)
-    low, high = mean - half, mean + half
-    return (max(low, 0.0), min(high, 1.0)) if found.dtype == bool else (low, high)
+    half = 0.0
+    if n_clusters > 1:
+        squares = float(((sums - mean * counts) ** 2).sum())
+        error = math.sqrt(n_clusters / (n_clusters - 1) * squares) / counts.sum()
+        half = float(stats.t.ppf(0.975, n_clusters - 1) * error)
+    if found.dtype != bool:
+        return mean - half, mean + half
+    low, high = wilson(mean * n_clusters, n_clusters)
+    return max(0.0, min(low, mean - half)), min(1.0, max(high, mean + half))

@@ -35,7 +35,9 @@ def build() -> Path:
     with files.lock(folder / ".lock", "the book"):
         source = folder / "source"
         shutil.rmtree(source, ignore_errors=True)
-        for name, content in {**_pages(), **_generated()}.items():
+        ours = shutil.ignore_patterns("_build", "_executed")
+        shutil.copytree(folder.parent, source, ignore=ours)
+        for name, content in _generated().items():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes(content)
         _render(source, folder)
@@ -44,21 +46,10 @@ def build() -> Path:
     return index
 
 
-def _pages() -> dict[str, bytes]:
-    """The files of book/ as they are."""
-    book = files.root() / "book"
-    return {
-        path.relative_to(book).as_posix(): path.read_bytes()
-        for path in book.rglob("*")
-        if path.is_file() and path.relative_to(book).parts[0] not in ("_build", "_executed")
-    }
-
-
 def _generated() -> dict[str, bytes]:
     """Study pages, downloads and the overview."""
     specs = [params.load_spec(study) for study in params.studies()]
     _check_contents(specs)
-    _check_fresh()
     made: dict[str, bytes] = {}
     shown: list[tuple[Spec, list[Record]]] = []
     for spec in specs:
@@ -84,6 +75,9 @@ def _study(spec: Spec) -> tuple[str, str, list[Record]]:
         record = records.find(spec.study, "laptop")
         page = book_pages.missing_page(spec, record, larger)
         return f"{spec.study}.md", page, [record, *larger]
+    for finding in verify.findings(executed):
+        if finding.failed:  # the code, or somebody's hand, has left it behind
+            raise NotebookError(f"{finding.where} {finding.what}, then build the book again.")
     notebook = nbformat.read(executed, as_version=4)
     record = gate.gate(notebook, files.root())
     larger = [each for each in larger if each["profile"] != record["profile"]]
@@ -99,13 +93,6 @@ def _check_contents(specs: list[Spec]) -> None:
                 f"book/_toc.yml: no line for the study {spec.study!r}. Every study has a page: "
                 f"add `- file: {spec.study}` under Studies."
             )
-
-
-def _check_fresh() -> None:
-    """Refuse executed notebooks that the code, or somebody's hand, has left behind."""
-    for finding in verify.verify():
-        if finding.failed and finding.where.startswith(verify.EXECUTED.as_posix()):
-            raise NotebookError(f"{finding.where} {finding.what}, then build the book again.")
 
 
 def _render(source: Path, folder: Path) -> None:

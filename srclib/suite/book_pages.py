@@ -33,9 +33,9 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
             data["text/html"] = _anchored(data["text/html"], record)
     seconds = notebook.metadata.get("papermill", {}).get("duration")
     counts = verdicts.summary(record)
-    made = MACROS.made(record, _facts(record, seconds), _when(record), counts)
-    after = "".join([_japanese(record), _beside([record, *larger]), *map(_larger, larger)])
-    notebook.cells.insert(index + 1, new_markdown_cell(after, id="suite-published"))
+    made = MACROS.made(record, _facts(record, seconds), counts)
+    after = [MACROS.japanese(record), _beside([record, *larger]), *map(MACROS.larger, larger)]
+    notebook.cells.insert(index + 1, new_markdown_cell("".join(after), id="suite-published"))
     notebook.cells.insert(1, new_markdown_cell(str(made), id="suite-made"))
     return notebook
 
@@ -43,9 +43,8 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
 def missing_page(spec: Spec, record: Record, larger: Sequence[Record]) -> str:
     """The page of a study without an executed notebook: how to run it, and what is published."""
     minutes = max(1, round(spec.profiles["laptop"].seconds / 60))
-    table = Markup(_anchored(verdicts.verdict_table(record), record))
-    page = MACROS.missing(spec, minutes, table)
-    return "".join([page, _japanese(record), *map(_larger, larger)])
+    page = MACROS.missing(spec, minutes, record)
+    return "".join([page, MACROS.japanese(record), *map(MACROS.larger, larger)])
 
 
 def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
@@ -90,19 +89,11 @@ def _when(record: Record) -> str:
     return f"on {day}, commit {commit}{changed}"
 
 
-def _larger(record: Record) -> str:
-    return MACROS.larger(record, _when(record), Markup(verdicts.verdict_table(record)))
-
-
 def _beside(records: Sequence[Record]) -> str:
     """What this page and the published larger runs measured, side by side."""
     rows = [(row, runs) for row, runs in _aligned(records) if any(r.get("n_seeds") for r in runs)]
     profiles = [record["profile"] for record in records]
     return MACROS.beside(profiles, rows) if len(records) > 1 else ""
-
-
-def _japanese(record: Record) -> str:
-    return MACROS.japanese(Markup(verdicts.verdict_table(record, "ja")))
 
 
 def _anchored(table: str, record: Record) -> str:
@@ -114,6 +105,9 @@ def _anchored(table: str, record: Record) -> str:
 
 MACROS = macros(
     "book.jinja",
-    verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
+    anchored=lambda record: Markup(_anchored(verdicts.verdict_table(record), record)),
     measured_html=lambda row: Markup(verdicts.measured_html(row)),
+    verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
+    verdict_table=lambda record, lang: Markup(verdicts.verdict_table(record, lang)),
+    when=_when,
 )

@@ -21,6 +21,8 @@ _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")  # as "l0.toy.mse_low"
 
 Scale = Literal["paper", "reduced", "stand-in"]
 SCALES: tuple[str, ...] = get_args(Scale)
+FACTS = ("lm", "corpus", "tokens")  # what a run may state as evidence
+PUBLISHED = "published"
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Claim:
     fewest seeds that can. rule: the conditions that must hold; empty for a claim that this
     suite cannot assess yet. unless_run: the reason shown while there is no measurement.
     basis: whether a run could have come out otherwise; what only counts what we typed could not.
-    paper_scale: a table of the file's `paper_scale`; stand_in: why no run of ours is of the kind
-    that the paper's is. instrument: floor and oracle of a score, without which it tells nothing.
-    fault: our own likeliest fault; excluded_by: the conditions that exclude it.
+    exact: labels that are one number by nature, no draw. paper_scale: a table of the file's
+    `paper_scale`, or "published" for numbers that the authors published; stand_in: why no run of
+    ours is of the kind that the paper's is. instrument: floor and oracle of a score, without which
+    it tells nothing. fault: our own likeliest fault; excluded_by: the conditions that exclude it.
     """
 
     id: str
@@ -78,6 +81,7 @@ class Claim:
     seeds: int = 1
     unless_run: str = ""
     basis: Literal["measured", "by construction"] = "measured"
+    exact: tuple[str, ...] = ()
     paper_scale: str = ""
     stand_in: str = ""
     instrument: tuple[rules.Condition, ...] = ()
@@ -95,14 +99,20 @@ class Claim:
             raise ValueError(f"test {self.test} needs a rule. Add `rule = [...]`.")
         if not self.rule and not self.unless_run:
             raise ValueError("without a rule, unless_run must say what would assess it.")
+        if not (self.constructed or self.test == "c" or self.stand_in or self.paper_scale):
+            raise ValueError("its scale is open. Add `paper_scale`, `stand_in` or `basis`.")
         if self.excluded_by and not self.fault:
             raise ValueError("excluded_by needs the fault that it excludes. Add `fault`.")
 
+    @property
+    def constructed(self) -> bool:
+        return self.basis == "by construction"
+
     def scale_of(self, seen: Mapping[str, Any]) -> Scale:
         """The scale at which a run with these parameters and facts of evidence decides it."""
-        if self.stand_in:
-            return "stand-in"
-        return "reduced" if self.needs is None else self.needs.of(seen)
+        if self.constructed or self.paper_scale == PUBLISHED:
+            return "paper"
+        return "stand-in" if self.stand_in or self.needs is None else self.needs.of(seen)
 
 
 def load_claims(study: str) -> list[Claim]:
@@ -128,11 +138,12 @@ def load_claims(study: str) -> list[Claim]:
             )
             for name in ("rule", "instrument", "excluded_by")
         }
+        parsed["exact"] = tuple(row.pop("exact", []))
         parsed["history"] = tuple(
             schema.read(Earlier, each, f"{place}: history", ClaimError)
             for each in row.pop("history", [])
         )
-        if name := row.get("paper_scale"):
+        if (name := row.get("paper_scale")) and name != PUBLISHED:
             parsed["needs"] = scales[
                 schema.one_of(f"{place}: paper_scale", name, scales, ClaimError)
             ]
@@ -143,33 +154,38 @@ def load_claims(study: str) -> list[Claim]:
     return list(claims.values())
 
 
-_COMPARISONS = ("min", "max", "any", "covers")
+_OPERANDS = {"min": (int, float), "max": (int, float), "any": (list,), "covers": (list,)}
 
 
 def _paper_scales(tables: dict[str, dict[str, Any]], where: str) -> dict[str, PaperScale]:
     found = {}
     for name, table in tables.items():
-        kind = tuple(table.pop("kind", ()))
+        place, kind = f"{where}: paper_scale.{name}", tuple(table.pop("kind", ()))
+        if not table or name == PUBLISHED:
+            raise ClaimError(f"{place}: it needs an entry and another name than {PUBLISHED!r}.")
         for key in kind:
-            schema.one_of(f"{where}: paper_scale.{name}.kind", key, table, ClaimError)
+            schema.one_of(f"{place}.kind", key, table, ClaimError)
         for key, wanted in table.items():
-            for op in wanted if isinstance(wanted, dict) else ():
-                place = f"{where}: paper_scale.{name}.{key}"
-                schema.one_of(place, op, _COMPARISONS, ClaimError)
+            for op, bound in wanted.items() if isinstance(wanted, dict) else ():
+                schema.one_of(f"{place}.{key}", op, _OPERANDS, ClaimError)
+                if type(bound) not in _OPERANDS[op]:
+                    allowed = " or ".join(each.__name__ for each in _OPERANDS[op])
+                    raise ClaimError(message(f"{place}.{key}.{op}", bound, allowed, "Correct it."))
         found[name] = PaperScale(table, kind)
     return found
 
 
 def _meets(seen: Any, wanted: Any) -> bool:
-    """Whether a parameter or fact is as the paper's; what is not known is not."""
+    """Whether a parameter or fact is as the paper's; what is unknown or of another type is not."""
     if not isinstance(wanted, dict):
         return bool(seen == wanted)
-    if seen is None:
-        return False
     held = {
         "min": lambda bound: seen >= bound,
         "max": lambda bound: seen <= bound,
         "any": lambda allowed: seen in allowed,
         "covers": lambda least: set(least) <= set(seen),
     }
-    return all(held[op](bound) for op, bound in wanted.items())
+    try:
+        return bool(wanted) and all(held[op](bound) for op, bound in wanted.items())
+    except TypeError:
+        return False

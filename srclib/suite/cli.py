@@ -7,20 +7,20 @@ run notebooks are imported where they are needed, so `list` and `claims` answer 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from .. import __version__, files
 from ..errors import ParameterError, SuiteError
 from . import params, records, results, verify
 from .plan import duration, plan
-from .verdicts import told
+from .verdicts import marks, told
 
 Options = argparse.Namespace
+Command = Callable[[Options], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command is not _clean:
             files.checkout()  # refuses in one line where there is no checkout
-        with _sigterm_exits():
-            code: int | None = options.command(options)
-            sys.stdout.flush()
+        signal.signal(signal.SIGTERM, _leave)
+        code: int | None = options.command(options)
+        sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt:
         return 130
@@ -48,9 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(
-        name: str, command: Callable[[Options], int | None], help: str
-    ) -> Callable[..., argparse.Action]:
+    def add(name: str, command: Command, help: str) -> Callable[..., argparse.Action]:
         added = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         added.set_defaults(command=command)
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
@@ -79,8 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check("--strict", action="store_true", help="stale full and paper results fail")
-    text = "first judge published measurements by the present ledger"
-    check("--rejudge", action="store_true", help=text)
+    check("--rejudge", action="store_true", help="first judge published measurements anew")
     clean = add("clean", _clean, "delete stored intermediate results")
     clean("--all", action="store_true", help="delete the whole store, results too")
     add("book", _book, "build the book from the executed notebooks")
@@ -121,10 +118,10 @@ def _run_one(options: Options, profile: str, overrides: dict[str, object], study
     """In this process or in a worker; a failure is told at once and does not stop the others."""
     from . import execute
 
+    signal.signal(signal.SIGTERM, _leave)
     how = {name: getattr(options, name) for name in ("force", "publish", "timeout")}
     try:
-        with _sigterm_exits():
-            record = execute.run(study, profile, overrides, **how)
+        record = execute.run(study, profile, overrides, **how)
     except Exception as error:
         return _failed(error, options.debug)
     print(f"{study} at {profile}: {told(record)}", flush=True)
@@ -140,7 +137,8 @@ def _claims(options: Options) -> None:
     for record in found:
         print(f"{record['study']} at {record['profile']}: {told(record)}")
         for row in record["claims"]:
-            print(f"    {row['verdict']:15} {row['id']}: {row['reason']}")
+            aside = "".join(f" ({mark})" for mark in marks(row))
+            print(f"    {row['verdict']:15} {row['id']}{aside}: {row['reason']}")
         for line in results.lines(record["study"], options.profile):
             print(f"  {line}")
 
@@ -215,15 +213,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-@contextlib.contextmanager
-def _sigterm_exits() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that kernels are shut down, and exit with 143."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _leave(number: int, frame: object) -> None:
+    """On SIGTERM the stack is unwound, so that kernels are shut down; the exit code is 143."""
+    raise SystemExit(128 + number)

@@ -24,16 +24,14 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from .. import files, fingerprint
 from ..errors import NotebookError, SuiteError
 from ..files import short
-from . import judging, records
+from . import records
 from .gate import gate, name_cell
 from .plan import Job, check_disk, duration, plan
 from .results import SAES
 from .verdicts import Record
-from .verify import EXECUTED, STAMP, seal_notebook
+from .verify import EXECUTED, STAMP, findings, seal_notebook
 
 MIN_TIMEOUT = 600  # seconds that one cell may always take
-# ipykernel warns at every start that it talks over TCP; on one machine that says nothing
-QUIET_START = ["--IPKernelApp.log_level=ERROR"]
 
 
 def run(
@@ -68,20 +66,14 @@ def run(
 
 
 def _stored(job: Job) -> Record | None:
-    """The result in the job's folder, unless it is missing, stale, altered or judged otherwise."""
-    try:
-        record = records.load(job.folder / "result.json")
-        notebook = json.loads((job.folder / "notebook.ipynb").read_text(encoding="utf-8"))
-        source, stamp = record["provenance"], notebook["metadata"][STAMP]
-        modules = source["modules"]
-        now = fingerprint.inputs(job.notebook, modules, job.study, job.values)
-        page = fingerprint.page(job.notebook, modules, job.study)
-        fresh = files.digest(now) == source["key"] == stamp["key"]
-        drawn = files.digest(page) == stamp["page"]
-    except (SuiteError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    """The result in the job's folder, unless there is something to find in it, or its page would
+    be drawn otherwise."""
+    result, page = job.folder / "result.json", job.folder / "notebook.ipynb"
+    if any(each.changed for path in (result, page) for each in findings(path, job.values)):
         return None
-    good = fresh and drawn and records.is_sealed(record) and seal_notebook(notebook) == notebook
-    return record if good and not judging.rejudge(record) else None
+    record, stamp = records.load(result), json.loads(page.read_text(encoding="utf-8"))
+    now = fingerprint.page(job.notebook, record["provenance"]["modules"], job.study)
+    return record if stamp["metadata"][STAMP].get("page") == files.digest(now) else None
 
 
 def _compute(job: Job, force: bool, timeout: int | None) -> Record:
@@ -96,11 +88,11 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
     work = job.folder.with_name(f".{job.folder.name}.run")  # the lock makes it ours alone
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
+    output = work / "notebook.ipynb"
     try:
-        timeout = timeout or max(MIN_TIMEOUT, int(10 * expected))
-        notebook = _execute(job, work / "notebook.ipynb", timeout, _variables(job, force, work))
-        record = gate(notebook, files.root())
-        _check_identity(job, record)
+        with _environment(job, force, work):
+            notebook = _execute(job, output, timeout or max(MIN_TIMEOUT, int(10 * expected)))
+        record = _gated(job, notebook)
         source = record["provenance"]
         for parts in (inputs, page):  # of all modules, those that the kernel imported
             parts["modules"] = {k: v for k, v in parts["modules"].items() if k in source["modules"]}
@@ -111,27 +103,20 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         record = records.seal(record)
         _keep(job, notebook, record, files.digest(page), work)
     except SuiteError as error:
-        raise type(error)(f"{job.name}: {error} {_keep_failed(job, work)}") from None
+        kept = ""
+        if output.exists():
+            files.write_atomic(job.folder / "failed.ipynb", output.read_bytes())
+            kept = f" The notebook is kept as {short(job.folder)}/failed.ipynb."
+        raise type(error)(f"{job.name}: {error}{kept}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"{job.name}: done in {duration(time.monotonic() - started)}, {short(job.folder)}")
     return record
 
 
-def _variables(job: Job, force: bool, work: Path) -> dict[str, str]:
-    extra = {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
-        "SRCLIB_BUILD": str(files.build()),  # the kernel has another working directory
-        "SRCLIB_SAES": str(work / SAES),
-    }
-    if job.profile.name != "paper":  # only the paper's own models may be fetched
-        extra["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE", "1")
-    if force:
-        extra["SRCLIB_RECOMPUTE"] = "1"  # the notebook's caches are written but not read
-    return extra
-
-
-def _check_identity(job: Job, record: Record) -> None:
+def _gated(job: Job, notebook: nbformat.NotebookNode) -> Record:
+    """The record of a notebook that passes the gate, if it is that of this job."""
+    record = gate(notebook, files.root())
     wanted = {"study": job.study, "profile": job.profile.name, "params": job.values}
     for field, value in wanted.items():
         if record[field] != value:
@@ -139,29 +124,19 @@ def _check_identity(job: Job, record: Record) -> None:
                 f"the result's {field} is {record[field]!r}; allowed is {value!r}. "
                 f"The notebook must call parameters({job.study!r}, In, globals())."
             )
+    return record
 
 
 def _keep(job: Job, notebook: nbformat.NotebookNode, record: Record, page: str, work: Path) -> None:
-    source = record["provenance"]
-    document = json.loads(nbformat.writes(notebook))
-    stamp = {name: source[name] for name in ("key", "inputs", "commit")}
+    stamp = {name: record["provenance"][name] for name in ("key", "inputs", "commit")}
     stamp |= {"study": job.study, "profile": job.profile.name, "page": page}
+    document = json.loads(nbformat.writes(notebook))
     document["metadata"][STAMP] = stamp
     with files.folder_atomic(job.folder) as folder:
-        sealed = files.pretty(seal_notebook(document))
-        (folder / "notebook.ipynb").write_text(sealed, encoding="utf-8")
-        (folder / "result.json").write_text(files.pretty(record), encoding="utf-8")
+        for name, content in (("notebook.ipynb", seal_notebook(document)), ("result.json", record)):
+            (folder / name).write_text(files.pretty(content), encoding="utf-8")
         if (work / SAES).exists():
             shutil.copy(work / SAES, folder)
-
-
-def _keep_failed(job: Job, work: Path) -> str:
-    """Put a failed notebook beside the last good result; says where it is."""
-    failed = work / "notebook.ipynb"
-    if not failed.exists():
-        return ""
-    files.write_atomic(job.folder / "failed.ipynb", failed.read_bytes())
-    return f"The notebook is kept as {short(job.folder)}/failed.ipynb."
 
 
 def _publish(record: Record) -> None:
@@ -173,28 +148,25 @@ def _publish(record: Record) -> None:
         print(f"warning: {short(path)} {why} so that its commit is true", file=sys.stderr)
 
 
-def _execute(
-    job: Job, output: Path, timeout: int, variables: Mapping[str, str]
-) -> nbformat.NotebookNode:
-    """Execute the notebook in a kernel of its own, whose environment gains `variables`.
+def _execute(job: Job, output: Path, timeout: int) -> nbformat.NotebookNode:
+    """Execute the notebook in a kernel of its own.
 
     `output` is saved after every cell, so it shows where a failed run stopped. Raises
     NotebookError, naming the cell, when a cell fails or hangs or the kernel dies.
     """
     try:
-        with _environment(variables):
-            return papermill.execute_notebook(
-                _literal(job.notebook),
-                _literal(output),
-                parameters=dict(job.given),
-                kernel_name="python3",
-                language="python",
-                cwd=files.root(),
-                execution_timeout=timeout,
-                progress_bar={"desc": job.name} if sys.stderr.isatty() else False,
-                extra_arguments=QUIET_START,
-                shutdown_kernel="immediate",  # a polite request makes busy kernels print tracebacks
-            )
+        return papermill.execute_notebook(
+            _literal(job.notebook),
+            _literal(output),
+            parameters=dict(job.given),
+            kernel_name="python3",
+            language="python",
+            cwd=files.root(),
+            execution_timeout=timeout,
+            progress_bar={"desc": job.name} if sys.stderr.isatty() else False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no warning that it talks over TCP
+            shutdown_kernel="immediate",  # a polite request makes busy kernels print tracebacks
+        )
     except papermill.PapermillExecutionError as error:
         what = (str(error.evalue).splitlines() or [""])[0][:400]
         told = f"{name_cell(error.cell_index, error.source)} stopped with {error.ename}: {what}"
@@ -222,11 +194,19 @@ def _last_started(output: Path) -> str:
 
 
 @contextlib.contextmanager
-def _environment(extra: Mapping[str, str]) -> Iterator[None]:
+def _environment(job: Job, force: bool, work: Path) -> Iterator[None]:
     """Change this process's variables, which the kernel inherits, for the time of a block."""
     before = dict(os.environ)
-    paths = [str(files.root()), *filter(None, [before.get("PYTHONPATH")])]
-    os.environ.update(extra, PYTHONPATH=os.pathsep.join(paths))
+    os.environ |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(files.root()), before.get("PYTHONPATH")])),
+        "OMP_NUM_THREADS": before.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
+        "SRCLIB_BUILD": str(files.build()),  # the kernel has another working directory
+        "SRCLIB_SAES": str(work / SAES),
+    }
+    if job.profile.name != "paper":  # only the paper's own models may be fetched
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if force:
+        os.environ["SRCLIB_RECOMPUTE"] = "1"  # the notebook's caches are written but not read
     os.environ.pop("MPLBACKEND", None)  # a set backend would keep figures out of the notebook
     try:
         yield

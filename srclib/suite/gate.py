@@ -10,7 +10,6 @@ import os
 import re
 import sysconfig
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ MAX_MEGABYTES = 20.0
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
 _TOKEN_SHAPES = {
-    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
-    "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})"),
-    "an AWS access key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
-    "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
-    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
+    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})",
+    "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
+    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
 }
 _HOME = r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+"
 
@@ -45,9 +44,18 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
         notebook.metadata.get("papermill", {}).pop(name, None)
     _check_completed(notebook)
     _check_size(notebook)
-    _check_secrets(notebook)
-    _check_paths(notebook, root)
-    return _result(notebook)
+    _check_texts(notebook, root)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output.get("data", {}).get("application/json") for output in outputs]
+    found = [data for data in shown if isinstance(data, dict) and data.keys() >= FIELDS]
+    if len(found) != 1:
+        raise NotebookError(
+            f"the notebook shows {len(found)} results; allowed is exactly one. "
+            "Its last code cell must be `ledger.verdicts()`, and no other cell may call it."
+        )
+    record: dict[str, Any] = json.loads(json.dumps(found[0]))
+    check_record(record, "the notebook's result")
+    return record
 
 
 def name_cell(index: int, source: str) -> str:
@@ -89,30 +97,28 @@ def _check_size(notebook: NotebookNode) -> None:
         )
 
 
-def _check_secrets(notebook: NotebookNode) -> None:
-    known = {
-        value: f"the value of the environment variable {name}"
+def _check_texts(notebook: NotebookNode, root: Path) -> None:
+    """Refuse what is secret, wherever it stands, and paths of this machine outside the sources."""
+    secrets = {
+        f"the value of the environment variable {name}": re.escape(value)
         for name, value in os.environ.items()
         if _SECRET_NAME.search(name) and len(value) >= 8
-    }
-    for place, text in _texts(notebook, sources=True):
-        found = [what for value, what in known.items() if value in text]
-        found += [what for what, shape in _TOKEN_SHAPES.items() if shape.search(text)]
-        if found:  # the cell's first line is left out: it may be the secret
-            raise NotebookError(
-                f"{place.partition(' (`')[0]} holds {found[0]}. Nothing secret may be published: "
-                "remove it from the cell, and replace the secret if it has left this machine."
-            )
-
-
-def _check_paths(notebook: NotebookNode, root: Path) -> None:
-    folders = [root, files.build(), Path.home(), Path(tempfile.gettempdir())]
-    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
-    both = {str(each) for folder in folders for each in (folder, folder.resolve())} - {"/"}
-    local = "|".join(map(re.escape, sorted(both, key=len, reverse=True)))
-    pattern = re.compile(rf"{_HOME}|(?<![\w.~-])(?:{local})(?![\w-])")
-    for place, text in _texts(notebook, sources=False):
-        if match := pattern.search(text):
+    } | _TOKEN_SHAPES
+    paths = _paths(root)
+    parts = [("the notebook's metadata", "", [notebook.metadata])]
+    for index, cell in enumerate(notebook.cells):
+        place = name_cell(index, cell.source)
+        parts.append((place, cell.source, [cell.metadata, cell.get("outputs", [])]))
+    for place, source, content in parts:
+        text = _text(content)
+        for what, shape in secrets.items():
+            if re.search(shape, text) or re.search(shape, _text(source)):
+                index_only = place.partition(" (`")[0]  # the cell's first line may be the secret
+                raise NotebookError(
+                    f"{index_only} holds {what}. Nothing secret may be published: remove it "
+                    "from the cell, and replace the secret if it has left this machine."
+                )
+        if match := paths.search(text):
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "
                 "holds no absolute paths: print a path relative to the checkout, or none; "
@@ -120,26 +126,15 @@ def _check_paths(notebook: NotebookNode, root: Path) -> None:
             )
 
 
-def _texts(notebook: NotebookNode, *, sources: bool) -> Iterator[tuple[str, str]]:
-    """The text of each cell and of the notebook's metadata, without bitmaps."""
-    parts: list[tuple[str, Any]] = [("the notebook's metadata", notebook.metadata)]
-    for index, cell in enumerate(notebook.cells):
-        content = [cell.metadata, cell.get("outputs", []), cell.source * sources]
-        parts.append((name_cell(index, cell.source), content))
-    for place, content in parts:
-        text = json.dumps(content, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
-        yield place, re.sub(r'"image/(png|jpeg)": ("[^"]*"|\[[^]]*\])', "", text)
+def _paths(root: Path) -> re.Pattern[str]:
+    folders = [root, files.build(), Path.home(), Path(tempfile.gettempdir())]
+    folders += [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib")]
+    both = {str(each) for folder in folders for each in (folder, folder.resolve())} - {"/"}
+    local = "|".join(map(re.escape, sorted(both, key=len, reverse=True)))
+    return re.compile(rf"{_HOME}|(?<![\w.~-])(?:{local})(?![\w-])")
 
 
-def _result(notebook: NotebookNode) -> dict[str, Any]:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    shown = [output.get("data", {}).get("application/json") for output in outputs]
-    found = [data for data in shown if isinstance(data, dict) and data.keys() >= FIELDS]
-    if len(found) != 1:
-        raise NotebookError(
-            f"the notebook shows {len(found)} results; allowed is exactly one. "
-            "Its last code cell must be `ledger.verdicts()`, and no other cell may call it."
-        )
-    record: dict[str, Any] = json.loads(json.dumps(found[0]))
-    check_record(record, "the notebook's result")
-    return record
+def _text(content: Any) -> str:
+    """The text of a part of a notebook, without bitmaps."""
+    text = json.dumps(content, ensure_ascii=False).replace("\\n", "\n").replace("\\\\", "\\")
+    return re.sub(r'"image/(png|jpeg)": ("[^"]*"|\[[^]]*\])', "", text)

@@ -15,7 +15,7 @@ from ..errors import ClaimError
 from . import schema
 from .claims import Claim, load_claims
 from .params import PROFILES, load_spec
-from .rules import Condition, Outcome, Table, Unmeasured, Unrecorded, as_table
+from .rules import Condition, Outcome, Table, Unmeasured, Unrecorded, as_table, of_median
 from .verdicts import Record
 
 SCHEMA = 3  # version of a record's form: 2 has values of every unit, 3 the evidence of the run
@@ -26,7 +26,7 @@ _NOTHING |= {"scale": None, "verdict": NOT_ASSESSED, "reason": "", "note": ""}
 
 
 def summarise(row: Record) -> tuple[Any, Any]:
-    """Median and [min, max] over units of each label; no interval where there is one unit.
+    """Median over units of each label and its interval; no interval where there is one unit.
 
     As stated for labels whose interval is of another kind. A label with a value that is not
     finite has None: JSON has no NaN. The label "value" alone is a bare number.
@@ -47,7 +47,7 @@ def summarise(row: Record) -> tuple[Any, Any]:
         else:
             median = statistics.median(numbers)  # of the two largest floats it overflows
             medians[label] = median if math.isfinite(median) else None
-            ranges[label] = [min(numbers), max(numbers)] if math.isfinite(median) else None
+            ranges[label] = list(of_median(numbers)) if math.isfinite(median) else None
     several = kinds or any(len(own) > 1 for own in row["values"].values())
     return bare(medians), bare(ranges) if several else None
 
@@ -63,17 +63,19 @@ class Verdict(NamedTuple):
 def judge(claim: Claim, row: Record, profile: str, strict: bool = False) -> Verdict:
     """The verdict on a row's measurement, and the reason in words.
 
-    All conditions hold: replicated. All fail: not replicated. Otherwise: partly. Smoke
-    runs, smaller profiles, too few seeds, missing numbers, and a score whose floor or oracle says
-    that the instrument does not work here, are not assessed; `strict` raises Unrecorded for a label
-    of the rule that is missing.
+    All conditions hold: replicated. None holds and one surely fails: not replicated. Otherwise
+    partly. Smoke runs, smaller profiles, too few seeds, missing numbers, and a score whose floor or
+    oracle says that the instrument does not work here, are not assessed; `strict` raises Unrecorded
+    for a label of the rule that is missing.
     """
-    table = as_table(row["measured"], row["interval"], row["values"], row.get("interval_kinds", ()))
+    table = as_table(row["measured"], row["interval"], row["values"], row.get("interval_kinds"))
     doubts = []
     if below(profile, claim.decides):
         doubts.append(f"profile {profile} decides nothing here; {claim.decides} or larger does")
     if row["n_seeds"] < claim.seeds:
         doubts.append(f"{row['n_seeds']} seed(s) measured, {claim.seeds} needed")
+    elif row["values"]:
+        doubts += _single(claim, table, row["values"])
     outcomes, lacks = _outcomes(claim.rule, table, strict)
     works, silent = _outcomes(claim.instrument, table, strict)
     doubts += lacks + silent
@@ -84,20 +86,31 @@ def judge(claim: Claim, row: Record, profile: str, strict: bool = False) -> Verd
     words = {"holds": "Holds", "undecided": "No difference measured", "fails": "Fails"}
     texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
     reason = " ".join(f"{words[level]}: {text}." for level, text in texts.items() if text)
-    if row["n_seeds"] == 2:
-        reason += " Two units: their range holds the population's median with 50 %."
-    first, *others = {outcome.level for outcome in outcomes}
-    whole = {"holds": "replicated", "fails": "not replicated"}
-    verdict = "partly" if others else whole.get(first, "partly")
-    if verdict == "replicated":
+    if row["n_seeds"] == 2 and not row.get("interval_kinds"):
+        reason += " Two units: their range holds a median with 50 %."
+    levels = {outcome.level for outcome in outcomes}
+    verdict = "partly" if "holds" in levels or "fails" not in levels else "not replicated"
+    verdict = "replicated" if levels == {"holds"} else verdict
+    if verdict == "replicated" or claim.constructed:
         return Verdict(verdict, reason)
-    ours, tried = _could_be_us(claim, table)
+    ours, tried = _could_be_us(claim, table, strict)
     return Verdict(verdict, reason + tried, ours)
 
 
-def _could_be_us(claim: Claim, table: Table) -> tuple[bool, str]:
+def _single(claim: Claim, table: Table, values: Record) -> list[str]:
+    """Conditions that look at one number only where the claim is about several units."""
+    doubts = []
+    for condition in claim.rule if claim.seeds > 1 else ():
+        read = [label for label in condition.reads(table) if label in values]
+        if read and all(len(values[at]) == 1 and at not in claim.exact for at in read):
+            names = " and ".join(map(repr, read[:3]))
+            doubts.append(f"{names}: one number where {claim.seeds} units are needed")
+    return doubts
+
+
+def _could_be_us(claim: Claim, table: Table, strict: bool) -> tuple[bool, str]:
     """Whether no run has excluded our own likeliest fault yet, and what tried to, in words."""
-    outcomes, unknown = _outcomes(claim.excluded_by, table, strict=False)
+    outcomes, unknown = _outcomes(claim.excluded_by, table, strict)
     ours = bool(unknown) or not outcomes or any(o.level != "holds" for o in outcomes)
     if not claim.fault:
         return ours, ""
@@ -173,7 +186,7 @@ def rederive(record: Record) -> Record:
     rows that the ledger does not know are left out."""
     stored = {row["id"]: row for row in record["claims"]}
     evidence = record.get("evidence")
-    seen = None if evidence is None else record["params"] | evidence
+    seen = None if evidence is None else evidence | record["params"]
     rows = []
     for claim in load_claims(record["study"]):
         absent = {"scale": claim.scale_of({}), "reason": "the claim is newer than this record"}
@@ -181,7 +194,7 @@ def rederive(record: Record) -> Record:
     return {**record, "claims": rows}
 
 
-_FOLLOWS = ("verdict", "measured", "interval", "scale", "basis", "could_be_us", "history")
+_FOLLOWS = ("verdict", "reason", "measured", "interval", "scale", "basis", "could_be_us", "history")
 
 
 def rejudge(record: Record) -> list[str]:

@@ -178,9 +178,14 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
         from ..metrics.intervals import clustered_t
 
         clusters = part.index.get_level_values(inner)
-        mean = float(np.mean(numbers))
-        out.given[label] = (mean, *clustered_t(part.to_numpy(), clusters))
-        out.kinds[label], numbers = f"Student's t over {inner}", [mean]
+        mean, ends = float(np.mean(numbers)), clustered_t(part.to_numpy(), clusters)
+        kind = f"Student's t over {inner}"
+        if levels.within in names:  # the wider of two: over people, over what was drawn inside
+            inside = pd.Series(numbers, part.index).groupby(level=levels.within).mean()
+            ends = min(ends[0], inside.min()), max(ends[1], inside.max())
+            kind += f", no narrower than the range over {levels.within}"
+        out.given[label] = (mean, float(ends[0]), float(ends[1]))
+        out.kinds[label], numbers = kind, [mean]
     elif share:
         from ..metrics.intervals import wilson
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ClaimError, ParameterError, SuiteError, message, nearest
-from .claims import Claim, load_claims
+from .claims import FACTS, Claim, load_claims
 from .judging import below, derive, new_record
 from .params import Parameters
 from .rules import Unrecorded
@@ -41,9 +41,12 @@ class Ledger:
         of every claim follows from facts and parameters, see `paper_scale` in the claims file.
         Raises ParameterError for profile `paper` without a corpus, or where the text would repeat.
         """
-        if self._stated:
-            raise ClaimError("evidence after a record. Give it first: scales follow from it.")
-        if self._parameters.profile == "paper" and "model" in facts:
+        if self._stated or self._evidence:
+            raise ClaimError("evidence after a record. Give it first, once: scales follow from it.")
+        if unknown := sorted(facts.keys() - set(FACTS)):
+            fix = "Parameters count by themselves."
+            raise ClaimError(message("evidence", unknown, ", ".join(FACTS), fix))
+        if self._parameters.profile == "paper" and "lm" in facts:
             if not facts.get("corpus"):
                 allowed = "a text as long as the paper's for profile paper"
                 raise ParameterError(message("corpus", "", allowed, "Name one, or take laptop."))
@@ -133,7 +136,7 @@ class Ledger:
 
         Other runs need not, nor does a named model, which lacks what only a model of ours knows.
         """
-        P, named = self._parameters, "model" in self._evidence
+        P, named = self._parameters, "lm" in self._evidence
         as_written = not set(P.overridden) - {"seed"}
         return as_written and not named and not below(P.profile, claim.decides)
 
@@ -147,7 +150,7 @@ class Ledger:
 
     def _derived(self, claim: Claim, stated: Record, strict: bool = False) -> Record:
         P = self._parameters
-        return derive(claim, stated, P.profile, P.values | self._evidence, strict)
+        return derive(claim, stated, P.profile, self._evidence | P.values, strict)
 
 
 ledger = Ledger  # as notebooks call it: `srclib.ledger("l0", P)`

@@ -2,28 +2,39 @@
 
 `data/profiles/<study>.toml` holds each parameter's type, range, help and its value per
 profile. A notebook calls `parameters(study, In, globals())` right after its parameters
-cell; the driver calls `load_spec(study).resolve(given)` before it starts a kernel.
+cell; the driver calls `load_spec(study).resolve(given)` before it starts a kernel. What a caller
+set is read from the cells' source, never guessed from values: a value that equals a default may
+still have been set on purpose.
 """
 
 from __future__ import annotations
 
+import ast
+import functools
 import html
+import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple
 
 from .. import files
-from ..errors import ParameterError, message, nearest
-from . import cells, schema
-from .fields import Field, Value
+from ..errors import NotebookError, ParameterError, message, nearest
+from .schema import KINDS, Field, one_of, read
 
-ProfileName = Literal["smoke", "laptop", "full", "paper"]  # from least to most compute
-PROFILES: tuple[str, ...] = get_args(ProfileName)
+PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute
 
 COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
 _RESERVED = {"study", "spec", "values", "overridden", "key", *COMMON}
+
+
+class Declared(NamedTuple):
+    """One line of a parameters cell: `k_values: list = None`; no annotation where injected."""
+
+    annotation: str
+    default: object
 
 
 @dataclass(frozen=True)
@@ -51,25 +62,22 @@ class Spec:
 
         A value of None means "not set". Raises ParameterError before anything is computed.
         """
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {"profile": COMMON["profile"]} | {
+            name: value for name, value in given.items() if value is not None
+        }
         for name in given:
             if name not in self.fields:
                 what, known = f"unknown parameter {name}", ", ".join(self.fields)
-                hint = nearest(name, self.fields)
-                raise ParameterError(message(what, given[name], known, hint))
-        profile = self.fields["profile"].convert(given.get("profile", COMMON["profile"]))
-        self.fields["profile"].check(profile, {})
-        given["profile"] = profile
-        values = {
-            name: each.convert(given[name] if name in given else each.value_at(str(profile)))
-            for name, each in self.fields.items()
-        }
+                raise ParameterError(message(what, given[name], known, nearest(name, self.fields)))
+        profile = self.fields["profile"].accept(given["profile"], {})
+        left = {n: f.value_at(profile) for n, f in self.fields.items() if n not in given}
+        values = {name: each.accept((left | given)[name]) for name, each in self.fields.items()}
         for name, each in self.fields.items():
-            each.check(values[name], values)
+            each.accept(values[name], values)
         overridden = tuple(name for name in self.fields if name in given and name != "profile")
         return Parameters(self, values, overridden)
 
-    def check_cell(self, declared: Mapping[str, cells.Declared]) -> None:
+    def check_cell(self, declared: Mapping[str, Declared]) -> None:
         """Raise ParameterError unless a parameters cell declares exactly these parameters."""
         faults = [f"{name} is only in the cell" for name in declared if name not in self.fields]
         faults += [f"{name} is missing in the cell" for name in self.fields if name not in declared]
@@ -93,7 +101,7 @@ class Parameters:
     """
 
     spec: Spec = field(repr=False)
-    values: dict[str, Value]
+    values: dict[str, Any]
     overridden: tuple[str, ...]
 
     @property
@@ -108,37 +116,89 @@ class Parameters:
         values = self.__dict__.get("values", {})  # empty while a copy is being made
         if name not in values:
             raise AttributeError(f"no parameter {name!r}. {nearest(name, values)}")
-        value = values[name]
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(values[name]) if isinstance(values[name], list) else values[name]
 
     def _repr_html_(self) -> str:
         rows = ["<tr><th>parameter</th><th>value</th><th>from</th><th>meaning</th></tr>"]
         for name, value in self.values.items():
             origin = "set by the caller" if name in self.overridden else f"profile {self.profile}"
             texts = (name, str(value), origin, self.spec.fields[name].help)
-            columns = "".join(f"<td>{html.escape(text)}</td>" for text in texts)
-            rows.append(f"<tr>{columns}</tr>")
+            rows.append(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in texts)}</tr>")
         return f'<table class="parameters">{"".join(rows)}</table>'
 
 
 def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -> Parameters:
     """The parameters of a running notebook; call it as `parameters("l0", In, globals())`.
 
-    In: the cells executed so far, as IPython keeps them. namespace: the notebook's globals.
-    Raises ParameterError for a parameter that is unknown, ill-typed or out of range.
+    In: the cells executed so far, as IPython keeps them; the last one runs now. namespace: the
+    notebook's globals. Raises ParameterError for a parameter that is unknown, ill-typed or out of
+    range. Of papermill's cells after the last parameters cell, a later one wins.
     """
     spec = load_spec(study)
-    declared, injected = cells.executed(In)
+    declared: dict[str, Declared] = {}
+    injected: dict[str, Declared] = {}
+    for source in In[:-1]:
+        if source.lstrip().startswith("# Parameters"):
+            injected |= _assigned(source, "injected cell", injected=True)
+        elif re.search(r"^profile *:", source, re.MULTILINE):
+            declared, injected = _assigned(source, "parameters cell"), {}
+    if not declared:
+        raise ParameterError(
+            "no parameters cell has been run: allowed is one that holds `profile: str = ...`. "
+            "Run the first code cell, then this one."
+        )
     spec.check_cell(declared)
-    in_cell = {name: line.default for name, line in declared.items()}
+    seen = {name: line.default for name, line in (declared | injected).items()}
     # repr, so that `seed: int = False` is no default
-    written = {n: v for n, v in in_cell.items() if n not in COMMON or repr(v) != repr(COMMON[n])}
-    resolved = spec.resolve(written | injected)
-    for name, value in (in_cell | injected).items():
+    own = [n for n in seen if n in injected or repr(seen[n]) != repr(COMMON.get(n))]
+    resolved = spec.resolve({name: seen[name] for name in own})
+    for name, value in seen.items():
         if repr(namespace.get(name)) != repr(value):
             fix = "Change the parameters cell and run it again."
             raise ParameterError(message(name, namespace.get(name), f"{value!r}, as set", fix))
     return resolved
+
+
+def read_notebook(path: Path) -> dict[str, Declared]:
+    """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = f"cannot be read as a notebook ({type(error).__name__}: {error})"
+        raise NotebookError(f"{path.name}: {told}. Give the path of an .ipynb file.") from None
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise NotebookError(
+            f"{path.name}: {len(tagged)} code cells are tagged 'parameters'; allowed is exactly "
+            "one. Tag the first code cell, and no other."
+        )
+    where = f"{path.name}, parameters cell"
+    try:
+        return _assigned("".join(tagged[0]["source"]), where)
+    except SyntaxError as error:
+        raise NotebookError(f"{where}, line {error.lineno}: {error.msg}. Mend the line.") from None
+
+
+def _assigned(source: str, where: str, injected: bool = False) -> dict[str, Declared]:
+    """Name and literal of each line of a cell, which holds nothing else."""
+    form = "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
+    if injected:
+        form = "`name = literal`. Pass parameters with -p NAME VALUE."
+    found = {}
+    for node in ast.parse(source).body:
+        try:
+            match node:
+                case ast.AnnAssign(ast.Name(name), kind, ast.expr() as value) if not injected:
+                    found[name] = Declared(ast.unparse(kind), ast.literal_eval(value))
+                case ast.Assign([ast.Name(name)], value) if injected:
+                    found[name] = Declared("", ast.literal_eval(value))
+                case _:
+                    raise ValueError
+        except ValueError:
+            seen = f"line {node.lineno}: {ast.unparse(node)!r}"
+            raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None
+    return found
 
 
 def studies() -> list[str]:
@@ -150,23 +210,20 @@ def load_spec(study: str) -> Spec:
     """Read `data/profiles/<study>.toml`; every profile must resolve within the ranges."""
     if not (known := studies()):
         files.checkout()  # outside a checkout this says so
-    schema.one_of("study", study, known, ParameterError)
+    one_of("study", study, known, ParameterError)
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
-        spec = _read(path)
-        for profile in (COMMON["profile"], *spec.profiles):
-            spec.resolve({"profile": profile})
+        return _spec(study, path.read_text(encoding="utf-8"))
     except (ParameterError, tomllib.TOMLDecodeError) as error:
         raise ParameterError(f"data/profiles/{path.name}: {error}") from None
-    return spec
 
 
-def _read(path: Path) -> Spec:
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
-    profiles = {}
+@functools.lru_cache
+def _spec(study: str, text: str) -> Spec:
+    data, profiles = tomllib.loads(text), {}
     for name, row in data.pop("profiles", {}).items():
-        schema.one_of("profile", name, PROFILES, ParameterError)
-        profiles[name] = schema.read(Profile, row, f"profiles.{name}", ParameterError, name=name)
+        one_of("profile", name, PROFILES, ParameterError)
+        profiles[name] = read(Profile, row, f"profiles.{name}", ParameterError, name=name)
     fields = {
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),
@@ -174,12 +231,15 @@ def _read(path: Path) -> Spec:
     for name, row in data.pop("parameters", {}).items():
         if name in _RESERVED:
             raise ParameterError(f"parameters.{name}: the name is reserved. Choose another.")
-        fields[name] = schema.read(Field, row, f"parameters.{name}", ParameterError, name=name)
+        fields[name] = read(Field, row, f"parameters.{name}", ParameterError, name=name)
+        one_of(f"parameters.{name}: type", fields[name].type, KINDS, ParameterError)
     numbers = [name for name, each in fields.items() if each.type in ("int", "float")]
     for name, each in fields.items():
         for kind, bound in each.bounds.items():
             if isinstance(bound, str):
-                schema.one_of(f"parameters.{name}.{kind}", bound, numbers, ParameterError)
-    spec = schema.read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
-    schema.one_of("study", spec.study, [path.stem], ParameterError)
+                one_of(f"parameters.{name}.{kind}", bound, numbers, ParameterError)
+    one_of("study", data.get("study", ""), [study], ParameterError)
+    spec = read(Spec, data, "the file", ParameterError, profiles=profiles, fields=fields)
+    for profile in (COMMON["profile"], *profiles):
+        spec.resolve({"profile": profile})
     return spec

@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import files
 from ..errors import ParameterError, SuiteError, message
-from . import cells, params
+from . import params
+from .verify import may_publish
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     spec = params.load_spec(study)
     P = spec.resolve({**overrides, "profile": profile})
     custom = P.overridden
-    if publish and (profile == "smoke" or custom):
+    if publish and not may_publish(profile, custom):
         seen = ", ".join(custom) or "profile smoke"
         fix = "Run without --publish, or with the profile's own parameters."
         raise ParameterError(message("--publish", seen, "a profile above smoke as it is", fix))
     given = {"profile": profile} | {key: P.values[key] for key in custom}
     folder = files.build() / study / (f"custom-{P.key[:12]}" if custom else profile)
     job = Job(study, given, P.values, spec.profiles[profile], custom, folder)
-    spec.check_cell(cells.read_notebook(job.notebook))
+    spec.check_cell(params.read_notebook(job.notebook))
     return job
 
 

@@ -11,8 +11,9 @@ from datetime import date
 from pathlib import Path
 
 from .. import files
-from ..errors import DataError
+from ..errors import DataError, message
 from . import judging, params
+from .claims import SCALES
 from .verdicts import VERDICTS, Record
 
 SEAL = "record_sha256"
@@ -91,7 +92,16 @@ def check_record(record: object, where: str) -> None:
         raise DataError(f"{where}: not a record, which has {sorted(FIELDS)}. Run the study again.")
     if record.get("schema", 1) not in (1, 2, 3):
         raise DataError(f"{where}: schema={record['schema']!r}: allowed is 1 to 3. Update srclib.")
+    if record.get("schema", 1) > 2 and not isinstance(record.get("evidence"), dict):
+        raise DataError(f"{where}: no evidence, which schema 3 has. Run the study again.")
+    ids = [row.get("id") for row in record["claims"]]
+    if twice := sorted({str(each) for each in ids if ids.count(each) > 1}):
+        raise DataError(f"{where}: {', '.join(twice)} stand twice. Run the study again.")
     for row in record["claims"]:
+        if row.get("scale") not in SCALES:
+            fix = "Run it again."
+            place = f"{where}: claim {row.get('id')}: scale"
+            raise DataError(message(place, row.get("scale"), ", ".join(SCALES), fix))
         lacking = sorted(OF_CLAIM - row.keys())
         if lacking or row.get("verdict") not in VERDICTS or not row.get("reason"):
             seen = f"lacks {lacking}" if lacking else f"verdict={row.get('verdict')!r}"

@@ -11,10 +11,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, combinations
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
-from ..errors import ClaimError
+from ..errors import ClaimError, message
 from . import schema
 
 Level = Literal["holds", "undecided", "fails"]
@@ -31,7 +31,8 @@ class Point(NamedTuple):
     value: float
     low: float
     high: float
-    units: tuple[float, ...] = ()  # the value of every unit, where the interval is their range
+    units: tuple[float, ...] = ()  # the value of every unit, where the interval is theirs
+    confident: bool = False  # a 95 % interval of its own kind, such as Wilson's
 
     def __str__(self) -> str:
         if self.low == self.high:
@@ -39,41 +40,59 @@ class Point(NamedTuple):
         return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
 
 
+def of_median(values: Sequence[float]) -> tuple[float, float]:
+    """The narrowest pair of order statistics that holds the population's median with 95 %.
+
+    [x_(j), x_(n+1-j)] holds it with probability 1 - 2 P(Bin(n, 1/2) < j) whatever the distribution.
+    Up to eight values that is their range, [x_(1), x_(n)]: 1 - 2^(1-n), less than 95 % below six.
+    """
+    n, ordered = len(values), sorted(values)
+    tails = accumulate(2 * math.comb(n, j) / 2**n for j in range((n + 1) // 2))
+    j = max(1, sum(tail <= 0.05 for tail in tails))
+    return ordered[j - 1], ordered[n - j]
+
+
 def over(units: Sequence[float]) -> Point:
-    """Median and range of the values of all units."""
-    return Point(statistics.median(units), min(units), max(units), tuple(units))
+    """Median over units and its interval."""
+    low, high = of_median(units)
+    return Point(statistics.median(units), low, high, tuple(units))
 
 
 def minus(a: Point, b: Point, factor: float = 1.0) -> Point:
-    """a - factor * b with its interval: over paired units; else from the two intervals.
+    """a - factor * b with its interval: over paired units where there are some.
 
-    The latter recovers variances from the distances to the ends (MOVER: Zou and Donner, 2008), with
-    which Wilson's intervals of two shares give Newcombe's of their difference.
+    Else of two 95 % intervals by recovering variances from the distances to their ends (MOVER: Zou
+    and Donner, 2008), with which Wilson's of two shares give Newcombe's of their difference. Of
+    ranges whose units were not kept, the widest that the difference can be.
     """
     if len(a.units) == len(b.units) > 1:
         return over([x - factor * y for x, y in zip(a.units, b.units, strict=True)])
     low, high = sorted((factor * b.low, factor * b.high))
-    value = a.value - factor * b.value
-    below = math.hypot(a.value - a.low, high - factor * b.value)
-    above = math.hypot(a.high - a.value, factor * b.value - low)
-    return Point(value, value - below, value + above)
+    b = Point(factor * b.value, low, high, confident=b.confident)
+    value = a.value - b.value
+    sides = (a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)
+    certain = all(p.confident or p.low == p.high for p in (a, b))
+    below, above = (math.hypot(*side) if certain else sum(side) for side in sides)
+    return Point(value, value - below, value + above, confident=certain)
 
 
 Table = Mapping[str, Point | None]  # None: recorded, but not finite
 
 
-def as_table(measured: Any, interval: Any = None, values: Any = None, kinds: Any = ()) -> Table:
+def as_table(measured: Any, interval: Any = None, values: Any = None, kinds: Any = None) -> Table:
     """Stored numbers as the table that rules read; a bare number has the label "value".
 
-    values: of every unit, by label; kinds: the labels whose interval is not the range of these.
+    values: of every unit, by label. kinds: by label, what an interval is that is not theirs.
     """
     measured = measured if isinstance(measured, dict) else {"value": measured}
     pairs = interval if isinstance(interval, dict) else {"value": interval}
     table: dict[str, Point | None] = {}
     for label, value in measured.items():
-        own = () if label in kinds else tuple((values or {}).get(label, ()))
-        ends = pairs.get(label) or (value, value)
-        table[label] = None if value is None else Point(value, ends[0], ends[1], own)
+        kind = (kinds or {}).get(label, "range")
+        own = tuple((values or {}).get(label, ())) if kind.startswith("range") else ()
+        low, high = pairs.get(label) or (value, value)
+        confident = not kind.startswith("range")
+        table[label] = None if value is None else Point(value, low, high, own, confident)
     return table
 
 
@@ -96,7 +115,8 @@ class Unrecorded(Unmeasured):
 class Compare:
     """`>`: left > factor * right + margin; `<`: left < factor * right - margin.
 
-    A side is a label or a number. Small shares are compared by a factor, not by a margin.
+    A side is a label or a number. Small shares are compared by a factor, not by a margin. Where two
+    labels tie nothing was measured; a number that is only just reached is not exceeded.
     """
 
     op: Literal[">", "<"]
@@ -105,11 +125,23 @@ class Compare:
     margin: float = 0.0
     factor: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not self.factor > 0:
+            raise ValueError(message("factor", self.factor, "> 0", "Write 2 for twice as much."))
+
+    def reads(self, table: Table) -> list[str]:
+        return [side for side in (self.left, self.right) if isinstance(side, str)]
+
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
+        if self.factor != 1 and min(left.low, right.low) < 0:
+            raise Unmeasured(f"a factor compares shares, and {left} or {right} is below 0")
         gap = minus(left, right, self.factor)
         ahead = gap if self.op == ">" else _negate(gap)
-        level = _level(ahead.low > self.margin, ahead.high < self.margin)
+        slack = _slack(self.margin)
+        level = _level(ahead.low > self.margin + slack, ahead.high < self.margin - slack)
+        if not (isinstance(self.left, str) and isinstance(self.right, str)):
+            level = "fails" if ahead.high <= self.margin + slack else level
         times = "" if self.factor == 1 else f"{number(self.factor)} times "
         text = f"{_named(self.left)}{left} {self.op} {times}{_named(self.right)}{right}"
         if self.margin:
@@ -127,11 +159,17 @@ class Equal:
     right: str | float
     within: float
 
+    def __post_init__(self) -> None:
+        if not self.within >= 0:
+            raise ValueError(message("within", self.within, ">= 0", "State the margin."))
+
+    def reads(self, table: Table) -> list[str]:
+        return [side for side in (self.left, self.right) if isinstance(side, str)]
+
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
-        gap = minus(left, right)
-        apart = gap.high < -self.within or gap.low > self.within
-        level = _level(-self.within <= gap.low and gap.high <= self.within, apart)
+        gap, slack = minus(left, right), _slack(self.within)
+        level = _inside(gap, -self.within - slack, self.within + slack)
         text = f"{_named(self.left)}{left} = {_named(self.right)}{right} within {self.within:g}"
         return Outcome(level, text + _difference(gap, self.left, self.right))
 
@@ -145,22 +183,34 @@ class Between:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(message("low", self.low, f"<= high={self.high}", "Swap them."))
+
+    def reads(self, table: Table) -> list[str]:
+        return [self.of]
+
     def judge(self, table: Table) -> Outcome:
         point = _side(table, self.of)
         text = f"{number(self.low)} <= {self.of} = {point} <= {number(self.high)}"
-        return Outcome(_inside(point, self.low, self.high), text)
+        low, high = self.low - _slack(self.low), self.high + _slack(self.high)
+        return Outcome(_inside(point, low, high), text)
 
 
 @dataclass(frozen=True)
 class Extreme:
     """The label `of` + number with the smallest (argmin) or largest value lies within [lo, hi].
 
-    It is looked for in every unit; without units, the places whose intervals reach the best one's.
+    It is looked for in every unit, where ties reach from the first place to the last; without
+    units, in the places whose intervals reach the best one's.
     """
 
     op: Literal["argmin", "argmax"]
     of: str
     within: tuple[float, float]
+
+    def reads(self, table: Table) -> list[str]:
+        return [label for label in table if label.startswith(self.of)]
 
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
@@ -177,17 +227,22 @@ class Extreme:
         n = max(len(p.units) for _, p in series)
         if n and all(len(p.units) in (1, n) for _, p in series):  # one number counts for all units
             by_unit = zip(*(p.units * (n // len(p.units)) for _, p in series), strict=True)
-            return over([series[row.index(min(row))][0] for row in by_unit])
+            reached = [
+                [at for (at, _), value in zip(series, row, strict=True) if value == min(row)]
+                for row in by_unit
+            ]
+            first, last = (over([each[i] for each in reached]) for i in (0, -1))
+            return Point((first.value + last.value) / 2, first.low, last.high)
         at, best = min(series, key=lambda each: each[1].value)
-        reached = [other for other, p in series if p.low <= best.high]
-        return Point(at, min(reached), max(reached))
+        within = [other for other, p in series if p.low <= best.high]
+        return Point(at, min(within), max(within))
 
 
 @dataclass(frozen=True)
 class Monotone:
-    """Labels `of` + number rise (fall) from first to last, no step the wrong way beyond tolerance.
+    """Labels `of` + number rise (fall) from first to last, and none falls back beyond tolerance.
 
-    It fails where the whole way, or one step by more than the tolerance, surely goes wrong.
+    It fails where the whole way, or a step back by more than the tolerance, is surely wrong.
     """
 
     op: Literal["increasing", "decreasing"]
@@ -196,19 +251,28 @@ class Monotone:
     to: float = math.inf
     tolerance: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise ValueError(message("tolerance", self.tolerance, ">= 0", "State the margin."))
+
+    def reads(self, table: Table) -> list[str]:
+        return [label for label in table if label.startswith(self.of)]
+
     def judge(self, table: Table) -> Outcome:
         series = _series(table, self.of, self.from_, self.to)
         if len(series) < 2:
             raise Unrecorded(f"{self.op} {self.of!r} needs two labels or more in its range")
         (first, a), (last, b) = series[0], series[-1]
-        rising = [p if self.op == "increasing" else _negate(p) for _, p in series]
-        steps = [minus(y, x) for x, y in pairwise(rising)]
-        whole = minus(rising[-1], rising[0])
-        wrong = [i for i, step in enumerate(steps) if step.value < -self.tolerance]
-        sure = whole.high < 0 or any(step.high < -self.tolerance for step in steps)
+        rising = [(at, p if self.op == "increasing" else _negate(p)) for at, p in series]
+        whole, slack = minus(rising[-1][1], rising[0][1]), self.tolerance + _slack(self.tolerance)
+        back = [  # each place with every later one: small steps back must not add up
+            (minus(y, x), f"{number(i)} to {number(j)}")
+            for (i, x), (j, y) in combinations(rising, 2)
+        ]
+        wrong = [name for step, name in back if step.low < -slack]
+        sure = whole.high < 0 or any(step.high < -slack for step, _ in back)
         text = f"{self.op} from {self.of}{number(first)} ({a}) to {self.of}{number(last)} ({b})"
-        names = [f"{number(series[i][0])} to {number(series[i + 1][0])}" for i in wrong]
-        text += f", but not from {', '.join(names)}" if names else ""
+        text += f", but not surely from {', '.join(wrong[:4])}" if wrong else ""
         return Outcome(_level(not wrong and whole.low > 0, sure), text)
 
 
@@ -228,13 +292,19 @@ def _level(holds: bool, fails: bool) -> Level:
     return "holds" if holds else "fails" if fails else "undecided"
 
 
+def _slack(bound: float) -> float:
+    """What rounding may add: 0.3 is 0.1 above 0.2."""
+    return 1e-9 * max(1.0, abs(bound))
+
+
 def _inside(point: Point, low: float, high: float) -> Level:
     """Whether all, none or some of an interval lies within [low, high]."""
     return _level(low <= point.low and point.high <= high, point.high < low or point.low > high)
 
 
 def _negate(point: Point) -> Point:
-    return Point(-point.value, -point.high, -point.low, tuple(-v for v in point.units))
+    negated = tuple(-v for v in point.units)
+    return Point(-point.value, -point.high, -point.low, negated, point.confident)
 
 
 def _named(side: str | float) -> str:
@@ -253,7 +323,7 @@ def _side(table: Table, side: str | float) -> Point:
     if side not in table:
         raise Unrecorded(f"label {side!r} was not recorded")
     if (point := table[side]) is None:
-        raise Unmeasured(f"label {side!r} has no finite value")
+        raise Unmeasured(f"label {side!r} has a unit without a finite value")
     return point
 
 

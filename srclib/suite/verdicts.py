@@ -59,8 +59,8 @@ def told(record: Record) -> str:
         for scale, row in summary(record).items()
     )
     constructed = sum(row.get("basis") == CONSTRUCTED for row in record["claims"])
-    text += f"; {constructed} {CONSTRUCTED}" if constructed else ""
-    return text + ("" if record.get("published", True) else " (not published)")
+    parts = [text] * bool(text) + [f"{constructed} {CONSTRUCTED}"] * bool(constructed)
+    return "; ".join(parts) + ("" if record.get("published", True) else " (not published)")
 
 
 def verdict_table(record: Record, lang: str = "en") -> str:
@@ -81,12 +81,20 @@ def _row(claim: Record, lang: str) -> str:
         f"{escape(says)}<br><code>{escape(claim['id'])}</code>",
         escape(claim["paper_value"]) + where,
         measured_html(claim),
-        str(claim["n_seeds"] or "–"),
+        _units(claim),
         scale,
-        verdict_html(claim["verdict"], lang) + _basis_html(claim, lang),
+        verdict_html(claim["verdict"], lang)
+        + "".join(f"<br><small>{mark}</small>" for mark in marks(claim, lang)),
         f'<span lang="en">{escape(claim["reason"])}</span>{_history_html(claim)}',
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _units(claim: Record) -> str:
+    """How many units, and how sure the range of few of them is to hold a median."""
+    n = claim["n_seeds"]
+    few = 1 < n < 6 and not claim.get("interval_kinds")
+    return (f"{n}<br><small>({1 - 2.0 ** (1 - n):.0%})</small>" if few else str(n)) if n else "–"
 
 
 def verdict_html(verdict: str, lang: str = "en") -> str:
@@ -96,14 +104,11 @@ def verdict_html(verdict: str, lang: str = "en") -> str:
     return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'
 
 
-def _basis_html(claim: Record, lang: str) -> str:
+def marks(claim: Record, lang: str = "en") -> list[str]:
     """That a verdict follows from what was typed in, or could still be our own fault."""
-    note = {"en": CONSTRUCTED, "ja": "構成による"}[lang]
-    if claim.get("could_be_us"):
-        note = {"en": "could be us", "ja": "当方の不備の可能性"}[lang]
-    elif claim.get("basis") != CONSTRUCTED:
-        return ""
-    return f"<br><small>{note}</small>"
+    words = {"en": (CONSTRUCTED, "could be us"), "ja": ("構成による", "当方の不備の可能性")}[lang]
+    held = (claim.get("basis") == CONSTRUCTED, claim.get("could_be_us"))
+    return [word for word, holds in zip(words, held, strict=True) if holds]
 
 
 def _history_html(claim: Record) -> str:

@@ -1,13 +1,14 @@
-"""Which published results no longer belong to the code, and why.
+"""Which results no longer belong to the code, and why.
 
-Two questions are asked of every file: is it exactly as the run left it, and would a run
-today have the same key? Verdicts are judged anew from the stored measurements.
+`findings` is the one judge of a file that a run wrote: is it exactly as the run left it, do its
+verdicts follow from the present ledger, would a run today have the same inputs? `run` takes up
+stored results that it finds good, `verify` and `book` ask it about everything published.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from .verdicts import Record
 
 EXECUTED = Path("book") / "_executed"
 STAMP = "suite"  # the metadata of an executed notebook that the driver writes
+
+Values = Mapping[str, Any] | None
+Told = Iterator[tuple[str, bool] | tuple[str, bool, bool]]  # what a Finding says after `where`
 
 
 class Finding(NamedTuple):
@@ -36,24 +40,32 @@ def published() -> list[Path]:
     return found + sorted((files.root() / EXECUTED).glob("*.ipynb"))
 
 
-def verify(strict: bool = False) -> list[Finding]:
-    """Look at everything published.
+def may_publish(profile: str, custom: Sequence[str]) -> bool:
+    """Published are profiles above smoke, as they are: none with parameters of the caller's."""
+    return profile != "smoke" and not custom
 
-    A laptop result with another key is stale and failed. A result of another profile keeps its
+
+def verify(strict: bool = False) -> list[Finding]:
+    """Look at everything published; see `findings`."""
+    return [each for path in published() for each in findings(path, strict=strict)]
+
+
+def findings(path: Path, values: Values = None, strict: bool = False) -> list[Finding]:
+    """What there is to know about a record or an executed notebook; nothing if it is up to date.
+
+    values: the parameters that its run should have had; by default those of its profile.
+    A laptop result with other inputs is stale and failed. A result of a larger profile keeps its
     commit: it is failed only with `strict`. What was edited by hand is failed whatever its
     profile; a file that cannot be judged at all is a finding, not the end of the command.
     """
-    found: list[Finding] = []
-    for path in published():
-        look = _published if path.suffix == ".json" else _executed
-        try:
-            found += look(path, strict)
-        except SuiteError as error:
-            found.append(Finding(short(path), str(error), True))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"is damaged ({type(error).__name__}: {error}); run the study again"
-            found.append(Finding(short(path), what, True))
-    return found
+    try:
+        look = _record if path.suffix == ".json" else _notebook
+        return [Finding(short(path), *each) for each in look(path, values, strict)]
+    except SuiteError as error:
+        return [Finding(short(path), str(error), True)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"is damaged ({type(error).__name__}: {error}); run the study again"
+        return [Finding(short(path), what, True)]
 
 
 def seal_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -61,46 +73,43 @@ def seal_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     return dict(files.seal(notebook, "metadata", STAMP, "sha256"))
 
 
-def _published(path: Path, strict: bool) -> Iterator[Finding]:
+def _record(path: Path, values: Values, strict: bool) -> Told:
     record = records.load(path)
     study, profile, source = record["study"], record["profile"], record["provenance"]
-    if path != records.published_path(study, profile) or profile == "smoke":
-        yield Finding(short(path), f"may not hold a {profile} record of {study}; remove it", True)
+    own = records.published_path(study, profile)
+    allowed = path == own and may_publish(profile, source.get("set", ()))
+    if path.parent == own.parent and not allowed:
+        yield f"may not hold a {profile} record of {study}; remove it", True
     if not records.is_sealed(record):
-        what = "was edited by hand; restore it, or run the study again with --publish"
-        yield Finding(short(path), what, True)
+        yield "was edited by hand; restore it, or run the study again with --publish", True
         return
     for difference in judging.rejudge(record):
-        what = f"{difference}; run the study again with --publish"
-        yield Finding(short(path), what, True)
-    yield from _age(path, study, profile, source, strict)
+        yield f"{difference}; run the study again with --publish", True
+    yield from _age(study, profile, source, values, strict)
 
 
-def _executed(path: Path, strict: bool) -> Iterator[Finding]:
+def _notebook(path: Path, values: Values, strict: bool) -> Told:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     stamp = notebook["metadata"].get(STAMP)
     if stamp is None:
-        what = f"was not made by `python -m srclib run {path.stem}`; run that"
-        yield Finding(short(path), what, True)
+        yield f"was not made by `python -m srclib run {path.stem}`; run that", True
     elif notebook != seal_notebook(notebook):
-        what = f"was changed after it passed the gate; run `python -m srclib run {path.stem}`"
-        yield Finding(short(path), what, True)
+        yield f"was changed after it passed the gate; run `python -m srclib run {path.stem}`", True
     else:
-        yield from _age(path, stamp["study"], stamp["profile"], stamp, strict)
+        yield from _age(stamp["study"], stamp["profile"], stamp, values, strict)
 
 
-def _age(path: Path, study: str, profile: str, source: Record, strict: bool) -> Iterator[Finding]:
+def _age(study: str, profile: str, source: Record, values: Values, strict: bool) -> Told:
     """source: what holds the `inputs` and the `commit` of the run."""
-    inputs, commit = source["inputs"], source["commit"] or "no commit"
-    values = params.load_spec(study).resolve({"profile": profile}).values
+    old, commit = source["inputs"], source["commit"] or "no commit"
+    values = values or params.load_spec(study).resolve({"profile": profile}).values
     notebook = files.root() / "notebooks" / f"{study}.ipynb"
-    why = "; ".join(changes(inputs, fingerprint.inputs(notebook, inputs["modules"], study, values)))
+    why = "; ".join(changes(old, fingerprint.inputs(notebook, old["modules"], study, values)))
     if profile not in ("smoke", "laptop"):
         since = f"; since then: {why}" if why else ""
-        yield Finding(short(path), f"computed at {commit}{since}", strict and bool(why), bool(why))
+        yield f"computed at {commit}{since}", strict and bool(why), bool(why)
     elif why:
-        again = f"run `python -m srclib run {study} --profile {profile}`"
-        yield Finding(short(path), f"is stale: {why}; {again}", True)
+        yield f"is stale: {why}; run `python -m srclib run {study} --profile {profile}`", True
 
 
 def changes(old: Record, new: Record) -> Iterator[str]:
