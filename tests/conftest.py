@@ -20,9 +20,9 @@ title = "A toy study"
 title_ja = "おもちゃの研究"
 paper = "none"
 [profiles]
-smoke = {seconds = 1, disk_mb = 1, scale = "reduced"}
-laptop = {seconds = 2, disk_mb = 1, scale = "reduced"}
-full = {seconds = 7200, disk_mb = 1, scale = "paper"}
+smoke = {seconds = 1, disk_mb = 1}
+laptop = {seconds = 2, disk_mb = 1}
+full = {seconds = 7200, disk_mb = 1}
 [parameters.numbers]
 type = "list[float]"
 help = "what is averaged"

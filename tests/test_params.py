@@ -23,15 +23,12 @@ paper = "arXiv:0000.00000"
 [profiles.smoke]
 seconds = 1
 disk_mb = 1
-scale = "reduced"
 [profiles.laptop]
 seconds = 60
 disk_mb = 2.5
-scale = "reduced"
 [profiles.paper]
 seconds = 6000
 disk_mb = 2.5
-scale = "paper"
 [parameters.d_sae]
 type = "int"
 help = "latents <of each SAE>"
@@ -100,7 +97,7 @@ def in_kernel(*sources: str) -> params.Parameters:
 def test_a_profile_fills_what_is_not_set(spec):
     assert spec.resolve({}).profile == "laptop"
     P = spec.resolve({"profile": "paper", "lr": None})
-    assert (P.k_values, P.lr, P.scale, P.overridden) == ((5.0, 11.0, 18.0), 1e-3, "paper", ())
+    assert (P.k_values, P.lr, P.overridden) == ((5.0, 11.0, 18.0), 1e-3, ())
 
 
 def test_an_explicit_value_wins_and_counts_even_when_it_equals_the_default(spec):
@@ -361,7 +358,6 @@ MUTATIONS = [
     ('title = "A toy"', "", "title=''"),
     ("[profiles.smoke]", "[profiles.tiny]", "profile='tiny'"),
     ("[profiles.laptop]", "[profiles.full]", "profile='laptop': allowed is str, one of"),
-    ('scale = "paper"', 'scale = "huge"', r"profiles.paper: scale='huge'"),
     ("seconds = 60\n", "", "seconds=''"),
     ("seconds = 60\n", 'seconds = "60"\n', "profiles.laptop: seconds='60'"),
     ("smoke = [5]\n", "", "k_values: no value for smoke"),

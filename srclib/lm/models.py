@@ -75,6 +75,12 @@ class LMConfig:
             raise ParameterError(message("checkpoint_steps", steps, allowed, "Sort them."))
 
 
+def described(config: PretrainedConfig) -> str:
+    """What kind of model a configuration is, such as "gemma2, 26 blocks of 2304"."""
+    text = config.get_text_config()
+    return f"{config.model_type}, {text.num_hidden_layers} blocks of {text.hidden_size}"
+
+
 def new_model(cfg: LMConfig) -> PreTrainedModel:
     """The untrained model of a configuration, float32, in eval mode.
 

@@ -25,7 +25,7 @@ from ..worlds.text import TextWorld, predicates
 from .corpora import read
 from .harvest import harvest
 from .hub import load_tokenizer
-from .models import LMConfig, load_model, new_model
+from .models import LMConfig, described, load_model, new_model
 from .train import train_lm
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Subject:
     """what raw activations are divided by"""
     decode: Callable[[Tensor], str] = field(repr=False)
     """ids as text"""
-    evidence: str
-    """the scale of a claim that is measured on this model"""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """of a named model: itself, its corpus and the tokens at hand, for the ledger"""
     world: TextWorld | None = None
     config: LMConfig | None = None
     before: Mapping[str, PreTrainedModel] = field(default_factory=dict, repr=False)
@@ -153,7 +153,8 @@ def named(
     streamed = Streamed(model, mine, layer, block_rows=min(BLOCK, len(mine)))
     test = _activations(model, test_ids[:n_test_rows], layer) / scale
     source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
-    return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, "paper")
+    evidence = {"model": described(model.config), "corpus": corpus, "available": mine.numel()}
+    return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
 
 
 def _trained(
@@ -173,7 +174,7 @@ def _trained(
     def decode(row: Tensor) -> str:
         return " ".join(world.words[i] for i in row.tolist())
 
-    subject = Subject(model, layer, ids, test_ids, source, scale, decode, "stand-in")
+    subject = Subject(model, layer, ids, test_ids, source, scale, decode)
     return replace(subject, world=world, config=config, sizes=(n_rows, n_test_rows))
 
 

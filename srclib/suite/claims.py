@@ -1,17 +1,55 @@
-"""Strict reading of `data/claims/<study>.toml`: what a paper claims and how it is judged."""
+"""Strict reading of `data/claims/<study>.toml`: what a paper claims and how it is judged.
+
+The scale of a verdict is not typed in: a claim says what a run must have had to stand at the
+paper's scale, and `scale_of` compares that with the run's parameters and evidence.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from .. import files
 from ..errors import ClaimError, message, whole
 from . import rules, schema
 
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")  # as "l0.toy.mse_low"
+
+
+Scale = Literal["paper", "reduced", "stand-in"]
+SCALES: tuple[str, ...] = get_args(Scale)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A verdict under an earlier rule, kept beside the claim: what the rule was, how it changed."""
+
+    profile: str
+    verdict: Literal["replicated", "partly", "not replicated", "not assessed"]
+    rule: str
+    change: Literal["stricter", "looser", "redefined", "corrected"]
+
+
+@dataclass(frozen=True)
+class PaperScale:
+    """What a run must have had to stand at the paper's scale, by parameter or fact of evidence.
+
+    A plain value must be equal; {min = 3}, {max = 3}, {any = [...]} (one of these) and
+    {covers = [...]} (a list with at least these) say otherwise. kind: the entries without which
+    the run is a stand-in, of another model or kind of data; for want of others it is reduced.
+    """
+
+    needs: Mapping[str, Any]
+    kind: tuple[str, ...] = ()
+
+    def of(self, seen: Mapping[str, Any]) -> Scale:
+        lacks = [name for name, wanted in self.needs.items() if not _meets(seen.get(name), wanted)]
+        if any(name in self.kind for name in lacks):
+            return "stand-in"
+        return "reduced" if lacks else "paper"
 
 
 @dataclass(frozen=True)
@@ -22,6 +60,10 @@ class Claim:
     decides: smallest profile that can decide it (a smoke run decides nothing). seeds:
     fewest seeds that can. rule: the conditions that must hold; empty for a claim that this
     suite cannot assess yet. unless_run: the reason shown while there is no measurement.
+    basis: whether a run could have come out otherwise; what only counts what we typed could not.
+    paper_scale: a table of the file's `paper_scale`; stand_in: why no run of ours is of the kind
+    that the paper's is. instrument: floor and oracle of a score, without which it tells nothing.
+    fault: our own likeliest fault; excluded_by: the conditions that exclude it.
     """
 
     id: str
@@ -35,6 +77,14 @@ class Claim:
     rule: tuple[rules.Condition, ...]
     seeds: int = 1
     unless_run: str = ""
+    basis: Literal["measured", "by construction"] = "measured"
+    paper_scale: str = ""
+    stand_in: str = ""
+    instrument: tuple[rules.Condition, ...] = ()
+    fault: str = ""
+    excluded_by: tuple[rules.Condition, ...] = ()
+    history: tuple[Earlier, ...] = ()
+    needs: PaperScale | None = None
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -45,6 +95,14 @@ class Claim:
             raise ValueError(f"test {self.test} needs a rule. Add `rule = [...]`.")
         if not self.rule and not self.unless_run:
             raise ValueError("without a rule, unless_run must say what would assess it.")
+        if self.excluded_by and not self.fault:
+            raise ValueError("excluded_by needs the fault that it excludes. Add `fault`.")
+
+    def scale_of(self, seen: Mapping[str, Any]) -> Scale:
+        """The scale at which a run with these parameters and facts of evidence decides it."""
+        if self.stand_in:
+            return "stand-in"
+        return "reduced" if self.needs is None else self.needs.of(seen)
 
 
 def load_claims(study: str) -> list[Claim]:
@@ -57,15 +115,61 @@ def load_claims(study: str) -> list[Claim]:
         data = tomllib.loads((folder / f"{study}.toml").read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ClaimError(f"{where}: {error}. Mend the file.") from None
-    rows = data.pop("claim", None)
+    rows, scales = data.pop("claim", None), _paper_scales(data.pop("paper_scale", {}), where)
     if data or not isinstance(rows, list):
-        raise ClaimError(f"{where}: it may hold [[claim]] rows only. Remove {sorted(data)}.")
+        allowed = "[[claim]] rows and [paper_scale.NAME] tables only"
+        raise ClaimError(f"{where}: it may hold {allowed}. Remove {sorted(data)}.")
     claims: dict[str, Claim] = {}
     for i, row in enumerate(rows):
         place = f"{where}, {row.get('id', f'row {i + 1}')}"
-        rule = tuple(rules.parse(condition, place) for condition in row.pop("rule", []))
-        claim = schema.read(Claim, row, place, ClaimError, rule=rule)
+        parsed: dict[str, Any] = {
+            name: tuple(
+                rules.parse(condition, f"{place}: {name}") for condition in row.pop(name, [])
+            )
+            for name in ("rule", "instrument", "excluded_by")
+        }
+        parsed["history"] = tuple(
+            schema.read(Earlier, each, f"{place}: history", ClaimError)
+            for each in row.pop("history", [])
+        )
+        if name := row.get("paper_scale"):
+            parsed["needs"] = scales[
+                schema.one_of(f"{place}: paper_scale", name, scales, ClaimError)
+            ]
+        claim = schema.read(Claim, row, place, ClaimError, **parsed)
         if claim.id in claims:
             raise ClaimError(f"{place}: the id occurs twice. Rename one row.")
         claims[claim.id] = claim
     return list(claims.values())
+
+
+_COMPARISONS = ("min", "max", "any", "covers")
+
+
+def _paper_scales(tables: dict[str, dict[str, Any]], where: str) -> dict[str, PaperScale]:
+    found = {}
+    for name, table in tables.items():
+        kind = tuple(table.pop("kind", ()))
+        for key in kind:
+            schema.one_of(f"{where}: paper_scale.{name}.kind", key, table, ClaimError)
+        for key, wanted in table.items():
+            for op in wanted if isinstance(wanted, dict) else ():
+                place = f"{where}: paper_scale.{name}.{key}"
+                schema.one_of(place, op, _COMPARISONS, ClaimError)
+        found[name] = PaperScale(table, kind)
+    return found
+
+
+def _meets(seen: Any, wanted: Any) -> bool:
+    """Whether a parameter or fact is as the paper's; what is not known is not."""
+    if not isinstance(wanted, dict):
+        return bool(seen == wanted)
+    if seen is None:
+        return False
+    held = {
+        "min": lambda bound: seen >= bound,
+        "max": lambda bound: seen <= bound,
+        "any": lambda allowed: seen in allowed,
+        "covers": lambda least: set(least) <= set(seen),
+    }
+    return all(held[op](bound) for op, bound in wanted.items())

@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from ..errors import ClaimError
 from . import schema
 from .claims import Claim, load_claims
 from .params import PROFILES, load_spec
-from .rules import Unmeasured, Unrecorded, as_table
+from .rules import Condition, Outcome, Table, Unmeasured, Unrecorded, as_table
 from .verdicts import Record
 
-SCHEMA = 2  # version of a record's form; a record without one is of the first
+SCHEMA = 3  # version of a record's form: 2 has values of every unit, 3 the evidence of the run
 PAPER_SIDE = ("id", "says", "says_ja", "where", "paper_value")
 NOT_ASSESSED = "not assessed"
 _NOTHING: Record = {"measured": None, "interval": None, "values": None, "n_seeds": 0}
@@ -51,64 +52,105 @@ def summarise(row: Record) -> tuple[Any, Any]:
     return bare(medians), bare(ranges) if several else None
 
 
-def judge(
-    claim: Claim, measured: Any, interval: Any, n_seeds: int, profile: str, strict: bool = False
-) -> tuple[str, str]:
-    """The verdict (one of VERDICTS) on a measurement and the reason in words.
+class Verdict(NamedTuple):
+    """One of VERDICTS, why, and whether it may be our own fault."""
+
+    verdict: str
+    reason: str
+    could_be_us: bool = False
+
+
+def judge(claim: Claim, row: Record, profile: str, strict: bool = False) -> Verdict:
+    """The verdict on a row's measurement, and the reason in words.
 
     All conditions hold: replicated. All fail: not replicated. Otherwise: partly. Smoke
-    runs, smaller profiles, too few seeds and missing numbers are not assessed; `strict`
-    raises Unrecorded for a label of the rule that is missing.
+    runs, smaller profiles, too few seeds, missing numbers, and a score whose floor or oracle says
+    that the instrument does not work here, are not assessed; `strict` raises Unrecorded for a label
+    of the rule that is missing.
     """
-    table = as_table(measured, interval)
-    outcomes, doubts = [], []
+    table = as_table(row["measured"], row["interval"], row["values"], row.get("interval_kinds", ()))
+    doubts = []
     if below(profile, claim.decides):
         doubts.append(f"profile {profile} decides nothing here; {claim.decides} or larger does")
-    if n_seeds < claim.seeds:
-        doubts.append(f"{n_seeds} seed(s) measured, {claim.seeds} needed")
-    for condition in claim.rule:
+    if row["n_seeds"] < claim.seeds:
+        doubts.append(f"{row['n_seeds']} seed(s) measured, {claim.seeds} needed")
+    outcomes, lacks = _outcomes(claim.rule, table, strict)
+    works, silent = _outcomes(claim.instrument, table, strict)
+    doubts += lacks + silent
+    doubts += [f"the instrument does not work here: {o.text}" for o in works if o.level != "holds"]
+    if doubts or not claim.rule:
+        doubts += [] if claim.rule else [claim.unless_run]
+        return Verdict(NOT_ASSESSED, "; ".join(doubts))
+    words = {"holds": "Holds", "undecided": "No difference measured", "fails": "Fails"}
+    texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
+    reason = " ".join(f"{words[level]}: {text}." for level, text in texts.items() if text)
+    if row["n_seeds"] == 2:
+        reason += " Two units: their range holds the population's median with 50 %."
+    first, *others = {outcome.level for outcome in outcomes}
+    whole = {"holds": "replicated", "fails": "not replicated"}
+    verdict = "partly" if others else whole.get(first, "partly")
+    if verdict == "replicated":
+        return Verdict(verdict, reason)
+    ours, tried = _could_be_us(claim, table)
+    return Verdict(verdict, reason + tried, ours)
+
+
+def _could_be_us(claim: Claim, table: Table) -> tuple[bool, str]:
+    """Whether no run has excluded our own likeliest fault yet, and what tried to, in words."""
+    outcomes, unknown = _outcomes(claim.excluded_by, table, strict=False)
+    ours = bool(unknown) or not outcomes or any(o.level != "holds" for o in outcomes)
+    if not claim.fault:
+        return ours, ""
+    tried = "; ".join([*(o.text for o in outcomes), *unknown]) or "no run has excluded it"
+    return ours, f" {'Could be us' if ours else 'Not us'} ({claim.fault}): {tried}."
+
+
+def _outcomes(
+    rule: tuple[Condition, ...], table: Table, strict: bool
+) -> tuple[list[Outcome], list[str]]:
+    """How conditions came out, and why others cannot be judged."""
+    outcomes, doubts = [], []
+    for condition in rule:
         try:
             outcomes.append(condition.judge(table))
         except Unmeasured as lack:
             if strict and isinstance(lack, Unrecorded):
                 raise
             doubts.append(str(lack))
-    if doubts or not claim.rule:
-        return NOT_ASSESSED, "; ".join(doubts if claim.rule else [*doubts, claim.unless_run])
-    words = {"holds": "Holds", "centre": "Holds at the median only", "fails": "Fails"}
-    texts = {level: "; ".join(o.text for o in outcomes if o.level == level) for level in words}
-    reason = " ".join(f"{words[level]}: {text}." for level, text in texts.items() if text)
-    whole = {"holds": "replicated", "fails": "not replicated"}
-    first, *others = {outcome.level for outcome in outcomes}
-    return "partly" if others else whole.get(first, "partly"), reason
+    return outcomes, doubts
 
 
-def derive(claim: Claim, stated: Record, profile: str, strict: bool = False) -> Record:
+def derive(
+    claim: Claim, stated: Record, profile: str, seen: Mapping[str, Any] | None, strict: bool = False
+) -> Record:
     """One claim of a record: the ledger's wording, what was stated, and what follows from it.
 
-    stated: values, n_seeds and scale, and what is measured under labels whose interval is no
-    range; records older than `values` state it all. Without seeds: the reason why there are none,
-    and the scale at which there would have been some.
+    stated: values and n_seeds, and what is measured under labels whose interval is no range;
+    records older than `values` state it all. Without seeds: the reason why there are none.
+    seen: parameters and evidence of the run, from which its scale follows; None: an older record,
+    which states its scale.
     """
-    wording = {key: getattr(claim, key) for key in PAPER_SIDE}
+    wording = {key: getattr(claim, key) for key in (*PAPER_SIDE, "basis")}
+    wording |= {"history": [asdict(each) for each in claim.history], "could_be_us": False}
     row = {**wording, **_NOTHING, **stated, **wording}
+    if seen is not None:
+        row["scale"] = claim.scale_of(seen)
     if row["n_seeds"] == 0:
         # A claim about a named model stays visible at the paper's scale until that model is run.
-        scale = "paper" if claim.test == "c" else row["scale"]
-        return {**row, "measured": None, "interval": None, "scale": scale, "verdict": NOT_ASSESSED}
+        row["scale"] = "paper" if claim.test == "c" else row["scale"]
+        return {**row, "measured": None, "interval": None, "verdict": NOT_ASSESSED}
     if row["values"]:
         row["measured"], row["interval"] = summarise(row)
-    evidence = (row["measured"], row["interval"], row["n_seeds"], profile)
-    row["verdict"], row["reason"] = judge(claim, *evidence, strict=strict)
+    row |= judge(claim, row, profile, strict=strict)._asdict()
     return row
 
 
 def new_record(
-    study: str, profile: str, values: Mapping[str, Any], rows: list[Record], source: Record
+    P: Mapping[str, Any], study: str, evidence: Record, rows: list[Record], source: Record
 ) -> Record:
-    """A record in the present form; `values` are the parameters, `source` the provenance."""
-    run = {"schema": SCHEMA, "study": study, "profile": profile, "params": values}
-    return {**run, "claims": rows, "provenance": source}
+    """A record in the present form; P: the parameters' values, source: the provenance."""
+    run = {"schema": SCHEMA, "study": study, "profile": P["profile"], "params": dict(P)}
+    return {**run, "evidence": evidence, "claims": rows, "provenance": source}
 
 
 def never_run(study: str, profile: str) -> Record:
@@ -116,27 +158,30 @@ def never_run(study: str, profile: str) -> Record:
     schema.one_of("profile", profile, PROFILES, ClaimError)
     spec = load_spec(study)
     values: dict[str, Any] = {"profile": profile}
-    scale = "paper" if profile == "paper" else "reduced"
     reason = f"the study has no profile {profile}"
     if profile in spec.profiles:
-        P = spec.resolve({"profile": profile})
-        values, scale, reason = P.values, P.scale, "never run at this profile"
+        values, reason = spec.resolve({"profile": profile}).values, "never run at this profile"
     rows = []
     for claim in load_claims(study):
         why = claim.unless_run if claim.test == "c" else reason
-        rows.append(derive(claim, {"scale": scale, "reason": why}, profile))
-    return new_record(study, profile, values, rows, {})
+        rows.append(derive(claim, {"reason": why}, profile, values))
+    return new_record(values, study, {}, rows, {})
 
 
 def rederive(record: Record) -> Record:
     """The record with the ledger's present wording and what follows from its stored values;
     rows that the ledger does not know are left out."""
     stored = {row["id"]: row for row in record["claims"]}
-    scale = load_spec(record["study"]).profiles[record["profile"]].scale
-    absent = {"scale": scale, "reason": "the claim is newer than this record"}
-    claims = load_claims(record["study"])
-    rows = [derive(claim, stored.get(claim.id, absent), record["profile"]) for claim in claims]
+    evidence = record.get("evidence")
+    seen = None if evidence is None else record["params"] | evidence
+    rows = []
+    for claim in load_claims(record["study"]):
+        absent = {"scale": claim.scale_of({}), "reason": "the claim is newer than this record"}
+        rows.append(derive(claim, stored.get(claim.id, absent), record["profile"], seen))
     return {**record, "claims": rows}
+
+
+_FOLLOWS = ("verdict", "measured", "interval", "scale", "basis", "could_be_us", "history")
 
 
 def rejudge(record: Record) -> list[str]:
@@ -150,7 +195,7 @@ def rejudge(record: Record) -> list[str]:
     return found + [
         f"{id}: {key} is {row.get(key)!r}, should be {expected[id][key]!r}"
         for id, row in stored.items()
-        for key in ("verdict", "measured", "interval", *PAPER_SIDE)
+        for key in (*_FOLLOWS, *PAPER_SIDE)
         if id in expected and row.get(key) != expected[id][key]
     ]
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-from ..errors import ClaimError, nearest
-from . import schema
+from ..errors import ClaimError, ParameterError, message, nearest
 from .claims import Claim, load_claims
 from .judging import below, derive, new_record
-from .params import SCALES, Parameters
+from .params import Parameters
 from .rules import Unrecorded
 from .verdicts import Record, Verdicts
 
@@ -26,10 +24,30 @@ class Ledger:
     Every claim is recorded once or not at all. unit: the default of `record`.
     """
 
-    def __init__(self, study: str, P: Parameters, *, unit: str = "seed", scale: str | None = None):
+    def __init__(self, study: str, P: Parameters, *, unit: str = "seed"):
         self._claims = {claim.id: claim for claim in load_claims(study)}
-        self._parameters, self._unit, self._scale = P, unit, scale
-        self._rows: dict[str, Record] = {}
+        self._parameters, self._unit = P, unit
+        self._stated: dict[str, Record] = {}
+        self._evidence: Record = {}
+
+    def evidence(self, *, read: int = 0, available: int = 0, **facts: object) -> None:
+        """What a run of a named model read, as reported by what was loaded; before any record.
+
+        read: tokens that the longest of its runs reads; available: distinct ones at hand. The scale
+        of every claim follows from facts and parameters, see `paper_scale` in the claims file.
+        Raises ParameterError for profile `paper` without a corpus, or where the text would repeat.
+        """
+        if self._stated:
+            raise ClaimError("evidence after a record. Give it first: scales follow from it.")
+        if self._parameters.profile == "paper" and "model" in facts:
+            if not facts.get("corpus"):
+                allowed = "a text as long as the paper's for profile paper"
+                raise ParameterError(message("corpus", "", allowed, "Name one, or take laptop."))
+            if read > available:
+                seen, allowed = f"{available:,} tokens", f"the {read:,} that a run reads, once each"
+                fix = "Bring more text, or lower the number of updates."
+                raise ParameterError(message("corpus", seen, allowed, fix))
+        self._evidence = {**facts, "tokens": min(read, available)} if facts else {}
 
     def record(
         self,
@@ -39,14 +57,12 @@ class Ledger:
         unit: str | None = None,
         cluster: str | None = None,
         within: str | None = None,
-        scale: str | None = None,
     ) -> None:
         """Store the measurement of a claim: the value of every unit under each label.
 
         parts, by, unit, cluster, within: see `srclib.suite.labels.labelled`. Shown are the median
         over units and [min, max], which covers the population median with probability
         1 - 2**(1 - n) whatever the distribution; or the interval that fits a share or people.
-        scale: "paper", "reduced" or "stand-in"; by default the ledger's, or the profile's own.
         """
         from .labels import labelled
 
@@ -56,7 +72,7 @@ class Ledger:
         found = labelled(id, *parts, by=by, unit=unit or self._unit, cluster=cluster, within=within)
         strict = self._must_deliver(claim)
         if not found.values and not strict:
-            return self.not_assessed(id, "the settings that it compares were not run", scale=scale)
+            return self.not_assessed(id, "the settings that it compares were not run")
         stated: Record = {
             "values": {
                 label: [v if math.isfinite(v) else None for v in row]
@@ -68,19 +84,20 @@ class Ledger:
         }
         stated |= {"interval_kinds": found.kinds} if found.kinds else {}
         try:
-            self._rows[id] = self._derived(claim, scale, strict, **stated)
+            self._derived(claim, stated, strict)
         except Unrecorded as lack:
             raise ClaimError(
                 f"{id} (data/claims/{self._parameters.study}.toml): {lack}; recorded are "
                 f"{', '.join(found.values) or 'none'}. Correct the rule or the labels."
             ) from None
+        self._stated[id] = stated
 
-    def not_assessed(self, id: str, reason: str, *, scale: str | None = None) -> None:
-        """State why this run does not measure a claim, and at which scale it would have."""
-        claim = self._new(id)
+    def not_assessed(self, id: str, reason: str) -> None:
+        """State why this run does not measure a claim."""
+        self._new(id)
         if not reason.strip():
             raise ClaimError(f"{id}: a reason is needed. Say what would assess the claim.")
-        self._rows[id] = self._derived(claim, scale, reason=reason)
+        self._stated[id] = {"reason": reason}
 
     def verdicts(self) -> Verdicts:
         """The record of this run, shown as a table and kept as the cell's JSON output."""
@@ -88,18 +105,18 @@ class Ledger:
 
         P, default = self._parameters, "no measurement was recorded in this run"
         rows = [
-            self._rows.get(id) or self._derived(claim, reason=claim.unless_run or default)
+            self._derived(claim, self._stated.get(id) or {"reason": claim.unless_run or default})
             for id, claim in self._claims.items()
         ]
-        return Verdicts(new_record(P.study, P.profile, P.values, rows, fingerprint.provenance()))
+        source = fingerprint.provenance()
+        return Verdicts(new_record(P.values, P.study, self._evidence, rows, source))
 
     def _must_deliver(self, claim: Claim) -> bool:
         """A profile as written must deliver each label of the rule.
 
         Other runs need not, nor does a named model, which lacks what only a model of ours knows.
         """
-        P = self._parameters
-        named = any(P.values.get(name) for name in ("model_name", "model"))
+        P, named = self._parameters, "model" in self._evidence
         as_written = not set(P.overridden) - {"seed"}
         return as_written and not named and not below(P.profile, claim.decides)
 
@@ -107,16 +124,13 @@ class Ledger:
         if id not in self._claims:
             hint = nearest(id, self._claims)
             raise ClaimError(f"{id!r} is not in data/claims/{self._parameters.study}.toml. {hint}")
-        if id in self._rows:
+        if id in self._stated:
             raise ClaimError(f"{id}: recorded twice. Keep the record beside the deciding figure.")
         return self._claims[id]
 
-    def _derived(
-        self, claim: Claim, scale: str | None = None, strict: bool = False, **stated: Any
-    ) -> Record:
-        scale = scale or self._scale or self._parameters.scale
-        stated["scale"] = schema.one_of(f"{claim.id}: scale", scale, SCALES, ClaimError)
-        return derive(claim, stated, self._parameters.profile, strict)
+    def _derived(self, claim: Claim, stated: Record, strict: bool = False) -> Record:
+        P = self._parameters
+        return derive(claim, stated, P.profile, P.values | self._evidence, strict)
 
 
 ledger = Ledger  # as notebooks call it: `srclib.ledger("l0", P)`

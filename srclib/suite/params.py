@@ -20,22 +20,19 @@ from . import cells, schema
 from .fields import Field, Value
 
 ProfileName = Literal["smoke", "laptop", "full", "paper"]  # from least to most compute
-Scale = Literal["paper", "reduced", "stand-in"]
 PROFILES: tuple[str, ...] = get_args(ProfileName)
-SCALES: tuple[str, ...] = get_args(Scale)
 
 COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
-_RESERVED = {"study", "scale", "spec", "values", "overridden", "key", *COMMON}
+_RESERVED = {"study", "spec", "values", "overridden", "key", *COMMON}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile costs (expected seconds, disk in MB) and the scale it measures at."""
+    """What a profile costs: expected seconds, disk in MB."""
 
     name: str
     seconds: float
     disk_mb: float
-    scale: Scale
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Parameters:
     """The validated parameters of a run, read as attributes: `P.k_values` (lists as tuples).
 
     values: everything as JSON-able values. overridden: the names that the caller set, besides the
-    profile. study, profile, scale: of this run. key: hash of values.
+    profile. study, profile: of this run. key: hash of values.
     """
 
     spec: Spec = field(repr=False)
@@ -102,10 +99,6 @@ class Parameters:
     @property
     def study(self) -> str:
         return self.spec.study
-
-    @property
-    def scale(self) -> str:
-        return self.spec.profiles[self.profile].scale
 
     @property
     def key(self) -> str:

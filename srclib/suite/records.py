@@ -85,12 +85,12 @@ def is_sealed(record: Record) -> bool:
 def check_record(record: object, where: str) -> None:
     """Raise DataError, naming `where`, unless `record` looks like one; `verify` judges its values.
 
-    `schema` 2 has the values of every unit; without it a record is of the first.
+    `schema` 2 has the values of every unit, 3 the evidence; a record without it is of the first.
     """
     if not isinstance(record, dict) or not record.keys() >= FIELDS:
         raise DataError(f"{where}: not a record, which has {sorted(FIELDS)}. Run the study again.")
-    if record.get("schema", 1) not in (1, 2):
-        raise DataError(f"{where}: schema={record['schema']!r}: allowed is 1 or 2. Update srclib.")
+    if record.get("schema", 1) not in (1, 2, 3):
+        raise DataError(f"{where}: schema={record['schema']!r}: allowed is 1 to 3. Update srclib.")
     for row in record["claims"]:
         lacking = sorted(OF_CLAIM - row.keys())
         if lacking or row.get("verdict") not in VERDICTS or not row.get("reason"):

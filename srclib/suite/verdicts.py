@@ -11,6 +11,7 @@ Record = dict[str, Any]
 
 Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
+CONSTRUCTED = "by construction"
 _SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
 _JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
 _SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}
@@ -39,9 +40,14 @@ class Verdicts:
 
 
 def summary(record: Record) -> dict[str, dict[str, int]]:
-    """{scale: {verdict: count}}; verdicts of different scales are never added together."""
+    """{scale: {verdict: count}}; verdicts of different scales are never added together.
+
+    What holds by construction is in no count.
+    """
     counts: dict[str, dict[str, int]] = {}
     for row in record["claims"]:
+        if row.get("basis") == CONSTRUCTED:
+            continue
         counts.setdefault(row["scale"], dict.fromkeys(VERDICTS, 0))[row["verdict"]] += 1
     return counts
 
@@ -52,6 +58,8 @@ def told(record: Record) -> str:
         f"{scale}: " + ", ".join(f"{n} {verdict}" for verdict, n in row.items() if n)
         for scale, row in summary(record).items()
     )
+    constructed = sum(row.get("basis") == CONSTRUCTED for row in record["claims"])
+    text += f"; {constructed} {CONSTRUCTED}" if constructed else ""
     return text + ("" if record.get("published", True) else " (not published)")
 
 
@@ -75,8 +83,8 @@ def _row(claim: Record, lang: str) -> str:
         measured_html(claim),
         str(claim["n_seeds"] or "–"),
         scale,
-        verdict_html(claim["verdict"], lang),
-        f'<span lang="en">{escape(claim["reason"])}</span>',
+        verdict_html(claim["verdict"], lang) + _basis_html(claim, lang),
+        f'<span lang="en">{escape(claim["reason"])}</span>{_history_html(claim)}',
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
@@ -86,6 +94,25 @@ def verdict_html(verdict: str, lang: str = "en") -> str:
     word = f"{verdict}（{_JAPANESE[verdict]}）" if lang == "ja" else verdict
     name = verdict.replace(" ", "-")
     return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'
+
+
+def _basis_html(claim: Record, lang: str) -> str:
+    """That a verdict follows from what was typed in, or could still be our own fault."""
+    note = {"en": CONSTRUCTED, "ja": "構成による"}[lang]
+    if claim.get("could_be_us"):
+        note = {"en": "could be us", "ja": "当方の不備の可能性"}[lang]
+    elif claim.get("basis") != CONSTRUCTED:
+        return ""
+    return f"<br><small>{note}</small>"
+
+
+def _history_html(claim: Record) -> str:
+    """Earlier rules of a claim and the verdicts under them."""
+    return "".join(
+        f'<br><small lang="en">Earlier rule ({escape(each["change"])} since): '
+        f"{escape(each['rule'])} At {escape(each['profile'])}: {escape(each['verdict'])}.</small>"
+        for each in claim.get("history", ())
+    )
 
 
 def points(claim: Record) -> dict[str, str]:

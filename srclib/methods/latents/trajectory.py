@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ...errors import ParameterError, message
 from ...lm.corpora import read_rows
 from ...lm.harvest import harvest
 from ...lm.hub import expand, shared_tokenizer
-from ...lm.models import LMConfig, load_model
+from ...lm.models import LMConfig, described, load_model
 from ...lm.released import load_series
 from ...lm.train import train_lms
 from ...runs import Run
@@ -55,6 +55,8 @@ class Checkpoints:
     evidence: Evidence | None = field(default=None, repr=False)
     """the truth of `ids`"""
     tokenizer: PreTrainedTokenizerBase | None = field(default=None, repr=False)
+    named: Mapping[str, Any] = field(default_factory=dict)
+    """of named models: their kind, corpus and the tokens at hand, for the ledger"""
 
     @property
     def separator(self) -> str:
@@ -179,7 +181,13 @@ def named(
     rows = read_rows(corpus, tokenizer, CONTEXT, n_documents=n_texts_sae + n_texts).rows
     loaded = {step: load_model(folder) for step, folder in folders.items()}
     models = {(seed, step): model for seed in seeds for step, model in loaded.items()}
-    return Checkpoints(models, rows[:-n_texts], rows[-n_texts:], tokenizer=tokenizer)
+    sae_ids, ids = rows[:-n_texts], rows[-n_texts:]
+    facts = {
+        "model": described(loaded[steps[-1]].config),
+        "corpus": corpus,
+        "available": sae_ids.numel(),
+    }
+    return Checkpoints(models, sae_ids, ids, tokenizer=tokenizer, named=facts)
 
 
 def released_runs(
