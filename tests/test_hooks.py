@@ -6,26 +6,13 @@ import math
 from pathlib import Path
 
 import pytest
-import torch
 from datasets import Dataset
 from named_model import save_tiny
 
 from srclib.errors import ParameterError, SuiteError
-from srclib.lm.hooks import check_learnt, named_model, unigram_loss
+from srclib.lm.hooks import check_learnt, named_model
 
 TEXT = ["the function returns a list of all the values it has seen so far"] * 200
-
-
-def test_the_unigram_loss_of_even_counts_is_the_log_of_the_vocabulary() -> None:
-    rows = torch.arange(8).repeat(5, 1)
-    rows[:, 0] = 0  # the first of a row is never predicted
-    even = torch.cat([rows, torch.zeros(5, 1, dtype=torch.long)], dim=1)
-    assert unigram_loss(even, even) == pytest.approx(math.log(8))
-
-
-def test_an_id_that_training_never_saw_is_not_impossible() -> None:
-    seen, other = torch.zeros(4, 10, dtype=torch.long), torch.full((1, 10), 3)
-    assert math.log(2) < unigram_loss(seen, other) < math.inf
 
 
 @pytest.mark.parametrize("loss", [2.0, 3.0, math.nan, math.inf])

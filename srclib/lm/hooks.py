@@ -21,7 +21,7 @@ from ..sources.streamed import Streamed
 from ..worlds import python_docs
 from ..worlds.engine import pack
 from .corpora import read
-from .harvest import harvest, token_losses
+from .harvest import harvest, token_losses, unigram_loss
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
 from .train import train_lm
@@ -133,16 +133,6 @@ def _hooks(
         for layer in layers
     }
     return Hooks(sources, losses, {name: rows.numel() for name, rows in ids.items()}, unigram)
-
-
-def unigram_loss(rows: Tensor, held_out: Tensor) -> float:
-    """Cross entropy (nats) of the tokens of `held_out` after the first of each row, from counts.
-
-    Each id has its count in `rows` plus one, so that none is impossible. int64 [n, context].
-    """
-    n_ids = int(max(rows.max(), held_out.max())) + 1
-    counts = torch.bincount(rows[:, 1:].flatten(), minlength=n_ids).double() + 1
-    return float(-(counts / counts.sum()).log()[held_out[:, 1:]].mean())
 
 
 def check_learnt(model: str, loss: float, unigram: float) -> None:
