@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from srclib import files
 from srclib.lm.models import LMConfig, new_model
+from srclib.lm.train import train_lm
 from srclib.worlds import python_docs
+from srclib.worlds.engine import pack
 
 
-def save_tiny(folder: Path, family: str) -> None:
-    """What a hub folder holds: configuration, safetensors, tokeniser."""
+def save_tiny(folder: Path, family: str, texts: Sequence[str] = ()) -> None:
+    """What a hub folder holds: configuration, safetensors, tokeniser; trained on texts if given."""
     tokenizer = python_docs.tokenizer(python_docs.prose(60_000), 300)
     sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 64}
-    model = new_model(LMConfig(family, vocab_size=len(tokenizer), **sizes))
+    config = LMConfig(family, vocab_size=len(tokenizer), n_steps=40, lr=1e-2, **sizes)
+    if texts:
+        model = train_lm(config, pack(tokenizer(list(texts))["input_ids"], 64))
+    else:
+        model = new_model(config)
     model.config.bos_token_id = tokenizer.bos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

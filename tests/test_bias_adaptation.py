@@ -22,6 +22,7 @@ from srclib.methods.gba import (
     GroupBiases,
     adapt,
     biases,
+    calibrated_targets,
     ceiling_l0,
     geometric_targets,
     group_index,
@@ -357,3 +358,14 @@ def test_a_batch_with_nan_stops_the_run_naming_step_and_source() -> None:
 
     with pytest.raises(DataError, match=r"Broken: the batch of step 7 holds NaN"):
         train(make(JumpReLU()), Broken(12, 8, 2), cfg(), control=GroupBiases(TARGETS, period=3))
+
+
+def test_equal_agreement_leaves_the_targets_and_one_group_draws_them_near() -> None:
+    targets = geometric_targets(5, 0.1, 0.001)
+    assert calibrated_targets(targets, [0.4] * 5) == pytest.approx(targets)
+    near = calibrated_targets(targets, [0, 0, 1, 0, 0])
+    assert all(a > b for a, b in itertools.pairwise(near))
+    assert max(abs(math.log(t / targets[2])) for t in near) < math.log(targets[1] / targets[2])
+    for wrong in ([1.0] * 4, [1, 1, 1, 1, -1], [1, 1, 1, 1, math.nan]):
+        with pytest.raises(ParameterError, match="agreement"):
+            calibrated_targets(targets, wrong)

@@ -232,7 +232,7 @@ def imported_by(notebook: Path) -> set[str]:
     return seen
 
 
-EVERY = {"align_2hop", "align_sae", "checkpoints", "gba", "l0", "sae_md"}
+EVERY = {"align_2hop", "align_sae", "checkpoints", "gba", "gba_lm", "l0", "sae_md"}
 STALE = {  # what an edit of one line must do, by the beginning of the module's name
     "srclib.errors": set(),
     "srclib.suite.figures": set(),
@@ -244,12 +244,12 @@ STALE = {  # what an edit of one line must do, by the beginning of the module's 
     "srclib.trainer": EVERY,
     "srclib.objectives": EVERY,
     "srclib.metrics": EVERY,
-    "srclib.methods.gba": {"gba"},
+    "srclib.methods.gba": {"gba", "gba_lm"},
     "srclib.methods.alignsae.": {"align_2hop", "align_sae"},
-    "srclib.worlds.python_docs": {"gba", "sae_md"},
+    "srclib.worlds.python_docs": {"gba_lm", "sae_md"},
     "srclib.worlds.bilingual": {"checkpoints"},
-    "srclib.evals.tpp": {"sae_md"},
-    "srclib.control": {"gba", "l0"},
+    "srclib.evals.tpp": {"gba_lm", "sae_md"},
+    "srclib.control": {"gba", "gba_lm", "l0"},
 }
 
 

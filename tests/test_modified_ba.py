@@ -12,7 +12,14 @@ from torch import Tensor
 
 from srclib import metrics, rng
 from srclib.errors import ParameterError
-from srclib.methods.gba_theory import BETA, modified_ba, width_needed
+from srclib.methods.gba_theory import (
+    BETA,
+    modified_ba,
+    moved_pairs,
+    resonance_band,
+    width_needed,
+    with_common_part,
+)
 from srclib.sources import SparseCodes
 
 SOURCE = SparseCodes(24, 16, 2, seed=3)
@@ -73,3 +80,27 @@ def test_the_width_needed_counts_leading_rows() -> None:
     assert width_needed(W, features, 0.75, 0.9) == 5
     assert math.isnan(width_needed(W, features, 1.0, 0.9))
     assert width_needed(W, features, 0.74, 0.9) == 5  # a share is reached, not rounded
+
+
+def test_the_band_has_the_edge_that_binds() -> None:
+    assert resonance_band(64, 16, 3) == (1 / 64, 64 ** (-2 / 3))  # both powers of n agree at s = 3
+    assert resonance_band(64, 2, 3) == (1 / 64, 2 / 64)  # few dimensions
+    low, high = resonance_band(64, 64, 2)
+    assert low == pytest.approx(high)  # at s = 2 the band is a point
+
+
+def test_moved_pairs_give_the_same_inputs_where_partners_always_come_together() -> None:
+    source = SparseCodes(24, 16, 4, seed=3, pair_rho=1.0)
+    other = moved_pairs(source.features, 0.5)
+    torch.testing.assert_close(source.codes(-1, 99) @ other, source.batch(-1, 99))
+    moved = (other - source.features).norm(dim=1)
+    torch.testing.assert_close(moved, torch.full((24,), 0.5))
+
+
+def test_a_common_part_has_its_share_and_leaves_the_rest_alone() -> None:
+    V = with_common_part(SOURCE.features, 0.3)
+    rest = with_common_part(SOURCE.features, 0.0)
+    torch.testing.assert_close(V.norm(dim=1), torch.ones(24))
+    torch.testing.assert_close(V @ V.T, 0.3 + 0.7 * rest @ rest.T, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ParameterError, match="share"):
+        with_common_part(SOURCE.features, 1.0)

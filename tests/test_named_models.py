@@ -24,17 +24,17 @@ def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma2"])
 def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) -> None:
-    corpora = []
-    for name, text in (("wiki", "the function returns a list"), ("github", "def f(x): return x")):
-        Dataset.from_dict({"text": [f"{text} {i}" * 9 for i in range(300)]}).save_to_disk(
-            tmp_path / name
-        )
+    corpora, texts = [], {"wiki": "the function returns a list", "github": "def f(x): return x"}
+    lines = {name: [f"{text} {i}" * 9 for i in range(300)] for name, text in texts.items()}
+    for name, documents in lines.items():
+        Dataset.from_dict({"text": documents}).save_to_disk(tmp_path / name)
         corpora.append(str(tmp_path / name))
     folder = tmp_path / f"tiny {family}"
-    save_tiny(folder, family)
-    small = {"n_steps": 20, "ratios": [1.0], "heavy": [], "light": [], "theory_steps": 2}
-    given = {"model_name": folder, "corpora": corpora, "layers": [0, 1], "init_seeds": [0, 1]}
-    record = run("gba", tmp_path / "out.ipynb", **given, **small)
-    alive = {claim["id"]: claim for claim in record["claims"]}["gba.llm.alive"]
-    assert alive["scale"] == "paper" and 0 < alive["measured"]["GBA"] <= 1
+    save_tiny(folder, family, [each for documents in lines.values() for each in documents])
+    given = {"model_name": folder, "corpora": corpora, "layers": [0, 1], "n_steps": 20}
+    record = run("gba_lm", tmp_path / "out.ipynb", **given)
+    claims = {claim["id"]: claim for claim in record["claims"]}
+    alive = claims["gba.llm.alive"]
+    assert 0 < alive["measured"]["GBA"] <= 1
     assert alive["verdict"] == "not assessed"  # smoke
+    assert not claims["gba.saebench.ev"]["measured"]  # needs the world's truth

@@ -102,17 +102,17 @@ class Bench:
         return Draw(seed, train, test, truth, (about, rest), people, forget, retain, rows)
 
     @torch.no_grad()
-    def score(self, sae: SAE, draw: Draw) -> dict[str, float]:
+    def score(self, sae: SAE, draw: Draw, *, asking: bool = True) -> dict[str, float]:
         """{name: score}, higher is better; beside them `floor`, what the answer "none" scores.
 
         Absorption is turned round. Of TPP and SCR N = 10. Where the model knows fewer than 100
-        facts RAVEL, unlearning and `facts`, their number, are left out.
+        facts, and without `asking`, RAVEL, unlearning and `facts`, their number, are left out.
         """
         sae, quiz = sae.eval(), self.quiz
         row = {"loss_recovered": _loss_recovered(self.subject, sae, draw.rows)}
         row |= _text_scores(sae, draw)
         row["absorption"] = _absorption(quiz.world, sae, draw)
-        if len(quiz.known) >= ENOUGH:
+        if asking and len(quiz.known) >= ENOUGH:
             raw = [each.x[each.mask] * self.subject.scale for each in draw.topic]
             row["ravel"] = ravel_score(quiz, sae, draw.people, self.n_pairs, draw.seed)
             row["unlearning"] = unlearning_score(quiz, sae, raw, draw.forget, draw.retain)

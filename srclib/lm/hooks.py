@@ -6,23 +6,24 @@ no memory, are computed when training asks for them. Both have one face.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ParameterError, message
+from ..errors import ParameterError, SuiteError, message
 from ..sources.rows import Centred, Rows, Unit
 from ..sources.streamed import Streamed
 from ..worlds import python_docs
 from ..worlds.engine import pack
 from .corpora import read
-from .harvest import harvest, token_losses
+from .harvest import harvest, token_losses, unigram_loss
 from .hub import load_tokenizer
-from .models import LMConfig, load_model
+from .models import LMConfig, described, load_model
 from .train import train_lm
 
 if TYPE_CHECKING:
@@ -42,8 +43,11 @@ class Hooks:
     losses: dict[tuple[int, str], float]
     """held-out cross entropy, nats, by (language model, corpus)"""
     n_tokens: dict[str, int]
-    scale: str
-    """of a claim that is measured here: "stand-in" or "paper\""""
+    unigram: dict[tuple[int, str], float]
+    """what the frequencies of tokens alone would score there; each loss is below"""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """of a named model: itself, its corpora, the tokens that the longest run of an SAE reads in
+    one of them and those at hand, for `ledger.evidence(**hooks.evidence)`"""
 
 
 def own_models(
@@ -57,7 +61,7 @@ def own_models(
     """Three-block Qwen2 models, trained on every second row of each corpus.
 
     corpora: what `corpora.read` takes; by default `n_chars` each of Python's
-    prose and code.
+    prose and code. Raises SuiteError for a model that learnt less than the frequencies of tokens.
     """
     texts = _texts(corpora, n_chars)
     tokenizer = python_docs.tokenizer([t for each in texts.values() for t in each["text"]], 800)
@@ -70,11 +74,20 @@ def own_models(
 
 
 def named_model(
-    name: str, corpora: Sequence[str], lm_seeds: Sequence[int], layers: Sequence[int], n_chars: int
+    name: str,
+    corpora: Sequence[str],
+    lm_seeds: Sequence[int],
+    layers: Sequence[int],
+    n_chars: int,
+    *,
+    read: int = 0,
 ) -> Hooks | None:
     """A stored model on corpora as for `own_models`; None for no name.
 
-    Raises ParameterError for several seeds: a named model has none of ours.
+    read: tokens that the longest run of an SAE reads in each corpus, for the evidence.
+
+    Raises ParameterError for several seeds: a named model has none of ours; SuiteError as
+    `own_models`.
     """
     if not name:
         return None
@@ -83,8 +96,11 @@ def named_model(
         raise ParameterError(message("lm_seeds", lm_seeds, allowed, "Give one."))
     texts = _texts(corpora, n_chars)
     tokenizer = load_tokenizer(name)
-    lms = {lm_seeds[0]: load_model(name)}
-    return _hooks(lms, _packed(texts, tokenizer), layers, stream=True)
+    lm, ids = load_model(name), _packed(texts, tokenizer)
+    available = min((len(rows) - _held_out(rows)) * (CONTEXT - 1) for rows in ids.values())
+    facts = {"model": described(lm.config), "corpus": [Path(each).name for each in corpora]}
+    made = _hooks({lm_seeds[0]: lm}, ids, layers, stream=True)
+    return replace(made, evidence=facts | {"read": read, "available": available})
 
 
 def _texts(corpora: Sequence[str], n_chars: int) -> dict[str, Dataset]:
@@ -103,24 +119,40 @@ def _packed(texts: dict[str, Dataset], tokenizer: object) -> dict[str, Tensor]:
 def _hooks(
     lms: dict[int, PreTrainedModel], ids: dict[str, Tensor], layers: Sequence[int], stream: bool
 ) -> Hooks:
+    read = {(s, name): rows for s in lms for name, rows in ids.items()}
+    losses = {
+        key: token_losses(lms[key[0]], rows[1::2][:100]).mean().item() for key, rows in read.items()
+    }
+    by_counts = {name: unigram_loss(rows[::2], rows[1::2][:100]) for name, rows in ids.items()}
+    unigram = {(s, name): by_counts[name] for s, name in read}
+    for (s, name), loss in losses.items():
+        check_learnt(f"{described(lms[s].config)}, seed {s}, on {name}", loss, by_counts[name])
     sources = {
-        (s, name, layer): _source(lm, rows, layer, stream)
-        for s, lm in lms.items()
-        for name, rows in ids.items()
+        (s, name, layer): _source(lms[s], rows, layer, stream)
+        for (s, name), rows in read.items()
         for layer in layers
     }
-    losses = {
-        (s, name): token_losses(lm, rows[1::2][:100]).mean().item()
-        for s, lm in lms.items()
-        for name, rows in ids.items()
-    }
-    n_tokens = {name: rows.numel() for name, rows in ids.items()}
-    return Hooks(sources, losses, n_tokens, "paper" if stream else "stand-in")
+    return Hooks(sources, losses, {name: rows.numel() for name, rows in ids.items()}, unigram)
+
+
+def check_learnt(model: str, loss: float, unigram: float) -> None:
+    """Raises SuiteError, naming the model, unless its held-out loss is below the unigram's."""
+    if not (math.isfinite(loss) and loss < unigram):
+        allowed = f"below {unigram:.3f}, what the frequencies of tokens score"
+        fix = (
+            "Train it for longer, or name a model that reads this text: its SAEs would say nothing."
+        )
+        raise SuiteError(message(f"held-out loss of {model}", round(loss, 3), allowed, fix))
+
+
+def _held_out(rows: Tensor) -> int:
+    """A sixteenth of the rows, which no SAE is trained on."""
+    return max(1, len(rows) // 16)
 
 
 def _source(lm: PreTrainedModel, rows: Tensor, layer: int, stream: bool) -> Unit:
-    """A sixteenth of the rows is never trained on; each row's first position is left out."""
-    held_out = max(1, len(rows) // 16)
+    """Some rows are never trained on; each row's first position is left out."""
+    held_out = _held_out(rows)
     source: Streamed | Rows
     if stream:
         block = min(256, len(rows) - held_out)

@@ -94,6 +94,25 @@ def geometric_targets(n_groups: int, highest: float, lowest: float) -> tuple[flo
     return tuple(np.geomspace(highest, lowest, n_groups).tolist())
 
 
+def calibrated_targets(
+    targets: Sequence[float], agreement: Tensor | Sequence[float]
+) -> tuple[float, ...]:
+    """As many TAFs, dense where groups agreed: each new group gets an equal part of the agreement.
+
+    agreement: per group, >= 0, such as the share of its latents that return from another start; it
+    is spread evenly (in log p) around the group's TAF. Equal agreement leaves inner TAFs as they
+    are. Ours; the paper spaces its targets geometrically, whatever a run shows.
+    """
+    share = np.asarray(agreement, dtype=float) + 1e-3  # no group without a part: they must decrease
+    if share.shape != (len(targets),) or not (np.isfinite(share) & (share > 0)).all():
+        allowed = f"{len(targets)} finite numbers >= 0, one per target"
+        raise ParameterError(message("agreement", agreement, allowed, "Give one per group."))
+    share /= share.sum()
+    middle = share.cumsum() - share / 2
+    wanted = (np.arange(len(share)) + 0.5) / len(share)
+    return tuple(np.exp(np.interp(wanted, middle, np.log(targets))).tolist())
+
+
 def group_index(d_sae: int, n_groups: int) -> Tensor:
     """[d_sae] int64: latents in order, cut into groups of equal size."""
     if not 1 <= n_groups <= d_sae or d_sae % n_groups:

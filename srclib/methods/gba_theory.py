@@ -60,6 +60,39 @@ def _step(W: Tensor, x: Tensor, n_active: int, lr: float) -> Tensor:
     return F.normalize(W + lr * gradient, dim=1)
 
 
+def resonance_band(n: int, d: int, s: int) -> tuple[float, float]:
+    """Target frequencies that the theorem allows, with all its constants set to 1.
+
+    1/n <= p <= min{n^-(1 + 1/s)/2, n^-2/s, d/n}: n features, s per input, in d dimensions.
+    """
+    whole("n", n, 2), whole("d", d, 1), whole("s", s, 1)
+    return 1 / n, min(n ** (-(1 + 1 / s) / 2), n ** (-2 / s), d / n)
+
+
+def moved_pairs(features: Tensor, step: float, seed: int = 0) -> Tensor:
+    """Another dictionary: of features 2i and 2i + 1 one moves by `step`, its partner back.
+
+    [n_features, d_in], an even number of rows, left as long as the move makes them. The sum of a
+    pair stays: where partners always come together, both dictionaries give the same inputs.
+    """
+    shape = (len(features) // 2, features.shape[1])
+    move = step * F.normalize(rng.normals(seed, "moved_pairs", shape=shape), dim=1)
+    return features + torch.stack([move, -move], dim=1).flatten(0, 1)
+
+
+def with_common_part(features: Tensor, share: float, seed: int = 0) -> Tensor:
+    """Unit rows of which a common direction carries `share` of the squared length.
+
+    The rest of each row is its own, without that direction, so that two rows have the cosine
+    share + (1 - share) c where c is the cosine of these rests.
+    """
+    if not 0 <= share < 1:
+        raise ParameterError(message("share", share, "0 <= share < 1", "Leave them a rest."))
+    u = F.normalize(rng.normals(seed, "common part", shape=(1, features.shape[1])), dim=1)
+    rest = F.normalize(features - (features @ u.T) * u, dim=1)
+    return math.sqrt(1 - share) * rest + math.sqrt(share) * u
+
+
 def width_needed(W: Tensor, features: Tensor, share: float, tau: float) -> float:
     """How many leading rows of W recover `share` of the features (cosine >= tau); NaN: not all."""
     found = F.normalize(W, dim=1) @ F.normalize(features, dim=1).T >= tau  # [n_neurons, n_features]
