@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srclib import files
-from srclib.errors import ClaimError, ParameterError
+from srclib.errors import ClaimError, ParameterError, SuiteError
 from srclib.metrics.intervals import wilson
 from srclib.suite import claims, judging, params, records, verdicts
 from srclib.suite.ledger import Ledger
@@ -320,6 +320,15 @@ def test_a_run_at_paper_scale_has_a_text_that_does_not_repeat():
         fresh("paper").evidence(**facts, corpus="a folder")
     fresh("laptop").evidence(**facts)
     fresh("paper").evidence(**{**facts, "available": 100}, corpus="a folder")
+
+
+def test_a_model_that_fails_its_own_check_stops_the_study_by_name():
+    pd = pytest.importorskip("pandas")
+    gain = pd.Series({"a": 0.5, "b": -0.25, "c": math.nan})
+    with pytest.raises(SuiteError, match=r"^gain='b: -0.25, c: nan': allowed is above 0"):
+        fresh().require("gain", gain, above=0)
+    fresh().require("gain", gain[:1], above=0)
+    fresh("smoke").require("gain", gain, above=0)  # decides nothing anyway
 
 
 def test_evidence_comes_before_what_follows_from_it():

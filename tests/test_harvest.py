@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_lm import CONTEXT, N_IDS, D, ids, n_hooks, tiny_lm
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm.harvest import _batches, harvest
+from srclib.lm.harvest import _batches, harvest, unigram_loss
 from srclib.sources import Rows
 
 MODEL = tiny_lm("gemma2")
@@ -196,3 +196,13 @@ def test_rows_feed_an_sae() -> None:
     acts, mask = harvest(MODEL, TEXTS, 0)
     assert acts[mask].equal(torch.cat([acts[i, : len(text)] for i, text in enumerate(TEXTS)]))
     assert Rows(acts[mask]).batch(0, 4).shape == (4, D)
+
+
+def test_the_unigrams_loss_is_the_entropy_of_its_own_text() -> None:
+    """Of a long text on itself it is the entropy of the frequencies; of a uniform one, log n."""
+    text = torch.randint(0, 7, (400, 100), generator=torch.Generator().manual_seed(0))
+    assert unigram_loss(text, text) == pytest.approx(np.log(7), abs=1e-3)
+    p = torch.tensor([0.7, 0.2, 0.1])
+    skewed = torch.multinomial(p, 40_000, replacement=True).view(400, 100)
+    assert unigram_loss(skewed, skewed) == pytest.approx(-(p * p.log()).sum().item(), abs=0.02)
+    assert unigram_loss(skewed, torch.full((1, 9), 8)) < 12  # a token never seen costs, finitely

@@ -161,3 +161,18 @@ def test_refused_by_name(case: str) -> None:
     act, match = REFUSED[case]
     with pytest.raises(ClaimError, match=match):
         act()
+
+
+def test_shares_of_other_samples_have_intervals_of_their_own() -> None:
+    """Two checkpoints have other latents; one that lacks a latent of the other is a gap."""
+    a, b = (
+        pd.Series([True, False, True], pd.Index([f"{at} {i}" for i in range(3)], name="latent"))
+        for at in "ab"
+    )
+    found = labelled("x", {"a": a, "b": b[:2]}, unit="latent")
+    assert found.given["a"][0] == 2 / 3 and found.given["b"][0] == 1 / 2
+    assert found.given["b"][1:] == pytest.approx(metrics.intervals.wilson(1, 2))
+    with pytest.raises(ClaimError, match=r"'b': latent a 2 is missing"):
+        labelled("x", {"a": a, "b": a[:2]}, unit="latent")
+    with pytest.raises(ClaimError, match="missing"):  # numbers of other units cannot be compared
+        labelled("x", {"a": a.astype(float), "b": b.astype(float)}, unit="latent")

@@ -84,6 +84,17 @@ def token_losses(model: PreTrainedModel, tokens: Tensor, batch_tokens: int = 204
     return torch.cat(losses)
 
 
+def unigram_loss(train: Tensor, test: Tensor) -> float:
+    """Cross entropy of `test` in nats per token under the frequencies of tokens in `train`.
+
+    Ids [n_rows, seq]; one is added to each count. A language model that does no better knows
+    nothing of the order of words.
+    """
+    n = 1 + int(max(train.max(), test.max()))
+    counts = torch.bincount(train.flatten(), minlength=n).double() + 1
+    return float(-(counts / counts.sum()).log()[test[:, 1:].flatten()].mean())
+
+
 def _bos_id(model: PreTrainedModel, bos: str, bos_id: int | None) -> int | None:
     if bos not in ("keep", "drop"):
         raise ParameterError(message("bos", bos, "'keep' or 'drop'", "Use 'keep'."))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -190,19 +191,30 @@ def _summarise(where: str, label: str, part: Any, levels: Levels, out: Labelled)
 
 
 def _pair(id: str, unit: str, out: Labelled) -> None:
-    """The same units for every label, in one order: a gap would compare other seeds."""
-    everyone = list(dict.fromkeys(u for own in out.units.values() for u in own if u is not None))
-    for label, own in out.units.items():
-        if None in own:
-            continue
-        if missing := [each for each in everyone if each not in own]:
+    """The same units for every label, in one order: a gap would compare other seeds.
+
+    Shares that have no unit in common are samples of their own, such as the latents of different
+    SAEs; each has its interval.
+    """
+    units = {label: own for label, own in out.units.items() if None not in own}
+    apart = {
+        (a, b)
+        for a, b in permutations(out.given.keys() & units, 2)
+        if not {*units[a]} & {*units[b]}
+    }
+    for label, own in units.items():
+        together = [u for at, theirs in units.items() if (label, at) not in apart for u in theirs]
+        everyone = list(dict.fromkeys(together))
+        if missing := [str(each) for each in everyone if each not in set(own)]:
+            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise ClaimError(
-                f"{id}, {label!r}: {unit} {', '.join(map(str, missing))} is missing; other labels "
-                "have it. Run it, or leave it out everywhere."
+                f"{id}, {label!r}: {unit} {shown} is missing; other labels have it. Run it, or "
+                "leave it out everywhere."
             )
         if len(own) == len(out.values[label]):
             out.values[label] = [out.values[label][own.index(each)] for each in everyone]
-    lengths = {label: len(own) for label, own in out.units.items()}
+    alone = {label for pair in apart for label in pair}
+    lengths = {label: len(own) for label, own in out.units.items() if label not in alone}
     if len(set(lengths.values())) > 1:
         allowed = f"the same number of {unit}s for every label"
         raise ClaimError(message(f"{id}: values", lengths, allowed, "Record the same for each."))

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..errors import ClaimError, ParameterError, message, nearest
+from ..errors import ClaimError, ParameterError, SuiteError, message, nearest
 from .claims import Claim, load_claims
 from .judging import below, derive, new_record
 from .params import Parameters
 from .rules import Unrecorded
 from .verdicts import Record, Verdicts
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 
 class Ledger:
@@ -48,6 +52,19 @@ class Ledger:
                 fix = "Bring more text, or lower the number of updates."
                 raise ParameterError(message("corpus", seen, allowed, fix))
         self._evidence = {**facts, "tokens": min(read, available)} if facts else {}
+
+    def require(self, what: str, values: Series, above: float) -> None:
+        """Stop the study by name where a model fails a check that everything later rests on.
+
+            ledger.require("gain over the unigram's loss", unigram - losses, above=0)
+
+        A smoke run, which gives no verdict, goes on. Raises SuiteError naming the failing ones.
+        """
+        failing = values[~(values > above)]  # NaN fails
+        if len(failing) and self._parameters.profile != "smoke":
+            names = ", ".join(f"{at}: {value:.4g}" for at, value in failing.items())
+            allowed, fix = f"above {above:.4g}", "Train it longer, or on more text."
+            raise SuiteError(message(what, names, allowed, fix))
 
     def record(
         self,
