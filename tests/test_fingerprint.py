@@ -232,7 +232,7 @@ def imported_by(notebook: Path) -> set[str]:
     return seen
 
 
-EVERY = {"align_2hop", "align_sae", "checkpoints", "gba", "gba_lm", "l0", "sae_md"}
+EVERY = {"align_2hop", "align_sae", "checkpoints", "gba", "gba_lm", "l0", "l0_lm", "sae_md"}
 STALE = {  # what an edit of one line must do, by the beginning of the module's name
     "srclib.errors": set(),
     "srclib.suite.figures": set(),
@@ -246,10 +246,10 @@ STALE = {  # what an edit of one line must do, by the beginning of the module's 
     "srclib.metrics": EVERY,
     "srclib.methods.gba": {"gba", "gba_lm"},
     "srclib.methods.alignsae.": {"align_2hop", "align_sae"},
-    "srclib.worlds.python_docs": {"gba_lm", "sae_md"},
+    "srclib.worlds.python_docs": {"gba_lm", "l0_lm", "sae_md"},
     "srclib.worlds.bilingual": {"checkpoints"},
     "srclib.evals.tpp": {"gba_lm", "sae_md"},
-    "srclib.control": {"gba", "gba_lm", "l0"},
+    "srclib.control": {"gba", "gba_lm", "l0", "l0_lm"},
 }
 
 

@@ -37,7 +37,7 @@ def test_evidence_is_what_was_loaded(tmp_path: Path) -> None:
     assert hooks is not None
     n_rows = hooks.n_tokens["wiki"] // 64
     available = (n_rows - max(1, n_rows // 16)) * 63  # without BOS and what is held out
-    facts = {"model": "qwen2, 2 blocks of 16", "corpus": ["wiki"]}
+    facts = {"lm": "qwen2, 2 blocks of 16", "corpus": ["wiki"]}
     assert hooks.evidence == facts | {"read": 77, "available": available}
     assert all(hooks.losses[key] < hooks.unigram[key] for key in hooks.losses)
     with pytest.raises(ParameterError, match="lm_seeds"):

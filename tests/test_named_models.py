@@ -38,3 +38,17 @@ def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) 
     assert 0 < alive["measured"]["GBA"] <= 1
     assert alive["verdict"] == "not assessed"  # smoke
     assert not claims["gba.saebench.ev"]["measured"]  # needs the world's truth
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_l0_lm_runs_on_a_named_model(tmp_path: Path, family: str) -> None:
+    folder = tmp_path / f"tiny {family}"
+    save_tiny(folder, family)
+    given = {"model_name": folder, "layer": 0, "other_layers": [1], "context": 32, "n_rows": 60}
+    record = run("l0_lm", tmp_path / "out.ipynb", lm_seeds=[0, 1], **given)
+    claims = {claim["id"]: claim for claim in record["claims"]}
+    assert record["evidence"]["lm"] == f"{family}, 2 blocks of 16"
+    assert {claim["verdict"] for claim in claims.values()} == {"not assessed"}  # smoke
+    measured = claims["l0.llm.elbow"]["measured"]
+    assert claims["l0.llm.elbow"]["n_seeds"] == 2 and measured["least"] > 0  # of its SAEs
+    assert measured["raw"] is None  # nothing to probe in a text without its truth

@@ -98,7 +98,7 @@ def named_model(
     tokenizer = load_tokenizer(name)
     lm, ids = load_model(name), _packed(texts, tokenizer)
     available = min((len(rows) - _held_out(rows)) * (CONTEXT - 1) for rows in ids.values())
-    facts = {"model": described(lm.config), "corpus": [Path(each).name for each in corpora]}
+    facts = {"lm": described(lm.config), "corpus": [Path(each).name for each in corpora]}
     made = _hooks({lm_seeds[0]: lm}, ids, layers, stream=True)
     return replace(made, evidence=facts | {"read": read, "available": available})
 
