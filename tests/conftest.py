@@ -40,6 +40,9 @@ default = "none"
 """
 
 CLAIMS = """
+[paper_scale.large]
+tokens = {min = 1000}
+
 [[claim]]
 id = "toy.mean"
 says = "The mean is near two."
@@ -49,7 +52,7 @@ paper_value = "2"
 kind = "value"
 test = "b"
 decides = "laptop"
-stand_in = "a toy"
+paper_scale = "large"
 seeds = 3
 rule = [{op = "between", of = "value", low = 0.5, high = 3.5}]
 [[claim]]

@@ -150,7 +150,7 @@ def subject() -> Subject:
 def test_a_subject_of_our_own(subject: Subject) -> None:
     assert subject.source.batch(0, 40 * 32).square().sum(1).mean() == pytest.approx(1, rel=1e-4)
     assert subject.source.test.shape == (8 * 32, 16) and list(subject.before) == ["twin"]
-    assert subject.decode(subject.ids[0, :1]) == "<bos>" and subject.evidence == "stand-in"
+    assert subject.decode(subject.ids[0, :1]) == "<bos>" and not subject.evidence
     x, truth = subject.told(3, "probe")
     assert len(x) == len(truth) and truth.any(1).all()
     assert subject.siblings([]) == {}

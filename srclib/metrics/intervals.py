@@ -41,9 +41,9 @@ def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
         se^2 = P / (P - 1) sum_p (h_p - mean n_p)^2 / (sum_p n_p)^2,   P - 1 degrees of freedom
 
     (a percentile bootstrap over a dozen clusters covers too little). That of bools stays within
-    [0, 1] and is never narrower than Wilson's for as many trials as clusters: people who all answer
-    alike are no certainty. NaN without values; the mean twice for one cluster of other numbers.
-    Raises DataError for other lengths.
+    [0, 1]; of clusters that are all alike, which is no certainty, it is Wilson's for as many trials.
+    NaN without values; the mean twice for one cluster of other numbers. Raises DataError for other
+    lengths.
     """
     from scipy import stats
 
@@ -63,5 +63,6 @@ def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
         half = float(stats.t.ppf(0.975, n_clusters - 1) * error)
     if found.dtype != bool:
         return mean - half, mean + half
-    low, high = wilson(mean * n_clusters, n_clusters)
-    return max(0.0, min(low, mean - half)), min(1.0, max(high, mean + half))
+    if half == 0:
+        return wilson(mean * n_clusters, n_clusters)
+    return max(0.0, mean - half), min(1.0, mean + half)
