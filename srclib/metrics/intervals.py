@@ -41,7 +41,7 @@ def clustered_t(values: Any, clusters: Sequence[Any]) -> Interval:
         se^2 = P / (P - 1) sum_p (h_p - mean n_p)^2 / (sum_p n_p)^2,   P - 1 degrees of freedom
 
     (a percentile bootstrap over a dozen clusters covers too little). That of bools stays within
-    [0, 1]; of clusters that are all alike, which is no certainty, it is Wilson's for as many trials.
+    [0, 1]; of clusters that are all alike, which is no certainty, it is Wilson's of as many.
     NaN without values; the mean twice for one cluster of other numbers. Raises DataError for other
     lengths.
     """
