@@ -183,7 +183,7 @@ def named(
     models = {(seed, step): model for seed in seeds for step, model in loaded.items()}
     sae_ids, ids = rows[:-n_texts], rows[-n_texts:]
     facts = {
-        "model": described(loaded[steps[-1]].config),
+        "lm": described(loaded[steps[-1]].config),
         "corpus": corpus,
         "available": sae_ids.numel(),
     }
