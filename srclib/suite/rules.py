@@ -8,92 +8,15 @@ with the same units are compared unit by unit: the interval is that of their pai
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations
+from itertools import combinations
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from ..errors import ClaimError, message
 from . import schema
+from .points import Point, Table, minus, negate, number, over
 
 Level = Literal["holds", "undecided", "fails"]
-
-
-def number(value: float) -> str:
-    """Four significant digits; whole numbers as such."""
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-
-
-class Point(NamedTuple):
-    """A measured value with the ends of its interval (both equal to it for one unit)."""
-
-    value: float
-    low: float
-    high: float
-    units: tuple[float, ...] = ()  # the value of every unit, where the interval is theirs
-    confident: bool = False  # a 95 % interval of its own kind, such as Wilson's
-
-    def __str__(self) -> str:
-        if self.low == self.high:
-            return number(self.value)
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]"
-
-
-def of_median(values: Sequence[float]) -> tuple[float, float]:
-    """The narrowest pair of order statistics that holds the population's median with 95 %.
-
-    [x_(j), x_(n+1-j)] holds it with probability 1 - 2 P(Bin(n, 1/2) < j) whatever the distribution.
-    Up to eight values that is their range, [x_(1), x_(n)]: 1 - 2^(1-n), less than 95 % below six.
-    """
-    n, ordered = len(values), sorted(values)
-    tails = accumulate(2 * math.comb(n, j) / 2**n for j in range((n + 1) // 2))
-    j = max(1, sum(tail <= 0.05 for tail in tails))
-    return ordered[j - 1], ordered[n - j]
-
-
-def over(units: Sequence[float]) -> Point:
-    """Median over units and its interval."""
-    low, high = of_median(units)
-    return Point(statistics.median(units), low, high, tuple(units))
-
-
-def minus(a: Point, b: Point, factor: float = 1.0) -> Point:
-    """a - factor * b with its interval: over paired units where there are some.
-
-    Else of two 95 % intervals by recovering variances from the distances to their ends (MOVER: Zou
-    and Donner, 2008), with which Wilson's of two shares give Newcombe's of their difference. Of
-    ranges whose units were not kept, the widest that the difference can be.
-    """
-    if len(a.units) == len(b.units) > 1:
-        return over([x - factor * y for x, y in zip(a.units, b.units, strict=True)])
-    low, high = sorted((factor * b.low, factor * b.high))
-    b = Point(factor * b.value, low, high, confident=b.confident)
-    value = a.value - b.value
-    sides = (a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low)
-    certain = all(p.confident or p.low == p.high for p in (a, b))
-    below, above = (math.hypot(*side) if certain else sum(side) for side in sides)
-    return Point(value, value - below, value + above, confident=certain)
-
-
-Table = Mapping[str, Point | None]  # None: recorded, but not finite
-
-
-def as_table(measured: Any, interval: Any = None, values: Any = None, kinds: Any = None) -> Table:
-    """Stored numbers as the table that rules read; a bare number has the label "value".
-
-    values: of every unit, by label. kinds: by label, what an interval is that is not theirs.
-    """
-    measured = measured if isinstance(measured, dict) else {"value": measured}
-    pairs = interval if isinstance(interval, dict) else {"value": interval}
-    table: dict[str, Point | None] = {}
-    for label, value in measured.items():
-        kind = (kinds or {}).get(label, "range")
-        own = tuple((values or {}).get(label, ())) if kind.startswith("range") else ()
-        low, high = pairs.get(label) or (value, value)
-        confident = not kind.startswith("range")
-        table[label] = None if value is None else Point(value, low, high, own, confident)
-    return table
 
 
 class Outcome(NamedTuple):
@@ -111,11 +34,32 @@ class Unrecorded(Unmeasured):
     """A label that the condition needs is not in the table at all."""
 
 
+class OfSides:
+    """A condition on two sides, each a label or a number."""
+
+    left: str | float
+    right: str | float
+
+    def reads(self, table: Table) -> list[str]:
+        """The labels that it looks at."""
+        return [side for side in (self.left, self.right) if isinstance(side, str)]
+
+
+class OfSeries:
+    """A condition on all labels that are a prefix and a number."""
+
+    of: str
+
+    def reads(self, table: Table) -> list[str]:
+        """The labels that it looks at."""
+        return [label for label in table if label.startswith(self.of)]
+
+
 @dataclass(frozen=True)
-class Compare:
+class Compare(OfSides):
     """`>`: left > factor * right + margin; `<`: left < factor * right - margin.
 
-    A side is a label or a number. Small shares are compared by a factor, not by a margin. Where two
+    Small shares are compared by a factor, not by a margin. Where two
     labels tie nothing was measured; a number that is only just reached is not exceeded.
     """
 
@@ -129,15 +73,12 @@ class Compare:
         if not self.factor > 0:
             raise ValueError(message("factor", self.factor, "> 0", "Write 2 for twice as much."))
 
-    def reads(self, table: Table) -> list[str]:
-        return [side for side in (self.left, self.right) if isinstance(side, str)]
-
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
         if self.factor != 1 and min(left.low, right.low) < 0:
             raise Unmeasured(f"a factor compares shares, and {left} or {right} is below 0")
         gap = minus(left, right, self.factor)
-        ahead = gap if self.op == ">" else _negate(gap)
+        ahead = gap if self.op == ">" else negate(gap)
         slack = _slack(self.margin)
         level = _level(ahead.low > self.margin + slack, ahead.high < self.margin - slack)
         if not (isinstance(self.left, str) and isinstance(self.right, str)):
@@ -151,7 +92,7 @@ class Compare:
 
 
 @dataclass(frozen=True)
-class Equal:
+class Equal(OfSides):
     """Equivalence: left - right lies within +-`within`, a margin stated before the run."""
 
     op: Literal["equal"]
@@ -162,9 +103,6 @@ class Equal:
     def __post_init__(self) -> None:
         if not self.within >= 0:
             raise ValueError(message("within", self.within, ">= 0", "State the margin."))
-
-    def reads(self, table: Table) -> list[str]:
-        return [side for side in (self.left, self.right) if isinstance(side, str)]
 
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
@@ -198,7 +136,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Extreme:
+class Extreme(OfSeries):
     """The label `of` + number with the smallest (argmin) or largest value lies within [lo, hi].
 
     It is looked for in every unit, where ties reach from the first place to the last; without
@@ -209,16 +147,13 @@ class Extreme:
     of: str
     within: tuple[float, float]
 
-    def reads(self, table: Table) -> list[str]:
-        return [label for label in table if label.startswith(self.of)]
-
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
         series = _series(table, self.of)
         if len({low <= at <= high for at, _ in series}) < 2:
             where = f"inside and outside [{number(low)}, {number(high)}]"
             raise Unrecorded(f"{self.op} of {self.of!r} needs labels {where}")
-        place = self._place([(at, p if self.op == "argmin" else _negate(p)) for at, p in series])
+        place = self._place([(at, p if self.op == "argmin" else negate(p)) for at, p in series])
         text = f"{self.op} at {self.of}{place}, expected in [{number(low)}, {number(high)}]"
         return Outcome(_inside(place, low, high), text)
 
@@ -239,7 +174,7 @@ class Extreme:
 
 
 @dataclass(frozen=True)
-class Monotone:
+class Monotone(OfSeries):
     """Labels `of` + number rise (fall) from first to last, and none falls back beyond tolerance.
 
     It fails where the whole way, or a step back by more than the tolerance, is surely wrong.
@@ -255,15 +190,12 @@ class Monotone:
         if not self.tolerance >= 0:
             raise ValueError(message("tolerance", self.tolerance, ">= 0", "State the margin."))
 
-    def reads(self, table: Table) -> list[str]:
-        return [label for label in table if label.startswith(self.of)]
-
     def judge(self, table: Table) -> Outcome:
         series = _series(table, self.of, self.from_, self.to)
         if len(series) < 2:
             raise Unrecorded(f"{self.op} {self.of!r} needs two labels or more in its range")
         (first, a), (last, b) = series[0], series[-1]
-        rising = [(at, p if self.op == "increasing" else _negate(p)) for at, p in series]
+        rising = [(at, p if self.op == "increasing" else negate(p)) for at, p in series]
         whole, slack = minus(rising[-1][1], rising[0][1]), self.tolerance + _slack(self.tolerance)
         back = [  # each place with every later one: small steps back must not add up
             (minus(y, x), f"{number(i)} to {number(j)}")
@@ -300,11 +232,6 @@ def _slack(bound: float) -> float:
 def _inside(point: Point, low: float, high: float) -> Level:
     """Whether all, none or some of an interval lies within [low, high]."""
     return _level(low <= point.low and point.high <= high, point.high < low or point.low > high)
-
-
-def _negate(point: Point) -> Point:
-    negated = tuple(-v for v in point.units)
-    return Point(-point.value, -point.high, -point.low, negated, point.confident)
 
 
 def _named(side: str | float) -> str:

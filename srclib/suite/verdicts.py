@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Literal, get_args
 
-from .rules import as_table
+from .points import as_table
 
 Record = dict[str, Any]
 
