@@ -6,7 +6,6 @@ no memory, are computed when training asks for them. Both have one face.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import ParameterError, SuiteError, message
+from ..errors import ParameterError, message
 from ..sources.rows import Centred, Rows, Unit
 from ..sources.streamed import Streamed
 from ..worlds import python_docs
@@ -44,7 +43,7 @@ class Hooks:
     """held-out cross entropy, nats, by (language model, corpus)"""
     n_tokens: dict[str, int]
     unigram: dict[tuple[int, str], float]
-    """what the frequencies of tokens alone would score there; each loss is below"""
+    """what the frequencies of tokens alone would score there"""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """of a named model: itself, its corpora, the tokens that the longest run of an SAE reads in
     one of them and those at hand, for `ledger.evidence(**hooks.evidence)`"""
@@ -86,8 +85,7 @@ def named_model(
 
     read: tokens that the longest run of an SAE reads in each corpus, for the evidence.
 
-    Raises ParameterError for several seeds: a named model has none of ours; SuiteError as
-    `own_models`.
+    Raises ParameterError for several seeds: a named model has none of ours.
     """
     if not name:
         return None
@@ -125,24 +123,12 @@ def _hooks(
     }
     by_counts = {name: unigram_loss(rows[::2], rows[1::2][:100]) for name, rows in ids.items()}
     unigram = {(s, name): by_counts[name] for s, name in read}
-    for (s, name), loss in losses.items():
-        check_learnt(f"{described(lms[s].config)}, seed {s}, on {name}", loss, by_counts[name])
     sources = {
         (s, name, layer): _source(lms[s], rows, layer, stream)
         for (s, name), rows in read.items()
         for layer in layers
     }
     return Hooks(sources, losses, {name: rows.numel() for name, rows in ids.items()}, unigram)
-
-
-def check_learnt(model: str, loss: float, unigram: float) -> None:
-    """Raises SuiteError, naming the model, unless its held-out loss is below the unigram's."""
-    if not (math.isfinite(loss) and loss < unigram):
-        allowed = f"below {unigram:.3f}, what the frequencies of tokens score"
-        fix = (
-            "Train it for longer, or name a model that reads this text: its SAEs would say nothing."
-        )
-        raise SuiteError(message(f"held-out loss of {model}", round(loss, 3), allowed, fix))
 
 
 def _held_out(rows: Tensor) -> int:
