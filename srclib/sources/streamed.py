@@ -5,7 +5,6 @@ For runs whose activations fit neither memory nor disk: 500 million tokens of Ge
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ class Streamed:
         self._shape = [*rows.shape, str(rows.dtype)]
         self._content = files.tensors_sha256([rows])
 
-    @functools.cached_property  # hashes all weights, and is asked for at every measure
+    @property
     def identity(self) -> dict[str, Any]:
         config = self.model.config.to_diff_dict()  # what weights do not tell: heads, rope, norms
         return {
