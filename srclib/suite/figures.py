@@ -220,5 +220,6 @@ def _finish(
         draw(np.median(values), color=GREY, ls=":", lw=1.2, label=label)
     ax.set(**look)
     if legend and len(ax.get_legend_handles_labels()[1]) > 1:
-        ax.legend(loc=legend)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2}
+        ax.legend(**above if legend == "above" else {"loc": legend})
     return ax
