@@ -8,7 +8,9 @@ name, and the suite's packages take 2 GB, so all heavy sessions share `.nox/suit
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -136,6 +138,24 @@ def book(session: nox.Session) -> None:
     python(session, "-m", "srclib", "book", env=NOTEBOOK_ENV)
     python(session, "-m", "srclib", "list", env=NOTEBOOK_ENV)
     session.log(f"book: {INDEX} (in {time.monotonic() - started:.0f} s)")
+
+
+@nox.session(venv_backend="none")
+def browser(session: nox.Session) -> None:
+    """Look at every page of the built book in Chromium: errors, axe, width, height, search."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not (chromium and shutil.which("npm") and INDEX.is_file()):
+        session.skip(f"needs Chromium, npm and a built book ({INDEX}): nothing was looked at")
+    folder = ROOT / ".nox" / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = ("playwright-core@1.64.1", "axe-core@4.14.0")
+    session.run("npm", "install", "--silent", "--prefix", str(folder), *packages, external=True)
+    shots = ROOT / "build" / "screenshots"
+    script = str(ROOT / "tests" / "browser.mjs")
+    with session.chdir(folder):
+        command = ("node", script, str(INDEX.parent), str(shots))
+        session.run(*command, env={"CHROMIUM": chromium}, external=True)
+    session.log(f"screenshots: {shots}")
 
 
 @nox.session(venv_backend="none")

@@ -2,7 +2,7 @@
 
 Standard library only, so that it runs on any Python, with no browser and no environment. It
 finds links that lead nowhere, anything that would be fetched from another host, images without
-a description, ids used twice, and study pages without a verdict table or the command behind them.
+a description, ids used twice, and study pages without claims or the command behind them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.ids: list[str] = []
         self.links: list[tuple[str, str]] = []  # (tag, address)
         self.bare_images: list[str] = []
-        self.columns: list[str] = []
+        self.claims = 0
         self.chips: list[str] = []
         self.text: list[str] = []
         self.crossed: list[str] = []
@@ -48,10 +48,8 @@ class Page(HTMLParser):
             self.links.append((tag, have[ADDRESSES[tag]]))
         if tag == "img" and have.get("alt", "").strip() in ("", have.get("src")):
             self.bare_images.append(have.get("src", "")[:60])  # docutils puts the path into alt
-        if tag == "th":
-            self._inside = self.columns
-            self.columns.append("")
-        elif "verdict" in have.get("class", "").split():
+        self.claims += tag == "details" and "claim" in have.get("class", "").split()
+        if "verdict" in have.get("class", "").split():
             self._inside = self.chips
             self.chips.append("")
 
@@ -61,7 +59,7 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in NESTED and (not self._open or self._open.pop() != tag):
             self.crossed.append(tag)
-        if tag in ("th", "span"):
+        if tag == "span":
             self._inside = None
 
     def handle_data(self, data: str) -> None:
@@ -126,8 +124,8 @@ def _study_problems(study: str, page: Page | None) -> list[str]:
     if page is None:
         return ["no such page, although there is a result of this study"]
     problems = []
-    if "Verdict" not in (column.strip() for column in page.columns):
-        problems.append('no table with a column "Verdict"')
+    if not page.claims:
+        problems.append("no list of claims")
     words = {chip.strip(" ✓◐✗–").partition("（")[0] for chip in page.chips}
     if not words:
         problems.append("no verdict")

@@ -13,18 +13,38 @@ import pytest
 from conftest import ROOT, Run
 
 from srclib import files
-from srclib.errors import NotebookError
-from srclib.suite import book, book_pages, records, verdicts
+from srclib.errors import ClaimError, NotebookError
+from srclib.suite import book, front, records, verdicts
 
 TOC = """
 format: jb-book
 root: index
 chapters:
+  - file: ja
+  - file: what-is-an-sae
   - file: how-to-read
+  - file: together
   - file: toy
   - file: methods
+  - file: metrics
+  - file: glossary
+  - file: api
   - file: references
   - file: changelog
+"""
+
+
+PAGE = """
+[page]
+question = "Is the mean what was put in?"
+answer = ["It is {{toy.mean | range}}."]
+question_ja = "平均は入力どおりか。"
+answer_ja = ["{{toy.mean}} である。"]
+shows = "toy.mean"
+finding = "The mean is what was put in"
+learned = ["The toy mean is {{toy.mean}}."]
+learned_ja = ["The toy mean is {{toy.mean}}: 平均。"]
+
 """
 
 
@@ -34,6 +54,9 @@ def add_book(root: Path) -> None:
     shutil.copytree(ROOT / "book", root / "book", ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "CHANGELOG.md", root)
     (root / "book" / "_toc.yml").write_text(TOC, encoding="utf-8")
+    (root / "book" / "together.md").write_text("# Together\n", encoding="utf-8")
+    claims = root / "data" / "claims" / "toy.toml"
+    claims.write_text(PAGE + claims.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -72,35 +95,68 @@ def test_the_built_book_passes_the_walk(built: Path) -> None:
     assert html_walk.walk(built) == []
 
 
-def test_a_study_page_holds_verdicts_origin_and_larger_runs(built: Path) -> None:
+def test_a_study_page_holds_the_finding_all_claims_and_its_origin(built: Path) -> None:
     page = (built / "toy.html").read_text("utf-8")
     text = re.sub(r"<[^>]+>", "", page)
     assert "python -m srclib run toy --profile laptop" in text
-    assert "Published at larger scale: profile full" in text
-    assert page.count('<table class="verdicts" lang="en">') == 2
-    assert 'id="toy.mean"' in page
+    assert "Judged at profile full" in text, "the largest published record leads"
+    assert "The same claims at profile laptop" in text
+    assert page.count('class="claims"') == 2
+    assert page.count('id="toy.mean"') == 1, "links lead to the leading record"
+    assert "Is the mean what was put in?" in text
+    assert '<a class="quoted" href="#toy.mean">' in page
+    assert page.index("Is the mean") < page.index("python -m srclib run toy")
     assert "numbers: list = None" in text.replace("\xa0", " "), "parameters must be visible"
     assert 'profile = "laptop"' in text.replace("&quot;", '"'), "injected ones too"
 
 
-def test_the_overview_links_every_claim_and_keeps_scales_apart(built: Path) -> None:
-    page = (built / "index.html").read_text("utf-8")
-    for id in ("toy.mean", "toy.named"):
-        assert f'href="toy.html#{id}"' in page
-    rows = re.findall(r"<tr><td><a href=\"toy.html\">.*?</tr>", page)
-    cells = [re.findall(r"<td>([^<]*)</td>", row) for row in rows]
-    reduced, named = ["reduced", "1", "0", "0", "0"], ["paper", "0", "0", "0", "1"]
-    assert cells == [[p, *row] for p in ("laptop", "full") for row in (reduced, named)]
+def test_the_landing_page_has_a_mark_for_every_claim(built: Path, checkout: Path) -> None:
+    record = json.loads((checkout / "data/results/toy.full.json").read_text("utf-8"))
+    for name in ("index.html", "ja.html"):
+        page = (built / name).read_text("utf-8")
+        marks = re.findall(r'<a class="mark [^>]*href="toy.html#([\w.]+)"', page)
+        assert sorted(marks) == sorted(row["id"] for row in record["claims"])
+        assert "mark mark-replicated" in page and "mark mark-not-assessed" in page
+        assert "The toy mean is" in page, "what was learned"
 
 
-def test_runs_stand_side_by_side_where_they_have_a_claim(checkout: Path) -> None:
-    laptop = json.loads((checkout / "build/toy/laptop/result.json").read_text("utf-8"))
-    first = {**laptop["claims"][0], "says": "a < b & `c`", "n_seeds": 3}
-    full = {**laptop, "profile": "full", "claims": laptop["claims"][1:]}
-    text = book_pages._beside([{**laptop, "claims": [first]}, full])
-    assert "a &lt; b &amp; `c`" in text and text.count("<tr>") == 2
-    assert text.count("<td></td>") == 1, "the full run lacks the claim"
-    assert book_pages._beside([laptop]) == ""
+def test_a_page_raises_no_error_in_a_browser(built: Path) -> None:
+    for path in built.glob("*.html"):
+        page = path.read_text("utf-8")
+        assert "THEBE" not in page and "fontawesome/6.5.2/webfonts" not in page
+        assert page.count("mathjax/tex-svg.js") <= 1
+
+
+@pytest.mark.parametrize(
+    ("sentence", "named"),
+    [
+        ("It is 3.2 wide.", "'3.2': allowed is no number outside of braces"),
+        ("It is {{toy.meen}}.", "'toy.meen': allowed is a claim of a record"),
+        ("It is {{toy.mean width}}.", "'width': allowed is one of value"),
+        ("It is {{toy.mean | percent}}.", "'percent': allowed is %, range, paper, verdict"),
+        ("It is {{toy.mean.", "allowed is {{claim label | form}}"),
+        ("It is {{toy.named}}.", "allowed is one of none"),
+    ],
+)
+def test_a_sentence_cannot_say_what_was_not_measured(
+    checkout: Path, sentence: str, named: str
+) -> None:
+    record = json.loads((checkout / "data/results/toy.full.json").read_text("utf-8"))
+    with pytest.raises(ClaimError, match=re.escape(named)):
+        front.told(sentence, {"toy": record}, "here")
+
+
+def test_a_sentence_is_filled_from_the_record(checkout: Path) -> None:
+    record = json.loads((checkout / "data/results/toy.full.json").read_text("utf-8"))
+    row = record["claims"][0]
+    row |= {"measured": {"a < b": 0.4567, "c": 2}, "interval": {"a < b": [0.1, 0.9], "c": [2, 2]}}
+    row["values"] = {"a < b": [0.4567], "c": [2]}
+    told = front.told(
+        "*Of* <b> {{toy.mean a < b | %}}, {{toy.mean a < b | range}}, {{toy.mean c}}, "
+        "{{toy.mean | verdict}}, L0 and GPT-2.", {"toy": record}, "here", "toy",
+    )  # fmt: skip
+    text = re.sub(r"</?a[^>]*>", "", told)
+    assert text == ("<em>Of</em> &lt;b&gt; 45.7 %, 0.4567 [0.1, 0.9], 2, replicated, L0 and GPT-2.")
 
 
 def test_pages_need_no_network(built: Path) -> None:
@@ -157,7 +213,7 @@ def test_the_executed_notebook_itself_is_not_touched(staged: Path) -> None:
     assert executed.read_bytes() == before
     page = nbformat.read(staged / "book/_build/source/toy.ipynb", as_version=4)
     nbformat.validate(page)
-    assert len(page.cells) == len(nbformat.read(executed, as_version=4).cells) + 2
+    assert len(page.cells) == len(nbformat.read(executed, as_version=4).cells) + 3
 
 
 def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
@@ -169,7 +225,7 @@ def test_a_study_that_was_not_run_says_how(staged: Path) -> None:
     assert not (source / "toy.ipynb").exists()
     page = (source / "toy.md").read_text("utf-8")
     assert "python -m srclib run toy" in page
-    assert page.count("verdict-not-assessed") == 4  # two claims, two languages
+    assert page.count("mark mark-not-assessed") == 4  # two claims, as marks and as lines
     assert "never run" in page
 
 
@@ -207,19 +263,23 @@ def luminance(colour: str) -> float:
 
 def test_verdicts_can_be_read_in_light_and_dark() -> None:
     style = (ROOT / "book" / "_static" / "custom.css").read_text("utf-8")
+    names = [verdict.replace(" ", "-") for verdict in verdicts.VERDICTS]
     rule = r"\.verdict-([a-z-]+) \{ color: (#\w{6}); background: (#\w{6}); \}"
     chips = re.findall(rule, style)
-    wanted = [verdict.replace(" ", "-") for verdict in verdicts.VERDICTS]
-    assert [name for name, _, _ in chips] == wanted * 2, "one rule per verdict and theme"
-    for name, colour, background in chips:
+    assert [name for name, _, _ in chips] == names * 2, "one rule per verdict and theme"
+    filled = re.findall(
+        r"\.mark-([a-z-]+) \{ color: (#\w{6}) !important; background: (#\w{6});", style
+    )
+    assert [name for name, _, _ in filled] == names[:3] * 2, "one mark per verdict and theme"
+    for name, colour, background in chips + filled:
         dark, light = sorted((luminance(colour), luminance(background)))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, name
 
 
 HEAD = "<html lang='en'><body><h1 id='top'>T</h1>"
 STUDY = (
-    "<p>python -m srclib run toy</p><table><tr><th>Claim</th><th>Verdict</th></tr><tr><td>"
-    "<span class='verdict verdict-partly'>◐ partly</span></td></tr></table>"
+    "<p>python -m srclib run toy</p><details class='claim'>"
+    "<span class='verdict verdict-partly'>◐ partly</span></details>"
 )
 
 
@@ -272,7 +332,7 @@ def test_the_walk_finds_a_planted_fault(tmp_path: Path, fault: str, named: str) 
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("<th>Verdict</th>", "", 'column "Verdict"'),
+        ("class='claim'", "", "no list of claims"),
         ("◐ partly", "◐ mostly", "unknown verdict 'mostly'"),
         ("srclib run toy", "srclib run l0", "the command"),
     ],

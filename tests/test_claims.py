@@ -428,7 +428,7 @@ def test_what_holds_by_construction_is_in_no_count(checkout):
     assert record["claims"][0]["verdict"] == "replicated"
     assert sum(n for row in verdicts.summary(record).values() for n in row.values()) == 3
     assert verdicts.told(record).endswith("; 1 by construction")
-    assert "by construction" in verdicts.verdict_table(record)
+    assert "by construction" in verdicts.claim_list(record)
 
 
 def test_earlier_rules_stay_beside_the_claim(checkout):
@@ -441,7 +441,7 @@ def test_earlier_rules_stay_beside_the_claim(checkout):
     finally:
         write(checkout)
     assert record["claims"][0]["history"][0]["verdict"] == "partly"
-    assert "Earlier rule (looser since): It was &lt; 1." in verdicts.verdict_table(record)
+    assert "Earlier rule (looser since): It was &lt; 1." in verdicts.claim_list(record)
 
 
 def test_every_claim_is_in_the_record_in_ledger_order():
@@ -557,28 +557,26 @@ def test_a_changed_rule_changes_the_verdict_of_a_stored_measurement(checkout):
         write(checkout)
 
 
-def test_the_table_escapes_and_uses_the_four_words():
+def test_the_list_escapes_and_uses_the_four_words():
     ledger = fresh()
     ledger.record("toy.mse", [2.5, 2.6, 2.7])
     ledger.record("toy.order", GOOD | {f"extra {i}": i for i in range(3)})
-    table = verdicts.verdict_table(ledger.verdicts().record)
-    assert '<th scope="col">Verdict</th>' in table
-    assert '<span class="verdict verdict-replicated">✓ replicated</span>' in table
-    assert '<span class="verdict verdict-not-assessed">– not assessed</span>' in table
-    assert "The error is &lt;small&gt;." in table
-    assert "§3 &amp; fig. 1" in table
-    assert "2.6 [2.5, 2.7]" in table
-    assert "<details><summary>8 values</summary>" in table
-    japanese = verdicts.verdict_table(ledger.verdicts().record, lang="ja")
-    assert "誤差は小さい。" in japanese
-    assert "replicated（再現）" in japanese
+    listed = verdicts.claim_list(ledger.verdicts().record)
+    assert '<span class="verdict verdict-replicated">✓ replicated</span>' in listed
+    assert '<span class="verdict verdict-not-assessed">– not assessed</span>' in listed
+    assert "The error is &lt;small&gt;." in listed
+    assert '<span lang="ja">誤差は小さい。</span>' in listed
+    assert "§3 &amp; fig. 1" in listed
+    assert '<span class="claim-ours">2.6 [2.5, 2.7]</span>' in listed
+    assert "(+7)</span>" in listed, "one label on the line, the others inside"
+    assert "2 ≤ value ≤ 3" in listed, "the rule in words"
 
 
 @pytest.mark.parametrize(("word", "symbol"), list(zip(VERDICTS, "✓◐✗–", strict=True)))
 def test_colour_is_not_the_only_cue(word, symbol):
     row = {**judging.never_run("toy", "laptop")["claims"][0], "verdict": word}
     chip = f'<span class="verdict verdict-{word.replace(" ", "-")}">{symbol} {word}</span>'
-    assert chip in verdicts.verdict_table({"claims": [row]})
+    assert chip in verdicts.claim_list({"study": "toy", "claims": [row]})
 
 
 MUTATIONS = [

@@ -19,7 +19,7 @@ import nbformat
 from .. import files
 from ..errors import NotebookError
 from ..files import short
-from . import book_pages, gate, params, records, verify
+from . import book_pages, front, gate, params, records, verify
 from .params import Spec
 from .verdicts import Record
 
@@ -40,6 +40,10 @@ def build() -> Path:
         for name, content in _generated().items():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes(content)
+        known = {study: front.leading(study) for study in params.studies()}
+        for path in source.glob("*.md"):
+            text = path.read_text(encoding="utf-8")
+            path.write_text(front.fill(text, known, f"book/{path.name}"), encoding="utf-8")
         _render(source, folder)
     index = folder / "html" / "index.html"
     print(f"book: {short(index)}")
@@ -47,52 +51,58 @@ def build() -> Path:
 
 
 def _generated() -> dict[str, bytes]:
-    """Study pages, downloads and the overview."""
-    specs = [params.load_spec(study) for study in params.studies()]
-    _check_contents(specs)
+    """Study pages, downloads and the landing pages."""
+    specs = {study: params.load_spec(study) for study in _contents()}
+    known = {study: front.leading(study) for study in specs}
     made: dict[str, bytes] = {}
-    shown: list[tuple[Spec, list[Record]]] = []
-    for spec in specs:
-        name, page, found = _study(spec)
+    for study, spec in specs.items():
+        name, page, records_shown = _study(spec, known)
         made[name] = page.encode()
-        shown.append((spec, found))
-        for each in found:
-            path = f"_static/results/{spec.study}.{each['profile']}.json"
+        for each in records_shown:
+            path = f"_static/results/{study}.{each['profile']}.json"
             made[path] = files.pretty(each).encode()
-        source = files.root() / "notebooks" / f"{spec.study}.ipynb"
+        source = files.root() / "notebooks" / f"{study}.ipynb"
         if source.is_file():
-            made[f"_static/notebooks/{spec.study}.ipynb"] = source.read_bytes()
-    made["overview.md"] = book_pages.overview(shown).encode()
+            made[f"_static/notebooks/{study}.ipynb"] = source.read_bytes()
+    made["api.md"] = book_pages.api().encode()
+    for language in ("en", "ja"):
+        made[f"landing-{language}.md"] = book_pages.landing(specs, known, language).encode()
     return made
 
 
-def _study(spec: Spec) -> tuple[str, str, list[Record]]:
+def _study(spec: Spec, known: dict[str, Record]) -> tuple[str, str, list[Record]]:
     """A study's page: file name, content, its record and the published ones of other sizes."""
-    paths = (records.published_path(spec.study, profile) for profile in ("full", "paper"))
-    larger = [records.load(path) for path in paths if path.is_file()]
+    paths = (records.published_path(spec.study, profile) for profile in front.LARGEST)
+    published = [records.load(path) for path in paths if path.is_file()]
     executed = files.root() / verify.EXECUTED / f"{spec.study}.ipynb"
     if not executed.is_file():
-        record = records.find(spec.study, "laptop")
-        page = book_pages.missing_page(spec, record, larger)
-        return f"{spec.study}.md", page, [record, *larger]
+        shown = published or [known[spec.study]]
+        return f"{spec.study}.md", book_pages.missing_page(spec, known, shown), shown
     for finding in verify.findings(executed):
         if finding.failed:  # the code, or somebody's hand, has left it behind
             raise NotebookError(f"{finding.where} {finding.what}, then build the book again.")
     notebook = nbformat.read(executed, as_version=4)
     record = gate.gate(notebook, files.root())
-    larger = [each for each in larger if each["profile"] != record["profile"]]
-    page = nbformat.writes(book_pages.study_page(notebook, record, larger))
-    return f"{spec.study}.ipynb", page, [record, *larger]
+    if not published:
+        known = known | {spec.study: record}
+    others = [each for each in published if each["profile"] != record["profile"]]
+    page = nbformat.writes(book_pages.study_page(notebook, record, known, others))
+    return f"{spec.study}.ipynb", page, [record, *others]
 
 
-def _check_contents(specs: list[Spec]) -> None:
+def _contents() -> list[str]:
+    """The studies in the order of the table of contents, where each must have a line."""
     text = (files.root() / "book" / "_toc.yml").read_text(encoding="utf-8")
-    for spec in specs:
-        if not re.search(rf"^[ -]*file: {spec.study}$", text, re.MULTILINE):
+    places = {
+        study: re.search(rf"^[ -]*file: {study}$", text, re.MULTILINE) for study in params.studies()
+    }
+    for study, place in places.items():
+        if place is None:
             raise NotebookError(
-                f"book/_toc.yml: no line for the study {spec.study!r}. Every study has a page: "
-                f"add `- file: {spec.study}` under Studies."
+                f"book/_toc.yml: no line for the study {study!r}. Every study has a page: "
+                f"add `- file: {study}` under Studies."
             )
+    return sorted(places, key=lambda study: places[study].start())  # type: ignore[union-attr]
 
 
 def _render(source: Path, folder: Path) -> None:
@@ -109,3 +119,14 @@ def _render(source: Path, folder: Path) -> None:
         raise NotebookError(f"the book did not build. Mend these and build again:\n{told}")
     with files.folder_atomic(folder / "html") as fresh:
         shutil.copytree(folder / "_build" / "html", fresh, dirs_exist_ok=True)
+        for page in fresh.glob("*.html"):
+            html = _NEEDLESS.sub("", page.read_text(encoding="utf-8"))
+            page.write_text(html, encoding="utf-8")
+
+
+# What the theme adds and no page needs: constants of live code, declared twice; fonts that a page
+# opened by double click may not load (a script draws the icons); MathJax a second time.
+_NEEDLESS = re.compile(
+    r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe[^>]*></script>"
+    r"|<link[^>]*(?:fontawesome|sphinx-thebe)[^>]*>|<script src=\"_static/mathjax/[^>]*></script>"
+)

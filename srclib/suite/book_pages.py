@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from . import verdicts
+from ..errors import ClaimError, message
+from . import front, verdicts
+from .front import Front
 from .params import Spec
 from .templates import macros
 from .verdicts import Record
 
 
-def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record]) -> NotebookNode:
-    """The executed notebook with its origin below the title and larger runs after its verdicts.
+def study_page(
+    notebook: NotebookNode, record: Record, known: Mapping[str, Record], others: Sequence[Record]
+) -> NotebookNode:
+    """The executed notebook as an article: the finding below its title, all claims at its end.
 
-    notebook: gated, changed in place and returned. record: its result. larger: published
-    records of the same study at other profiles.
+    notebook: gated, changed in place and returned. record: its result. known: the leading record
+    of every study; this one's bears the first screen. others: the study's other published ones.
     """
     # The code cell that shows the result; the gate has seen exactly one.
     index, outputs = next(
@@ -27,45 +33,88 @@ def study_page(notebook: NotebookNode, record: Record, larger: Sequence[Record])
         for output in cell.get("outputs", [])
         if "claims" in output.get("data", {}).get("application/json", {})
     )
-    for output in outputs:
-        data = output.get("data", {})
-        if data.pop("application/json", None):  # Sphinx warns of it; the page links to it instead
-            data["text/html"] = _anchored(data["text/html"], record)
+    outputs.clear()  # the list of claims says it, of all runs
+    study, leading = record["study"], known[record["study"]]
+    rest = [each for each in (record, *others) if each["profile"] != leading["profile"]]
+    every = MACROS.claims(leading, rest)
+    notebook.cells.insert(index + 1, new_markdown_cell(str(every), id="suite-claims"))
     seconds = notebook.metadata.get("papermill", {}).get("duration")
-    counts = verdicts.summary(record)
-    made = MACROS.made(record, _facts(record, seconds), counts)
-    after = [MACROS.japanese(record), _beside([record, *larger]), *map(MACROS.larger, larger)]
-    notebook.cells.insert(index + 1, new_markdown_cell("".join(after), id="suite-published"))
-    notebook.cells.insert(1, new_markdown_cell(str(made), id="suite-made"))
+    first = _first_screen(study, known, MACROS.made(record, _facts(record, seconds)))
+    title, _, text = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = title
+    notebook.cells.insert(1, new_markdown_cell(first, id="suite-front"))
+    notebook.cells.insert(2, new_markdown_cell(text.strip(), id="suite-text"))
     return notebook
 
 
-def missing_page(spec: Spec, record: Record, larger: Sequence[Record]) -> str:
-    """The page of a study without an executed notebook: how to run it, and what is published."""
+def missing_page(spec: Spec, known: Mapping[str, Record], others: Sequence[Record]) -> str:
+    """The page of a study without an executed notebook: what is published, and how to run it."""
     minutes = max(1, round(spec.profiles["laptop"].seconds / 60))
-    page = MACROS.missing(spec, minutes, record)
-    return "".join([page, MACROS.japanese(record), *map(MACROS.larger, larger)])
+    leading = known[spec.study]
+    rest = [each for each in others if each["profile"] != leading["profile"]]
+    first = _first_screen(spec.study, known, MACROS.missing(spec, minutes))
+    return f"# {spec.title}\n\n{first}\n{MACROS.claims(leading, rest)}"
 
 
-def overview(studies: Iterable[tuple[Spec, Sequence[Record]]]) -> str:
-    """Verdict counts per study, profile and scale, and every claim with a link to its row."""
-    studies = list(studies)
-    counts = [
-        (spec, record["profile"], scale, count)
-        for spec, records in studies
-        for record in records
-        for scale, count in verdicts.summary(record).items()
+def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
+    """Question, answer with its numbers, the picture that shows it, a mark for every claim."""
+    record, page = known[study], front.front(study, known[study])
+    if page is None:
+        return str(MACROS.bare(record, made))
+    where = f"data/claims/{study}.toml: page"
+    answers = {
+        language: [front.told(text, known, where, study) for text in texts]
+        for language, texts in (("en", page.answer), ("ja", page.answer_ja))
+    }
+    finding = front.told(page.finding, known, where, study)
+    shown = next((row for row in record["claims"] if row["id"] == page.shows), None)
+    if shown is None:
+        raise ClaimError(
+            message(f"{where}.shows", page.shows, "a claim of the record", "Name one.")
+        )
+    return str(MACROS.front(record, page, answers, finding, shown, made))
+
+
+def landing(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str) -> str:
+    """The picture of everything, and what was learned that the papers do not say."""
+    learned = [
+        front.told(text, known, f"data/claims/{study}.toml: page.learned")
+        for study, page in _fronts(known)
+        for text in (page.learned_ja if language == "ja" else page.learned)
     ]
-    lists = [
-        (spec, [r["profile"] for r in records], _aligned(records)) for spec, records in studies
-    ]
-    return str(MACROS.overview(counts, verdicts.VERDICTS, lists))
+    picture = [(specs[study], verdicts.strip(known[study], f"{study}.html")) for study in specs]
+    return str(MACROS.landing(picture, learned, verdicts.VERDICTS, language))
 
 
-def _aligned(records: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
-    """Each claim of the first record with its row in every record; {} where it has none."""
-    found = [{row["id"]: row for row in record["claims"]} for record in records]
-    return [(row, [rows.get(row["id"], {}) for rows in found]) for row in records[0]["claims"]]
+def api() -> str:
+    """Everything that `import srclib` offers: signature and docstring of each public name."""
+    import srclib
+
+    entries = []
+    for name in srclib.__all__:
+        value = getattr(srclib, name)
+        module = inspect.ismodule(value)
+        names = (
+            [name] if not module else [f"{name}.{each}" for each in getattr(value, "__all__", ())]
+        )
+        for path in names or [name]:
+            thing = functools.reduce(getattr, path.split("."), srclib)
+            if callable(thing) or inspect.ismodule(thing):
+                entries.append((path, _signature(thing), inspect.getdoc(thing) or ""))
+    return str(MACROS.api(entries))
+
+
+def _signature(thing: object) -> str:
+    try:
+        return str(inspect.signature(thing))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return ""
+
+
+def _fronts(known: Mapping[str, Record]) -> Iterator[tuple[str, Front]]:
+    for study, record in known.items():
+        if (page := front.front(study, record)) is not None:
+            yield study, page
 
 
 def _facts(record: Record, seconds: float | None) -> list[str]:
@@ -89,25 +138,12 @@ def _when(record: Record) -> str:
     return f"on {day}, commit {commit}{changed}"
 
 
-def _beside(records: Sequence[Record]) -> str:
-    """What this page and the published larger runs measured, side by side."""
-    rows = [(row, runs) for row, runs in _aligned(records) if any(r.get("n_seeds") for r in runs)]
-    profiles = [record["profile"] for record in records]
-    return MACROS.beside(profiles, rows) if len(records) > 1 else ""
-
-
-def _anchored(table: str, record: Record) -> str:
-    """The verdict table with an id on each claim, for the links of the overview."""
-    for id in (Markup.escape(row["id"]) for row in record["claims"]):
-        table = table.replace(f"<code>{id}</code>", f'<code id="{id}">{id}</code>', 1)
-    return table
-
-
 MACROS = macros(
     "book.jinja",
-    anchored=lambda record: Markup(_anchored(verdicts.verdict_table(record), record)),
-    measured_html=lambda row: Markup(verdicts.measured_html(row)),
+    claim_list=lambda record, anchors: Markup(verdicts.claim_list(record, anchors)),
+    plot=lambda row: Markup(verdicts.plot(row)),
+    strip=lambda record: verdicts.strip(record),
     verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
-    verdict_table=lambda record, lang: Markup(verdicts.verdict_table(record, lang)),
+    told=verdicts.told,
     when=_when,
 )

@@ -125,9 +125,10 @@ def load_claims(study: str) -> list[Claim]:
         data = tomllib.loads((folder / f"{study}.toml").read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ClaimError(f"{where}: {error}. Mend the file.") from None
+    data.pop("page", None)  # what was found: `front` reads it
     rows, scales = data.pop("claim", None), _paper_scales(data.pop("paper_scale", {}), where)
     if data or not isinstance(rows, list):
-        allowed = "[[claim]] rows and [paper_scale.NAME] tables only"
+        allowed = "[page], [[claim]] rows and [paper_scale.NAME] tables only"
         raise ClaimError(f"{where}: it may hold {allowed}. Remove {sorted(data)}.")
     claims: dict[str, Claim] = {}
     for i, row in enumerate(rows):

@@ -73,6 +73,12 @@ class Compare(OfSides):
         if not self.factor > 0:
             raise ValueError(message("factor", self.factor, "> 0", "Write 2 for twice as much."))
 
+    def __str__(self) -> str:
+        times = "" if self.factor == 1 else f"{number(self.factor)} × "
+        more = f" {'+' if self.margin > 0 else '-'} {number(abs(self.margin))}" * bool(self.margin)
+        more = more.translate({ord("+"): "-", ord("-"): "+"}) if self.op == "<" else more
+        return f"{_side_name(self.left)} {self.op} {times}{_side_name(self.right)}{more}"
+
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
         if self.factor != 1 and min(left.low, right.low) < 0:
@@ -104,6 +110,10 @@ class Equal(OfSides):
         if not self.within >= 0:
             raise ValueError(message("within", self.within, ">= 0", "State the margin."))
 
+    def __str__(self) -> str:
+        sides = f"{_side_name(self.left)} = {_side_name(self.right)}"
+        return f"{sides} within ±{number(self.within)}"
+
     def judge(self, table: Table) -> Outcome:
         left, right = _side(table, self.left), _side(table, self.right)
         gap, slack = minus(left, right), _slack(self.within)
@@ -124,6 +134,9 @@ class Between:
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError(message("low", self.low, f"<= high={self.high}", "Swap them."))
+
+    def __str__(self) -> str:
+        return f"{number(self.low)} ≤ {self.of} ≤ {number(self.high)}"
 
     def reads(self, table: Table) -> list[str]:
         return [self.of]
@@ -146,6 +159,11 @@ class Extreme(OfSeries):
     op: Literal["argmin", "argmax"]
     of: str
     within: tuple[float, float]
+
+    def __str__(self) -> str:
+        low, high = map(number, self.within)
+        word = "smallest" if self.op == "argmin" else "largest"
+        return f"{self.of}… is {word} " + (f"at {low}" if low == high else f"from {low} to {high}")
 
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
@@ -190,6 +208,13 @@ class Monotone(OfSeries):
         if not self.tolerance >= 0:
             raise ValueError(message("tolerance", self.tolerance, ">= 0", "State the margin."))
 
+    def __str__(self) -> str:
+        word = "rises" if self.op == "increasing" else "falls"
+        ends = ((" from ", self.from_), (" to ", self.to))
+        bounds = "".join(f"{text}{number(at)}" for text, at in ends if math.isfinite(at))
+        slack = f", give or take {number(self.tolerance)}" if self.tolerance else ""
+        return f"{self.of}… {word}{bounds}{slack}"
+
     def judge(self, table: Table) -> Outcome:
         series = _series(table, self.of, self.from_, self.to)
         if len(series) < 2:
@@ -232,6 +257,10 @@ def _slack(bound: float) -> float:
 def _inside(point: Point, low: float, high: float) -> Level:
     """Whether all, none or some of an interval lies within [low, high]."""
     return _level(low <= point.low and point.high <= high, point.high < low or point.low > high)
+
+
+def _side_name(side: str | float) -> str:
+    return side if isinstance(side, str) else number(side)
 
 
 def _named(side: str | float) -> str:

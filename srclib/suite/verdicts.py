@@ -1,25 +1,24 @@
-"""Verdicts for readers: the table of a record, counts per scale, and the notebook output."""
+"""Verdicts for readers: the claims of a record as a list and as marks, counts, notebook output."""
 
 from __future__ import annotations
 
-from html import escape
+import functools
+import re
 from typing import Any, Literal, get_args
 
-from .points import as_table
+from markupsafe import Markup
+
+from .claims import load_claims
+from .points import as_table, number
 
 Record = dict[str, Any]
 
 Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 CONSTRUCTED = "by construction"
-_SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
-_JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
-_SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}
-_HEADS = {
-    "en": ("Claim", "Paper", "Measured", "Seeds", "Scale", "Verdict", "Reason"),
-    "ja": ("主張", "論文の値", "測定値", "シード数", "規模", "判定 (Verdict)", "理由"),
-}
-_ROWS_SHOWN = 6  # a longer table of labels is folded
+SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
+JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
+SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}
 
 
 class Verdicts:
@@ -34,7 +33,7 @@ class Verdicts:
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return {
             "application/json": self.record,
-            "text/html": verdict_table(self.record),
+            "text/html": str(claim_list(self.record)),
             "text/plain": repr(self),
         }
 
@@ -63,61 +62,86 @@ def told(record: Record) -> str:
     return "; ".join(parts) + ("" if record.get("published", True) else " (not published)")
 
 
-def verdict_table(record: Record, lang: str = "en") -> str:
-    """The claims of a record as an HTML table, everything escaped; lang is "en" or "ja"."""
-    heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS[lang])
-    rows = "\n".join(_row(claim, lang) for claim in record["claims"])
-    return (
-        f'<table class="verdicts" lang="{lang}">\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table>"
-    )
+def claim_list(record: Record, anchors: bool = False) -> str:
+    """The claims of a record as an HTML list: one line each, which opens to the rule and the why.
+
+    It can be filtered by verdict and scale and read in either language without a script.
+    anchors: give each claim its id as the place that links lead to.
+    """
+    return Markup(_macros().claim_list(record, anchors, load_rules(record["study"])))
 
 
-def _row(claim: Record, lang: str) -> str:
-    says = claim["says_ja"] if lang == "ja" else claim["says"]
-    where = f"<br><small>{escape(claim['where'])}</small>"
-    scale = _SCALES_JA[claim["scale"]] if lang == "ja" else claim["scale"]
-    cells = (
-        f"{escape(says)}<br><code>{escape(claim['id'])}</code>",
-        escape(claim["paper_value"]) + where,
-        measured_html(claim),
-        _units(claim),
-        scale,
-        verdict_html(claim["verdict"], lang)
-        + "".join(f"<br><small>{mark}</small>" for mark in marks(claim, lang)),
-        f'<span lang="en">{escape(claim["reason"])}</span>{_history_html(claim)}',
-    )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def plot(claim: Record) -> Markup:
+    """The labels of one claim as a dot plot with intervals."""
+    return Markup(_macros().plot(claim))
 
 
-def _units(claim: Record) -> str:
-    """How many units, and how sure the range of few of them is to hold a median."""
-    n = claim["n_seeds"]
-    few = 1 < n < 6 and not claim.get("interval_kinds")
-    return (f"{n}<br><small>({1 - 2.0 ** (1 - n):.0%})</small>" if few else str(n)) if n else "–"
+def strip(record: Record, page: str = "") -> Markup:
+    """The claims of a record as small marks, each a link to its line, grouped by scale."""
+    return Markup(_macros().strip(record, page))
 
 
-def verdict_html(verdict: str, lang: str = "en") -> str:
-    """A verdict as a coloured word with its symbol."""
-    word = f"{verdict}（{_JAPANESE[verdict]}）" if lang == "ja" else verdict
-    name = verdict.replace(" ", "-")
-    return f'<span class="verdict verdict-{name}">{_SYMBOLS[verdict]} {word}</span>'
+def load_rules(study: str) -> dict[str, list[str]]:
+    """{claim id: the conditions of its rule in words}"""
+    return {claim.id: [str(each) for each in claim.rule] for claim in load_claims(study)}
 
 
-def marks(claim: Record, lang: str = "en") -> list[str]:
-    """That a verdict follows from what was typed in, or could still be our own fault."""
-    words = {"en": (CONSTRUCTED, "could be us"), "ja": ("構成による", "当方の不備の可能性")}[lang]
-    held = (claim.get("basis") == CONSTRUCTED, claim.get("could_be_us"))
-    return [word for word, holds in zip(words, held, strict=True) if holds]
+def verdict_html(verdict: str) -> str:
+    """A verdict as a coloured word with its symbol, in both languages."""
+    return Markup(_macros().chip(verdict))
 
 
-def _history_html(claim: Record) -> str:
-    """Earlier rules of a claim and the verdicts under them."""
-    return "".join(
-        f'<br><small lang="en">Earlier rule ({escape(each["change"])} since): '
-        f"{escape(each['rule'])} At {escape(each['profile'])}: {escape(each['verdict'])}.</small>"
-        for each in claim.get("history", ())
-    )
+def headline(claim: Record) -> str:
+    """A claim's first measured label, and how many more there are."""
+    found = points(claim)
+    if not found:
+        return ""
+    label, text = next(iter(found.items()))
+    more = f" (+{len(found) - 1})" if len(found) > 1 else ""
+    return (text if label == "value" else f"{label}: {text}") + more
+
+
+def picture(claim: Record) -> dict[str, Any]:
+    """The labels of a claim as places in a picture, from 0 to 100, with the ends of its axis.
+
+    rows: value, interval and units of each label. curve: whether the labels are one name and a
+    number that grows, so that they can stand beside each other instead of below.
+    """
+    table = {} if claim["measured"] is None else as_table(
+        claim["measured"], claim["interval"], claim.get("values")
+    )  # fmt: skip
+    found = {label: point for label, point in table.items() if point is not None}
+    ends = [end for point in found.values() for end in (point.low, point.high)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    if 0 < low < 0.6 * (high - low):  # a scale that starts near 0 starts at 0
+        low = 0.0
+
+    def place(value: float, start: float = low, end: float = high) -> float:
+        return round(100 * (value - start) / ((end - start) or 1), 2)
+
+    names = [_NUMBERED.fullmatch(label) for label in found]
+    numbers = [float(name[2]) for name in names if name]
+    one_name = len({name and name[1] for name in names}) == 1 and len(numbers) == len(found)
+    rows = [
+        {
+            "label": label,
+            "text": str(point),
+            "at": place(point.value),
+            "low": place(point.low),
+            "high": place(point.high),
+            "units": [place(unit) for unit in point.units if len(point.units) <= 12],
+        }
+        for label, point in found.items()
+    ]
+    curve = one_name and len(numbers) > 5 and numbers == sorted(numbers)
+    for row, x in zip(rows, numbers if curve else (), strict=False):
+        row["x"] = place(x, numbers[0], numbers[-1])
+    name = names[0][1].rstrip("= ") if curve and names[0] else ""
+    axis = [number(float(f"{end:.3g}")) for end in (low, high)]
+    return {"rows": rows, "curve": curve, "name": name, "ends": axis, "xs": numbers}
+
+
+_NUMBERED = re.compile(r"(.*?)(-?[\d.]+)")
 
 
 def points(claim: Record) -> dict[str, str]:
@@ -128,10 +152,17 @@ def points(claim: Record) -> dict[str, str]:
     return {label: "–" if point is None else str(point) for label, point in table.items()}
 
 
-def measured_html(claim: Record) -> str:
-    """What a claim measured, with intervals; many labels are folded."""
-    if not isinstance(claim["measured"], dict):
-        return points(claim).get("value", "–")
-    lines = [f"{escape(label)}: {text}" for label, text in points(claim).items()]
-    folded = f"<details><summary>{len(lines)} values</summary>{'<br>'.join(lines)}</details>"
-    return folded if len(lines) > _ROWS_SHOWN else "<br>".join(lines)
+def marks(claim: Record) -> list[str]:
+    """That a verdict follows from what was typed in, or could still be our own fault."""
+    held = {CONSTRUCTED: claim.get("basis") == CONSTRUCTED, "could be us": claim.get("could_be_us")}
+    return [word for word, holds in held.items() if holds]
+
+
+@functools.cache
+def _macros() -> Any:
+    from .templates import macros
+
+    return macros(
+        "claims.jinja", symbols=SYMBOLS, japanese=JAPANESE, verdicts=VERDICTS, summary=summary,
+        scales_ja=SCALES_JA, headline=headline, picture=picture, constructed=CONSTRUCTED,
+    )  # fmt: skip

@@ -1,0 +1,21 @@
+"""The examples on the pages do what stands beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.parametrize("page", ["book/metrics.md", "book/what-is-an-sae.md"])
+def test_the_blocks_of_a_page_print_what_they_say(page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    code = "\n".join(blocks)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, page, "exec"), {})
+    expected = re.findall(r"#> (.*)", code)
+    assert blocks and printed.getvalue().splitlines()[: len(expected)] == expected
