@@ -148,7 +148,7 @@ def browser(session: nox.Session) -> None:
         session.skip(f"needs Chromium, npm and a built book ({INDEX}): nothing was looked at")
     folder = ROOT / ".nox" / "browser"
     folder.mkdir(parents=True, exist_ok=True)
-    packages = ("playwright-core@1.64.1", "axe-core@4.14.0")
+    packages = ("playwright-core@1.65.1", "axe-core@4.14.1")
     session.run("npm", "install", "--silent", "--prefix", str(folder), *packages, external=True)
     shots = ROOT / "build" / "screenshots"
     script = str(ROOT / "tests" / "browser.mjs")

@@ -9,6 +9,8 @@ import re
 import pytest
 from conftest import ROOT
 
+from srclib.suite import book_pages, front, params
+
 
 @pytest.mark.parametrize("page", ["book/metrics.md", "book/what-is-an-sae.md"])
 def test_the_blocks_of_a_page_print_what_they_say(page: str) -> None:
@@ -19,3 +21,12 @@ def test_the_blocks_of_a_page_print_what_they_say(page: str) -> None:
         exec(compile(code, page, "exec"), {})
     expected = re.findall(r"#> (.*)", code)
     assert blocks and printed.getvalue().splitlines()[: len(expected)] == expected
+
+
+def test_the_readmes_show_the_published_verdicts() -> None:
+    specs = {study: params.load_spec(study) for study in params.studies()}
+    known = {study: front.leading(study) for study in specs}
+    for name, language in (("README.md", "en"), ("README.ja.md", "ja")):
+        text = (ROOT / name).read_text("utf-8")
+        for line in book_pages.readme(specs, known, language).splitlines():
+            assert line in text, f"{name} is behind: run `python -m srclib book --readme`"

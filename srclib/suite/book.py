@@ -50,6 +50,20 @@ def build() -> Path:
     return index
 
 
+def renew_readmes() -> None:
+    """Write the picture of everything into both READMEs, between its two marks."""
+    specs = {study: params.load_spec(study) for study in _contents()}
+    known = {study: front.leading(study) for study in specs}
+    for name, language in (("README.md", "en"), ("README.ja.md", "ja")):
+        path = files.root() / name
+        head, start, rest = path.read_text(encoding="utf-8").partition("<!-- picture -->")
+        _, end, tail = rest.partition("<!-- end of picture -->")
+        if not end:
+            raise NotebookError(f"{name}: no place for the picture. Add its two marks.")
+        picture = book_pages.readme(specs, known, language)
+        files.write_atomic(path, f"{head}{start}\n{picture}\n{end}{tail}")
+
+
 def _generated() -> dict[str, bytes]:
     """Study pages, downloads and the landing pages."""
     specs = {study: params.load_spec(study) for study in _contents()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
@@ -84,6 +85,31 @@ def landing(specs: Mapping[str, Spec], known: Mapping[str, Record], language: st
     ]
     picture = [(specs[study], verdicts.strip(known[study], f"{study}.html")) for study in specs]
     return str(MACROS.landing(picture, learned, verdicts.VERDICTS, language))
+
+
+def readme(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str) -> str:
+    """The picture of everything and the first finding of each study, for the top of a README."""
+    rows = []
+    for study, record in known.items():
+        by_scale = {
+            scale: "".join(
+                verdicts.SYMBOLS[row["verdict"]]
+                for row in record["claims"]
+                if row["scale"] == scale and row.get("basis") != verdicts.CONSTRUCTED
+            )
+            for scale in verdicts.summary(record)
+        }
+        title = specs[study].title_ja if language == "ja" else specs[study].title
+        marks = ", ".join(f"{scale} `{marks}`" for scale, marks in by_scale.items())
+        rows.append(f"| {re.split('[:：]', title)[0]} | {marks} |")
+    key = ", ".join(f"`{symbol}` {verdict}" for verdict, symbol in verdicts.SYMBOLS.items())
+    found = [
+        front.told(texts[0], known, study).striptags()
+        for study, page in _fronts(known)
+        if (texts := page.learned_ja if language == "ja" else page.learned)
+    ]
+    table = "\n".join(["| | " + key + " |", "|---|---|", *rows])
+    return "\n".join([table, "", *(f"- {text}" for text in found)])
 
 
 def api() -> str:

@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     check("--rejudge", action="store_true", help="first judge published measurements anew")
     clean = add("clean", _clean, "delete stored intermediate results")
     clean("--all", action="store_true", help="delete the whole store, results too")
-    add("book", _book, "build the book from the executed notebooks")
+    book = add("book", _book, "build the book from the executed notebooks")
+    book("--readme", action="store_true", help="only renew the picture in the READMEs")
     return parser
 
 
@@ -182,7 +183,7 @@ def _clean(options: Options) -> None:
 def _book(options: Options) -> None:
     from . import book
 
-    book.build()
+    book.renew_readmes() if options.readme else book.build()
 
 
 def _settings(options: Options) -> tuple[str, dict[str, object]]:
