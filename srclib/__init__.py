@@ -27,6 +27,7 @@ _HOME = {
     "held_out": "runs",
     "save_sae": "checkpoint",
     "load_sae": "checkpoint",
+    "read_sae": "formats",
     "harvest": "lm.harvest",
     "parameters": "suite.params",
     "ledger": "suite.ledger",
@@ -36,6 +37,7 @@ _HOME = {
 _MODULES = (
     "activations",
     "control",
+    "formats",
     "metrics",
     "objectives",
     "rng",
@@ -51,6 +53,7 @@ __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 if TYPE_CHECKING:
     from . import activations as activations
     from . import control as control
+    from . import formats as formats
     from . import metrics as metrics
     from . import objectives as objectives
     from . import rng as rng
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
     from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
     from .files import data_path as data_path
+    from .formats import read_sae as read_sae
     from .lm.harvest import harvest as harvest
     from .runs import Run as Run
     from .runs import held_out as held_out
