@@ -158,6 +158,13 @@ def browser(session: nox.Session) -> None:
     session.log(f"screenshots: {shots}")
 
 
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """SAEs to and from the real SAELens, in an environment of its own (about 3 GB)."""
+    session.install("-c", "constraints.txt", "-e", ".", "sae-lens")
+    session.run("python", "tests/conformance.py", env={"HF_HUB_OFFLINE": "1"})
+
+
 @nox.session(venv_backend="none")
 def verify(session: nox.Session) -> None:
     """Which published results no longer match the code; `-- --strict` for all profiles."""

@@ -1,0 +1,158 @@
+"""The report card and the doctor: planted mistakes are found, numbers are those of the metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from named_model import save_tiny
+from tiny import draw
+from tiny_lm import D, ids, tiny_lm
+
+import srclib
+from srclib import metrics, report_card
+from srclib.errors import DataError
+from srclib.formats import write_saelens
+from srclib.sources import Rows
+from srclib.suite.cli import main
+
+
+@pytest.fixture(scope="module")
+def model() -> object:
+    return tiny_lm("gpt2")
+
+
+@pytest.fixture(scope="module")
+def tokens() -> torch.Tensor:
+    return ids(5, 300, 8)
+
+
+@pytest.fixture(scope="module")
+def trained(model: object, tokens: torch.Tensor) -> srclib.SAE:
+    """An SAE of block 1, on inputs of mean norm sqrt(d), as SAELens trains them."""
+    acts = report_card.rows_of(model, tokens, 1, "out")
+    rows = Rows(acts * math.sqrt(D) / acts.norm(dim=1).mean(), held_out=200)
+    sae = srclib.SAE(D, 64, srclib.TopK(6), decoder_norm=1.0)
+    srclib.train(sae, rows, srclib.TrainConfig(n_steps=600, n_batch=256, lr=1e-2))
+    return sae.eval()
+
+
+def test_the_doctor_finds_layer_site_and_scale(model, tokens, trained) -> None:
+    table = report_card.doctor(trained, model, tokens)
+    layer, site, _, scale = table.index[0]
+    assert (layer, site, scale) == (1, "out", "of mean norm sqrt(d)")
+    elsewhere = [at for at in table.index if at[:2] != (1, "out")]
+    assert table.fvu.iloc[0] < 0.5 * table.fvu[elsewhere].min()
+    said = report_card.diagnosis(table)
+    assert said.startswith(f"Fits best: layer {layer}") and "mean norm sqrt(d)" in said
+
+
+def test_the_doctor_finds_a_folded_scale(model, tokens, trained) -> None:
+    acts = report_card.rows_of(model, tokens, 1, "out")
+    again = srclib.SAE(D, 64, srclib.TopK(6))
+    again.load_state_dict(trained.state_dict())
+    again.fold_input_scale(math.sqrt(D) / float(acts.norm(dim=1).mean())).eval()
+    layer, _, _, scale = report_card.doctor(again, model, tokens).index[0]
+    assert layer == 1 and scale == "as they are"
+
+
+def test_the_doctor_says_that_nothing_fits(model, tokens) -> None:
+    stranger = srclib.SAE(D, 64, srclib.TopK(1), seed=9).eval()
+    assert report_card.diagnosis(report_card.doctor(stranger, model, tokens)).startswith("No place")
+    with pytest.raises(DataError, match="d_in=12"):
+        report_card.doctor(srclib.SAE(12, 24, srclib.TopK(1)), model, tokens)
+
+
+def test_a_doubled_threshold_shows_in_l0() -> None:
+    sae = srclib.SAE(8, 32, srclib.JumpReLU(threshold=0.3), decoder_norm=1.0).eval()
+    acts = draw(3, 400, 8)
+    before = {row.name: row for row in report_card.report(sae, acts)}
+    with torch.no_grad():
+        sae.theta *= 2
+    after = {row.name: row for row in report_card.report(sae, acts)}
+    assert after["L0"].high < before["L0"].low
+
+
+def test_the_card_has_the_numbers_of_the_metrics(model, tokens, trained) -> None:
+    acts = report_card.rows_of(model, tokens, 1, "out")
+    rows = report_card.report(trained, acts, second=trained, model=model, tokens=tokens, layer=1)
+    by_name = {row.name: row for row in rows}
+    assert by_name["c_dec"].value == metrics.decoder_pairwise_cosine(trained.W_dec.detach())
+    out = trained(acts)
+    assert by_name["L0"].value == pytest.approx(metrics.l0(out.acts))
+    dead = 1 - metrics.alive(out.acts).double().mean().item()
+    assert by_name["latents that never fired"].value == pytest.approx(dead)
+    assert by_name["latents shared with the second SAE"].value == 1
+    assert by_name["FVU"].low <= by_name["FVU"].value <= by_name["FVU"].high
+    for row in rows:
+        assert row.says and row.silent and (math.isnan(row.low) or row.low <= row.value <= row.high)
+
+
+def test_loss_recovered_is_one_for_a_perfect_sae(model, tokens) -> None:
+    perfect = srclib.SAE(D, 2 * D, srclib.ReLU(), decoder_norm=1.0).eval()
+    with torch.no_grad():
+        perfect.W_enc.copy_(torch.cat([torch.eye(D), -torch.eye(D)], 1))
+        perfect.W_dec.copy_(torch.cat([torch.eye(D), -torch.eye(D)]))
+    rows = report_card.report(perfect, model=model, tokens=tokens, layer=1)
+    by_name = {row.name: row for row in rows}
+    assert by_name["loss recovered"].value == pytest.approx(1, abs=1e-4)
+    assert by_name["FVU"].value == pytest.approx(0, abs=1e-10)
+
+
+def test_weights_alone_tell_some_of_it() -> None:
+    sae = srclib.SAE(6, 12, srclib.TopK(2), decoder_norm=1.0)
+    with torch.no_grad():
+        sae.W_dec[1] = 2 * sae.W_dec[0]
+    rows = report_card.report(sae)
+    copies = {row.name: row.value for row in rows}["rows with a copy"]
+    assert {row.group for row in rows} == {"weights"} and copies == pytest.approx(2 / 12)
+    assert len(report_card.missing(None, None, None)) == 3
+    for bad in (draw(1, 200, 5), draw(1, 50, 6), draw(1, 200, 6) / 0):
+        with pytest.raises(DataError, match="acts="):
+            report_card.report(sae, bad)
+
+
+def test_six_definitions_of_explained_variance() -> None:
+    x = draw(1, 500, 4) + 3
+    sae = srclib.SAE(4, 8, srclib.ReLU())
+    with torch.no_grad():
+        sae.W_enc.zero_()
+        sae.b_dec.copy_(x.mean(0))
+    found = report_card.explained(sae, x)
+    assert len(found) == 6
+    assert found["share of variance, all dimensions together"] == pytest.approx(0, abs=1e-5)
+    assert found["share of squares, not centred"] > 0.5, "the mean alone explains most squares"
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = [f"the {word} of row {i} is a word in a short text of words " * 4
+             for i, word in enumerate(["cat", "dog", "sun", "sea"] * 10)]  # fmt: skip
+    save_tiny(tmp_path / "lm", "gpt2")
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
+    sae = srclib.SAE(16, 32, srclib.TopK(4), decoder_norm=1.0).eval()
+    write_saelens(sae, tmp_path / "sae")
+    lm = ["--model", "lm", "--text", "text.jsonl", "--context", "20"]
+    assert main(["report", "sae", *lm, "--second", "sae", "--out", "card.html"]) == 0
+    said = capsys.readouterr().out
+    assert "loss recovered" in said and "c_dec" in said and "saved card.html" in said
+    page = (tmp_path / "card.html").read_text("utf-8")
+    assert "<h1>Report card: sae</h1>" in page and "http" not in page
+    assert main(["report", "sae", "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["schema"] == 1 and {row["group"] for row in card["numbers"]} == {"weights"}
+    np.save(tmp_path / "acts.npy", draw(2, 300, 16).numpy())
+    assert main(["report", "sae", "--acts", "acts.npy"]) == 0
+    assert "explained variance" in capsys.readouterr().out
+    assert main(["doctor", "sae", *lm]) == 0
+    assert "layer" in capsys.readouterr().out
+    assert main(["convert", "sae", "ours"]) == 0 and os.path.exists("ours/sae.json")
+    assert main(["convert", "ours", "theirs", "--to", "saelens"]) == 0
+    for wrong in (["report", "nowhere"], ["doctor", "sae"], ["report", "sae", "--model", "lm"]):
+        assert main(wrong) in (1, 2)
+        assert capsys.readouterr().err.count("\n") == 1, "one line"
