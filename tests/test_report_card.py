@@ -151,6 +151,10 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert "explained variance" in capsys.readouterr().out
     assert main(["doctor", "sae", *lm]) == 0
     assert "layer" in capsys.readouterr().out
+    assert main(["explore", "sae", *lm, "--latents", "5"]) == 0
+    page = (tmp_path / "explorer.html").read_text("utf-8")
+    assert page.count("<summary><b>Latent ") == 5 and "Promotes" in page and "http" not in page
+    capsys.readouterr()
     assert main(["convert", "sae", "ours"]) == 0 and os.path.exists("ours/sae.json")
     assert main(["convert", "ours", "theirs", "--to", "saelens"]) == 0
     for wrong in (["report", "nowhere"], ["doctor", "sae"], ["report", "sae", "--model", "lm"]):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from .. import files
 from ..errors import ParameterError
@@ -14,16 +16,42 @@ from .templates import macros
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..sae import SAE
+    from .interactive import Latent
+
+DENSITIES = ((0.1, "dense, over 10 %"), (0.01, "common, 1 to 10 %"), (0.0, "rare, under 1 %"))
 SCHEMA = 1  # of the JSON that `report --json` prints: see `as_json`
 
 
-def arguments(command: Any) -> None:
-    """What `report` and `doctor` take besides the SAE."""
-    command("--model", metavar="NAME", help="the language model: a folder, or a name in the cache")
-    command("--text", metavar="FILE", help="text, JSONL or Parquet that the model reads")
-    command("--context", type=int, default=128, help="tokens of each document (default: 128)")
-    command("--documents", type=int, metavar="N", help="read so many documents, not all")
-    command("--pickled", action="store_true", help="allow an SAE in a pickle (ae.pt)")
+def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
+    """Declare the commands; `add(name, command, help)` returns what takes the arguments."""
+    card = add("report", report, "what can be said about one SAE, of any library")
+    card("sae", metavar="SAE", help="a folder or file: ours, SAELens, sparsify, Gemma Scope, ...")
+    card("--acts", metavar="FILE", help="activations [n, d_in], .npy or .safetensors")
+    card("--second", metavar="SAE", help="another seed of it: do they agree?")
+    card("--out", metavar="FILE.html", help="write one self-contained page")
+    card("--json", action="store_true", help="print the numbers as JSON")
+    look = add("doctor", doctor, "is an SAE used as it was trained? layer, site, scale")
+    look("sae", metavar="SAE")
+    look("--rows", type=positive, default=8, help="how many places to show (default: 8)")
+    browse = add("explore", explore, "a page of the texts that activate each latent of an SAE")
+    browse("sae", metavar="SAE")
+    browse("--latents", type=positive, default=200, help="the most active so many (default: 200)")
+    browse("--out", metavar="FILE.html", default="explorer.html", help="the page to write")
+    for command in (card, browse):
+        command("--layer", type=int, default=0, help="block that the SAE reads (default: 0)")
+        command("--site", choices=("in", "out"), default="out", help="before or after that block")
+    for command in (card, look, browse):
+        command("--model", metavar="NAME", help="the language model: a folder, or a cached name")
+        command("--text", metavar="FILE", help="text, JSONL or Parquet that the model reads")
+        command("--context", type=positive, default=128, help="tokens of a document (default: 128)")
+        command("--documents", type=positive, metavar="N", help="read so many documents, not all")
+    change = add("convert", convert, "an SAE of any library into another layout")
+    change("sae", metavar="SAE")
+    change("folder", metavar="FOLDER")
+    change("--to", choices=("saelens", "srclib"), default="srclib")
+    for command in (card, look, browse, change):
+        command("--pickled", action="store_true", help="allow an SAE in a pickle (ae.pt)")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -76,12 +104,64 @@ def doctor(options: argparse.Namespace) -> None:
     from .. import report_card
     from ..formats import read_sae
 
-    model, tokens = _read(options)
-    if model is None:
-        raise ParameterError("--model: missing. Allowed is a language model with --text. Add both.")
+    model, tokens = _needed(options)
     table = report_card.doctor(read_sae(options.sae, pickled=options.pickled), model, tokens)
     print(report_card.diagnosis(table))
     print(table.head(options.rows).round(4).to_string())
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Write one offline page: examples, histogram, promoted and suppressed tokens of each latent."""
+    from ..formats import read_sae
+    from ..lm.hub import load_tokenizer
+    from .interactive import feature_explorer
+
+    sae = read_sae(options.sae, pickled=options.pickled)
+    model, tokens = _needed(options)
+    tokenizer = load_tokenizer(options.model)
+    name = Path(options.sae).name
+    latents = list(_latents(name, sae, model, tokens, tokenizer.decode, options))
+    body = Markup(feature_explorer(latents))
+    page = macros("report.jinja", number=_number).bare(f"Latents of {name}", body)
+    files.write_atomic(Path(options.out), page)
+    print(f"saved {options.out}: {len(latents)} of {sae.d_sae} latents")
+
+
+def _latents(
+    name: str, sae: SAE, model: Any, tokens: Tensor, decode: Any, options: argparse.Namespace
+) -> Iterator[Latent]:
+    """The latents that fire most, each with its strongest texts and what it promotes."""
+    import torch
+
+    from .. import metrics
+    from ..lm.harvest import harvest
+    from ..methods.latents.examples import collect, heat
+    from .interactive import Example, Latent
+
+    acts, _ = harvest(model, tokens, options.layer, options.site)  # [n_texts, seq, d_model]
+    found = collect(sae, lambda: acts.split(64), rule="top", n_texts=6)
+    with torch.no_grad():
+        fired = torch.cat([sae.encode(part) for part in acts.flatten(0, 1).split(4096)])
+        logits = sae.W_dec @ model.get_output_embeddings().weight.float().T  # [d_sae, vocab]
+    rates = metrics.firing_rate(fired)
+    for i in rates.argsort(descending=True).tolist()[: options.latents]:
+        texts = found.documents[i, : int(found.count[i])]
+        shades = heat(sae, acts[texts], i).tolist() if len(texts) else []
+        words = ([decode([token]) for token in tokens[text].tolist()] for text in texts.tolist())
+        examples = [Example(word, shade) for word, shade in zip(words, shades, strict=True)]
+        density = next(text for bound, text in DENSITIES if rates[i] >= bound)
+        values, order = fired[fired[:, i] > 0, i], logits[i].argsort(descending=True)
+        top = float(values.max()) if len(values) else 0.0
+        bins = torch.histc(values, 20, 0, top or 1).long().tolist()
+        most, least = (
+            " ".join(repr(decode([token])) for token in part.tolist())
+            for part in (order[:6], order[-6:])
+        )
+        note, site = (
+            f"Promotes {most}; suppresses {least}.",
+            f"layer {options.layer} {options.site}",
+        )
+        yield Latent(name, i, density, site, examples, bins, top, note=note)
 
 
 def convert(options: argparse.Namespace) -> None:
@@ -111,6 +191,13 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     return load_model(options.model), rows.rows.long()
 
 
+def _needed(options: argparse.Namespace) -> tuple[Any, Any]:
+    model, tokens = _read(options)
+    if model is None:
+        raise ParameterError("--model: missing. Allowed is a language model with --text. Add both.")
+    return model, tokens
+
+
 def _acts(path: str | None) -> Tensor | None:
     if path is None:
         return None
@@ -123,3 +210,6 @@ def _acts(path: str | None) -> Tensor | None:
 def _number(row: Any) -> str:
     low, high = f"{row.low:.4g}", f"{row.high:.4g}"
     return f"{row.value:.4g}" if low == high else f"{row.value:.4g} [{low}, {high}]"
+
+
+COMMANDS = (report, doctor, explore, convert)

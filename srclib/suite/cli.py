@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one line on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command not in (_clean, any_sae.report, any_sae.doctor, any_sae.convert):
+        if options.command not in (_clean, *any_sae.COMMANDS):
             files.checkout()  # refuses in one line where there is no checkout
         signal.signal(signal.SIGTERM, _leave)
         code: int | None = options.command(options)
@@ -75,24 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     saes = add("saes", _saes, "the SAEs that a study has left in the store")
     saes("study", metavar="STUDY")
     saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
-    card = add("report", any_sae.report, "what can be said about one SAE, of any library")
-    card("sae", metavar="SAE", help="a folder or file: ours, SAELens, sparsify, Gemma Scope, ...")
-    card("--acts", metavar="FILE", help="activations [n, d_in], .npy or .safetensors")
-    card("--second", metavar="SAE", help="another seed of it: do they agree?")
-    card("--layer", type=int, default=0, help="block that the SAE reads (default: 0)")
-    card("--site", choices=("in", "out"), default="out", help="before or after that block")
-    card("--out", metavar="FILE.html", help="write one self-contained page")
-    card("--json", action="store_true", help="print the numbers as JSON")
-    any_sae.arguments(card)
-    look = add("doctor", any_sae.doctor, "is an SAE used as it was trained? layer, site, scale")
-    look("sae", metavar="SAE")
-    look("--rows", type=_positive, default=8, help="how many places to show (default: 8)")
-    any_sae.arguments(look)
-    convert = add("convert", any_sae.convert, "an SAE of any library into another layout")
-    convert("sae", metavar="SAE")
-    convert("folder", metavar="FOLDER")
-    convert("--to", choices=("saelens", "srclib"), default="srclib")
-    convert("--pickled", action="store_true", help="allow an SAE in a pickle (ae.pt)")
+    any_sae.commands(add, _positive)
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check("--strict", action="store_true", help="stale full and paper results fail")
     check("--rejudge", action="store_true", help="first judge published measurements anew")

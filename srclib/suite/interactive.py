@@ -48,6 +48,7 @@ class Latent:
     histogram: Sequence[int] = ()  # tokens per bin; bins of equal width from 0 to `top`
     top: float = 0.0  # the strongest activation, in the SAE's units
     neighbours: Sequence[Neighbour] = ()
+    note: str = ""  # shown above the examples
 
     @property
     def key(self) -> tuple[str, int]:  # what tells a latent from all others
