@@ -111,7 +111,7 @@ def doctor(options: argparse.Namespace) -> None:
 
 
 def explore(options: argparse.Namespace) -> None:
-    """Write one offline page: examples, histogram, promoted and suppressed tokens of each latent."""
+    """Write one offline page: examples, histogram, promoted tokens of each latent."""
     from ..formats import read_sae
     from ..lm.hub import load_tokenizer
     from .interactive import feature_explorer
