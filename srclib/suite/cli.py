@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     saes = add("saes", _saes, "the SAEs that a study has left in the store")
     saes("study", metavar="STUDY")
     saes("--export", nargs=2, metavar=("NAME", "FOLDER"), help="copy one for load_sae")
+    new = add("new", _new, "make the files of a study that runs, to be filled with claims")
+    new("study", metavar="STUDY", help="its name, such as sae_md")
     any_sae.commands(add, _positive)
     check = add("verify", _verify, "name results that are stale or were edited by hand")
     check("--strict", action="store_true", help="stale full and paper results fail")
@@ -179,6 +181,14 @@ def _verify(options: Options) -> int:
 def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
     print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
+
+
+def _new(options: Options) -> None:
+    from .new_study import create
+
+    for path in create(options.study):
+        print(f"wrote {files.short(path)}")
+    print(f"Try it: python -m srclib run {options.study} --profile smoke")
 
 
 def _book(options: Options) -> None:
