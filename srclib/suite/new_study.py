@@ -36,7 +36,7 @@ min = 1
 default = 500
 smoke = 20
 """
-CLAIMS = """# What the paper says, in our words, and the rule that judges it, written before the run.
+CLAIMS = """# What the paper says, in our words, and the rule that judges it, written beforehand.
 
 # recovered: share of the features with a latent at a cosine above 0.9, one number per seed.
 [[claim]]
