@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...activations import ReLU
+from ...activations import ReLU, TopK
 from ...objectives import Objective
 from ...sae import SAE
 from . import LINEAR_LAYER_NORM, steering, terms
@@ -56,12 +56,15 @@ def probe_weights(x: Tensor, relation: Tensor) -> Tensor:
     return torch.from_numpy(fitted.coef_).float()
 
 
-def plain_sae(d_in: int, d_sae: int, seed: int) -> SAE:
-    """The unsupervised twin: an SAE that starts as an AlignSAE of the same size does."""
+def unsupervised(arm: str, d_in: int, d_sae: int, seed: int) -> tuple[SAE, Objective]:
+    """An SAE without labels that starts as an AlignSAE of its size does, and what it minimises.
+
+    arm: "plain", ReLU with reconstruction and sparsity as in stage 2 from the start, as published;
+    or "TopK 4", of whose latents the 4 largest are active, with reconstruction alone.
+    """
+    plain = arm == "plain"
+    activation = ReLU() if plain else TopK(int(arm.removeprefix("TopK ")))
     norm = LINEAR_LAYER_NORM
-    return SAE(d_in, d_sae, ReLU(), seed=seed, decoder_norm=norm, subtract_b_dec=False)
-
-
-def plain_objective() -> Objective:
-    """What the twin minimises from the start: reconstruction and sparsity as in stage 2."""
-    return Objective((terms.Reconstruction(), terms.Sparsity(1e-3)))
+    sae = SAE(d_in, d_sae, activation, seed=seed, decoder_norm=norm, subtract_b_dec=False)
+    error = terms.Reconstruction()
+    return sae, Objective((error, terms.Sparsity(1e-3)) if plain else (error,))
