@@ -49,6 +49,7 @@ def test_gradients_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(independence, free.requires_grad_())
     assert torch.autograd.gradcheck(cross_covariance, (slots.requires_grad_(), free))
 
+
 def test_order_and_level_do_not_matter() -> None:
     loss = cross_covariance
     rows, columns = (torch.randperm(n, generator=torch.Generator().manual_seed(5)) for n in (B, F))

@@ -1,8 +1,8 @@
 """Reading and rewriting the last token of a prompt at one site of the residual stream.
 
 Site l is the residual that enters block l (0: token plus position embedding), site n_layers what
-the last block returns, before the final norm. Vectors are read and written at the same site. Between
-attention and MLP of a block, where = "attention": what the attention of block l adds.
+the last block returns, before the final norm. Vectors are read and written at the same site. With
+where = "attention" it is what the attention of block l adds, between attention and MLP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError, ParameterError, message, whole
-from ...lm.sites import Site, blocks, edited, measuring, residual
+from ...lm.sites import Site, blocks, edited, measuring, mlp_pass, residual
 from .binding import class_scores
 
 if TYPE_CHECKING:
@@ -48,13 +48,9 @@ def read(model: PreTrainedModel, prompts: Tokens, site: int, where: Where = "res
     with measuring(model):
         for rows in _by_length(prompts):
             ids = torch.tensor([list(prompts[i]) for i in rows], device=model.device)
+            found = residual(model, ids, None, layer, side)
             if where == "attention":
-                seen: list[Tensor] = []
-                with _attention(model, layer, lambda old, seen=seen: seen.append(old) or old):
-                    model(input_ids=ids)
-                found = seen[0]
-            else:
-                found = residual(model, ids, None, layer, side)
+                found = mlp_pass(model, layer, ids).stream - found
             vectors[rows] = found[:, -1].float().cpu()
     return vectors
 
