@@ -27,6 +27,22 @@ QUESTION = columns(
 )
 DATA = words_of("people")
 RELATIONS = tuple(DATA["relations"])
+# Four questions for each relation, all of one length: else the length of a prompt, which a position
+# embedding shows, would tell the relation. N is the name. SAEs are trained on 0 and 1.
+QUESTIONS = [
+    "can you say when N was born ?|what is the birth date of N ?|"
+    "when did N come into the world ?|tell me the day N was born .",
+    "can you say where N was born ?|what is the birth city of N ?|"
+    "where did N come into the world ?|tell me which town N comes from .",
+    "can you say where N has studied ?|which university is the one N attended ?|"
+    "what is the school of N called ?|tell me which university N graduated from .",
+    "can you say what N has studied ?|which major is the one N chose ?|"
+    "what did N take a degree in ?|tell me the main subject of N .",
+    "can you say who now employs N ?|which company is it N works for ?|"
+    "what is the employer of N called ?|tell me the firm that pays N .",
+    "can you say where N now works ?|what is the work city of N ?|"
+    "in which city does N now work ?|tell me the office town of N .",
+]
 MONTHS = DATA["months"].split()
 DAYS, YEARS = range(1, 29), range(1950, 2006)
 N_WORDINGS, TRAIN_WORDINGS = 4, (0, 1)
@@ -118,8 +134,8 @@ class BiographyWorld(World):
         whole("n_bios", n_bios, 1)
         self.people = draw_people(n_known + n_other, sizes or ListSizes(), seed)
         self.n_known, self.n_bios, self.seed = n_known, n_bios, seed
-        kinds = ("questions", "sentences")
-        texts = [text for x in DATA["relations"].values() for kind in kinds for text in x[kind]]
+        texts = [text for each in QUESTIONS for text in each.split("|")]
+        texts += [text for each in DATA["relations"].values() for text in each["sentences"]]
         texts += [text for p in self.people for text in (p.pronoun, p.name, *p.values)]
         words = unique("Q: A: .", *texts, slots="N P V")
         self.words = ("<pad>", "<eos>", "<unk>", *sorted(words))
@@ -149,7 +165,7 @@ class BiographyWorld(World):
         return Dataset.from_list(rows, features=QUESTION)
 
     def _prompt(self, name: str, relation: int, wording: int) -> str:
-        said = _said(DATA["relations"][RELATIONS[relation]]["questions"][wording], N=name)
+        said = _said(QUESTIONS[relation].split("|")[wording], N=name)
         return f"Q: {said} A:"
 
     def biographies(self) -> Dataset:

@@ -106,9 +106,8 @@ def codes(sae: SAE, x: Tensor) -> Tensor:
 
 def worst_at_random(n_errors: int, n_relations: int, seed: int) -> float:
     """The share of the worst relation to expect if errors fall on any; NaN without errors."""
-    draw = np.random.default_rng(seed).multinomial
-    worst = draw(n_errors, np.full(n_relations, 1 / n_relations), size=2000).max(axis=1)
-    return worst.mean() / n_errors if n_errors else math.nan
+    draws = np.random.default_rng(seed).multinomial(n_errors, [1 / n_relations] * n_relations, 2000)
+    return draws.max(axis=1).mean() / n_errors if n_errors else math.nan
 
 
 @torch.no_grad()
