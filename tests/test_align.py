@@ -149,6 +149,14 @@ def test_more_slots_than_latents_are_refused(n_slots: int, d_sae: int) -> None:
         AlignSAE(D, d_sae, n_slots, 2)
 
 
+def test_bad_input_is_refused_before_training_by_name() -> None:
+    relation = torch.arange(7).repeat(2)  # seven concepts, six slots
+    with pytest.raises(DataError, match=r"relation of row 6=6.*0 <= relation < 6.*Add"):
+        alignsae.labels(relation, torch.zeros(14), 6)
+    with pytest.raises(DataError, match="one per row"):  # an answer is missing
+        alignsae.labels(torch.arange(6), torch.zeros(5), 6)
+
+
 def test_labels_outside_the_ontology_are_refused() -> None:
     with pytest.raises(DataError, match=r"relation of row 2=3.*ontology"):
         alignsae.labels(torch.tensor([0, 1, 3]), torch.zeros(3), 3)

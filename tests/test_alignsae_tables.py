@@ -111,17 +111,6 @@ def test_rows_at_levels_drop_one_value_and_keep_a_list() -> None:
     assert outcomes.at(table, alpha=7).empty, "what was not run is absent"
 
 
-def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
-    values = [{"oslo"}, {"rome"}, {"red"}]
-    rows = [(0, 1, "rome", "rome"), (0, 1, "oslo", "rome"), (0, 2, "red", "blue")]
-    table = pd.DataFrame(rows, columns=["source", "target", "said", "wanted"])
-    table["exact"] = table.said == table.wanted
-    assert outcomes.failed(table, values).kept.tolist() == [False, True]
-    assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]
-    said = outcomes.in_words(table, ["x", "oslo", "x"], values)
-    assert said.tolist() == ["swapped", "unchanged", "another value of this type"]
-
-
 def test_slots_are_read_as_they_are_and_other_latents_are_chosen() -> None:
     relation = torch.arange(3).repeat(4)
     x = torch.eye(3)[relation]
@@ -132,7 +121,7 @@ def test_slots_are_read_as_they_are_and_other_latents_are_chosen() -> None:
     found = readings.read(sae, x, relation, range(12))
     assert found.latents.tolist() == [6, 7, 8]
     assert found.natural.tolist() == [2.0, 2.0, 2.0]
-    plain = handles.plain_sae(3, 9, seed=0)
+    plain, _ = handles.unsupervised("plain", 3, 9, seed=0)
     with torch.no_grad():
         plain.W_enc.zero_()
         plain.W_enc[:, [4, 2, 7]] = torch.eye(3)
@@ -154,9 +143,16 @@ def test_variance_is_shared_out_among_what_causes_it() -> None:
         assert shares == pytest.approx({n: float(n == name) for n in shares}, abs=1e-9)
 
 
-def test_the_worst_relation_of_no_errors_is_none() -> None:
-    relation = torch.tensor([0, 0, 1, 1])
-    assert readings.worst_share(
-        torch.tensor([True, False, False, False]), relation
-    ) == pytest.approx(2 / 3)
-    assert math.isnan(readings.worst_share(torch.ones(4, dtype=torch.bool), relation))
+def test_the_worst_relation_by_chance() -> None:
+    assert readings.worst_at_random(1, 6, 0) == 1
+    assert 1 / 6 < readings.worst_at_random(600, 6, 0) < 0.22
+    assert math.isnan(readings.worst_at_random(0, 6, 0))
+
+
+def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
+    values = [{"oslo"}, {"rome"}, {"red"}]
+    rows = [(0, 1, "rome", "rome"), (0, 1, "oslo", "rome"), (0, 2, "red", "blue")]
+    table = pd.DataFrame(rows, columns=["source", "target", "said", "wanted"])
+    table["exact"] = table.said == table.wanted
+    assert outcomes.failed(table, values).kept.tolist() == [False, True]
+    assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]

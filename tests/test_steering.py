@@ -52,19 +52,22 @@ def test_writing_back_what_was_read_changes_nothing(site: int) -> None:
     assert found == [naive(PROMPTS[i], 4) for i in which]
 
 
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_attention_of_a_block_can_be_written_back_and_swapped(block: int) -> None:
+    h = steering.read(MODEL, PROMPTS, block, "attention")
+    found = steering.write(MODEL, PROMPTS, [2, 0], h[[2, 0]], block, 4, EOS, "attention")
+    assert found == [naive(PROMPTS[2], 4), naive(PROMPTS[0], 4)]
+    stream = steering.read(MODEL, PROMPTS, block) + h  # what the block's MLP adds to
+    mlp = MODEL.get_decoder().h[block]
+    with torch.no_grad():
+        after = stream + mlp.mlp(mlp.ln_2(stream))
+    torch.testing.assert_close(steering.read(MODEL, PROMPTS, block + 1), after)
+
+
 def test_a_vector_of_another_prompt_gives_its_first_token_at_the_last_site() -> None:
     h = steering.read(MODEL, PROMPTS, 2)
     found = steering.write(MODEL, PROMPTS, [0, 1], h[[1, 0]], 2, 1, EOS)
     assert found == [naive(PROMPTS[1], 1), naive(PROMPTS[0], 1)]
-
-
-def test_input_embedding_adds_the_position() -> None:
-    table = MODEL.get_decoder().wpe.weight.detach()
-    token = MODEL.get_decoder().wte.weight.detach()[[p[-1] for p in PROMPTS]]
-    found = steering.write(MODEL, PROMPTS, [0, 1, 2], token, 2, 3, EOS, "input_embedding")
-    assert found == [naive(p, 3) for p in PROMPTS]
-    h = steering.read(MODEL, PROMPTS, 0)  # token and position: once more would be wrong
-    assert torch.allclose(h[0], token[0] + table[3])
 
 
 def test_a_swap_sets_two_slots_and_no_other_latent() -> None:

@@ -13,22 +13,37 @@ syllables, so no language model knows them beforehand; a value is one word, exce
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from ..errors import DataError, message, whole
-from .engine import World, between, chance, columns, fill, one_of, unique, words_of
+from .engine import World, between, chance, columns, fill, unique, words_of
 
-Grammar = Literal["plain", "paired"]
 SPLITS = ("train", "held-out wording", "unseen people", "unseen both")
 QUESTION = columns(
     "person:int relation:int wording:int prompt:text answer:text split:text taught:flag"
 )
 DATA = words_of("people")
 RELATIONS = tuple(DATA["relations"])
-MONTHS, COLOURS, NUMBERS = (DATA[name].split() for name in ("months", "colours", "numbers"))
+# Four questions for each relation, all of one length: else the length of a prompt, which a position
+# embedding shows, would tell the relation. N is the name. SAEs are trained on 0 and 1.
+QUESTIONS = [
+    "can you say when N was born ?|what is the birth date of N ?|"
+    "when did N come into the world ?|tell me the day N was born .",
+    "can you say where N was born ?|what is the birth city of N ?|"
+    "where did N come into the world ?|tell me which town N comes from .",
+    "can you say where N has studied ?|which university is the one N attended ?|"
+    "what is the school of N called ?|tell me which university N graduated from .",
+    "can you say what N has studied ?|which major is the one N chose ?|"
+    "what did N take a degree in ?|tell me the main subject of N .",
+    "can you say who now employs N ?|which company is it N works for ?|"
+    "what is the employer of N called ?|tell me the firm that pays N .",
+    "can you say where N now works ?|what is the work city of N ?|"
+    "in which city does N now work ?|tell me the office town of N .",
+]
+MONTHS = DATA["months"].split()
 DAYS, YEARS = range(1, 29), range(1950, 2006)
 N_WORDINGS, TRAIN_WORDINGS = 4, (0, 1)
 SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
@@ -101,8 +116,6 @@ class BiographyWorld(World):
     """Made-up people, the first `n_known` of whom are the SAE's; a pure function of the arguments.
 
     sizes: of the lists of words that names and values are drawn from.
-    grammar: "plain", where words of the question name the relation, or "paired", where two
-        separated words decide it together and each alone says nothing.
     n_bios: tellings of each person's biography. Raises ParameterError.
     """
 
@@ -113,23 +126,18 @@ class BiographyWorld(World):
         n_known: int = 36,
         n_other: int = 24,
         sizes: ListSizes | None = None,
-        grammar: Grammar = "plain",
         n_bios: int = 5,
         seed: int = 0,
     ) -> None:
         whole("n_known", n_known, 1)
         whole("n_other", n_other)
-        one_of("grammar", grammar, get_args(Grammar))
         whole("n_bios", n_bios, 1)
         self.people = draw_people(n_known + n_other, sizes or ListSizes(), seed)
-        self.n_known, self.grammar, self.n_bios, self.seed = n_known, grammar, n_bios, seed
-        if grammar == "plain":
-            texts, kinds = [], ["questions", "sentences"]
-        else:
-            texts, kinds = [DATA["paired"], *COLOURS, *NUMBERS], ["sentences"]
-        texts += [text for x in DATA["relations"].values() for kind in kinds for text in x[kind]]
+        self.n_known, self.n_bios, self.seed = n_known, n_bios, seed
+        texts = [text for each in QUESTIONS for text in each.split("|")]
+        texts += [text for each in DATA["relations"].values() for text in each["sentences"]]
         texts += [text for p in self.people for text in (p.pronoun, p.name, *p.values)]
-        words = unique("Q: A: .", *texts, slots="N P V COLOUR NUMBER")
+        words = unique("Q: A: .", *texts, slots="N P V")
         self.words = ("<pad>", "<eos>", "<unk>", *sorted(words))
 
     def questions(self) -> Dataset:
@@ -157,12 +165,7 @@ class BiographyWorld(World):
         return Dataset.from_list(rows, features=QUESTION)
 
     def _prompt(self, name: str, relation: int, wording: int) -> str:
-        if self.grammar == "plain":
-            said = _said(DATA["relations"][RELATIONS[relation]]["questions"][wording], N=name)
-        else:
-            colour = (relation + wording) % len(COLOURS)
-            number = NUMBERS[(relation - colour) % len(NUMBERS)]
-            said = _said(DATA["paired"], N=name, COLOUR=COLOURS[colour], NUMBER=number)
+        said = _said(QUESTIONS[relation].split("|")[wording], N=name)
         return f"Q: {said} A:"
 
     def biographies(self) -> Dataset:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...activations import ReLU
+from ...activations import ReLU, TopK
 from ...objectives import Objective
 from ...sae import SAE
 from . import LINEAR_LAYER_NORM, steering, terms
@@ -43,6 +43,24 @@ def along(h: Tensor, step: Tensor, length: Tensor | None = None) -> Handle:
     return partial(steering.add, h, step)
 
 
+def own_strength(
+    sae: AlignSAE, acts: Tensor, unit: Tensor, means: Tensor, h: Tensor, a: Tensor, b: Tensor
+) -> dict[str, Handle]:
+    """Slots and difference of means, each row as strong as it shows its own relation a.
+
+    acts [swaps, K] of the slots, unit [K], means [K, d_model] of the classes.
+    """
+    slot = acts.gather(1, a[:, None])[:, 0] / unit[a].clamp(min=1e-6)
+    centre = means.mean(dim=0)
+    offset = (means - centre)[a]
+    shown = ((h - centre) * offset).sum(dim=1) / offset.square().sum(dim=1)
+    step = (means[b] - means[a]) * shown[:, None]
+    return {
+        "AlignSAE, own strength": lambda t: steering.swap_slots(sae, h, a, b, t * slot * unit[b]),
+        "means, own strength": along(h, step),
+    }
+
+
 def class_means(x: Tensor, relation: Tensor) -> Tensor:
     """[K, d_model]: mean of the vectors of each relation, none of which is without rows."""
     return torch.stack([x[relation == r].mean(dim=0) for r in range(int(relation.max()) + 1)])
@@ -56,12 +74,15 @@ def probe_weights(x: Tensor, relation: Tensor) -> Tensor:
     return torch.from_numpy(fitted.coef_).float()
 
 
-def plain_sae(d_in: int, d_sae: int, seed: int) -> SAE:
-    """The unsupervised twin: an SAE that starts as an AlignSAE of the same size does."""
+def unsupervised(arm: str, d_in: int, d_sae: int, seed: int) -> tuple[SAE, Objective]:
+    """An SAE without labels that starts as an AlignSAE of its size does, and what it minimises.
+
+    arm: "plain", ReLU with reconstruction and sparsity as in stage 2 from the start, as published;
+    or "TopK 4", of whose latents the 4 largest are active, with reconstruction alone.
+    """
+    plain = arm == "plain"
+    activation = ReLU() if plain else TopK(int(arm.removeprefix("TopK ")))
     norm = LINEAR_LAYER_NORM
-    return SAE(d_in, d_sae, ReLU(), seed=seed, decoder_norm=norm, subtract_b_dec=False)
-
-
-def plain_objective() -> Objective:
-    """What the twin minimises from the start: reconstruction and sparsity as in stage 2."""
-    return Objective((terms.Reconstruction(), terms.Sparsity(1e-3)))
+    sae = SAE(d_in, d_sae, activation, seed=seed, decoder_norm=norm, subtract_b_dec=False)
+    error = terms.Reconstruction()
+    return sae, Objective((error, terms.Sparsity(1e-3)) if plain else (error,))

@@ -113,13 +113,3 @@ def failed(
 def or_nan(parts: Mapping[str, pd.Series]) -> dict[str, pd.Series | float]:
     """Empty parts as NaN: a share of nothing, where an empty part would be what was not run."""
     return {label: part if len(part) else math.nan for label, part in parts.items()}
-
-
-def in_words(table: pd.DataFrame, own: Sequence[str], values: Sequence[set[str]]) -> np.ndarray:
-    """[rows] what each swap did. own: the answers without it; values: those of each relation."""
-    target = torch.tensor(table.target.to_numpy())
-    kept = swaps.same_type(table.said.tolist(), target, values)
-    cases = [table.exact, np.asarray(table.said) == np.asarray(own), kept.numpy()]
-    return np.select(
-        cases, ["swapped", "unchanged", "another value of this type"], "something else"
-    )

@@ -77,12 +77,13 @@ def table(
 
     x: {(lm, site): [n, d_model]}. Returns the readings by key; a row per SAE and question, with
     split and person in the index too, columns relation, wording, hit (the largest slot is that
-    of the relation); and a row per SAE, on unseen people: the numbers of `fit`, margin, natural,
-    purity, and on held-out wordings the worst share.
+    of the relation); and a row per SAE, on unseen people (held-out wordings where there are none):
+    the numbers of `fit`, margin, natural and purity.
     """
     import pandas as pd
 
     train, unseen, held_out = map(task.rows, ("train", "unseen", "held-out"))
+    unseen = unseen if len(unseen) else held_out
     seen, hits, numbers = {}, {}, {}
     for key, run in runs.items():
         here = x[key[0], key[2]]
@@ -93,7 +94,6 @@ def table(
             "margin": binding.margin(one.slots[unseen]),
             "natural": one.natural.mean().item(),
             "purity": one.purity,
-            "worst share": worst_share(hit[held_out], task.relation[held_out]),
         }
     return seen, pd.concat(hits, names=runs.names), tidy(numbers, runs.names)
 
@@ -104,10 +104,10 @@ def codes(sae: SAE, x: Tensor) -> Tensor:
     return sae.eval().encode(x)
 
 
-def worst_share(hit: Tensor, relation: Tensor) -> float:
-    """Share of the errors that fall on the worst relation; NaN without errors."""
-    wrong = torch.stack([(~hit)[relation == r].sum() for r in relation.unique()])
-    return (wrong.max() / wrong.sum()).item()
+def worst_at_random(n_errors: int, n_relations: int, seed: int) -> float:
+    """The share of the worst relation to expect if errors fall on any; NaN without errors."""
+    draws = np.random.default_rng(seed).multinomial(n_errors, [1 / n_relations] * n_relations, 2000)
+    return draws.max(axis=1).mean() / n_errors if n_errors else math.nan
 
 
 @torch.no_grad()
@@ -189,10 +189,3 @@ def commonest(answer: Tensor, relation: Tensor, train: Rows) -> Tensor:
     """[n] bool: whether the answer is the most frequent one of its relation in training."""
     best = [answer[train][relation[train] == r].mode().values for r in relation.unique()]
     return torch.stack(best)[relation] == answer
-
-
-def busiest(matrix: Tensor, ends: Tensor, n: int) -> Tensor:
-    """[n + K] places of the `n` columns with the largest sum apart from `ends` [K], then `ends`."""
-    others = matrix.sum(dim=0)
-    others[ends] = 0
-    return torch.cat([others.topk(n).indices, ends])

@@ -1,20 +1,23 @@
 """Reading and rewriting the last token of a prompt at one site of the residual stream.
 
 Site l is the residual that enters block l (0: token plus position embedding), site n_layers what
-the last block returns, before the final norm. Vectors are read and written at the same site.
+the last block returns, before the final norm. Vectors are read and written at the same site. With
+where = "attention" it is what the attention of block l adds, between attention and MLP.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...errors import DataError, ParameterError, message, whole
-from ...lm.sites import Site, edited, measuring, residual
+from ...lm.sites import Site, blocks, edited, measuring, mlp_pass, residual
 from .binding import class_scores
 
 if TYPE_CHECKING:
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from . import AlignSAE
 
 Tokens = Sequence[Sequence[int]]
-Where = Literal["resid", "input_embedding"]
+Where = Literal["resid", "attention"]
+Place = tuple[int, Site | Literal["attention"]]
 
 
 def hook(model: PreTrainedModel, site: int) -> tuple[int, Site]:
@@ -36,15 +40,18 @@ def hook(model: PreTrainedModel, site: int) -> tuple[int, Site]:
     return (site, "in") if site < n_layers else (n_layers - 1, "out")
 
 
-def read(model: PreTrainedModel, prompts: Tokens, site: int) -> Tensor:
-    """The residual at the last token of each prompt, [n, d_model] float32 on the CPU."""
+def read(model: PreTrainedModel, prompts: Tokens, site: int, where: Where = "resid") -> Tensor:
+    """What stands there at the last token of each prompt, [n, d_model] float32 on the CPU."""
     layer, side = hook(model, site)
     width = model.config.get_text_config().hidden_size
     vectors = torch.zeros(len(prompts), width)
     with measuring(model):
         for rows in _by_length(prompts):
             ids = torch.tensor([list(prompts[i]) for i in rows], device=model.device)
-            vectors[rows] = residual(model, ids, None, layer, side)[:, -1].float().cpu()
+            found = residual(model, ids, None, layer, side)
+            if where == "attention":
+                found = mlp_pass(model, layer, ids).stream - found
+            vectors[rows] = found[:, -1].float().cpu()
     return vectors
 
 
@@ -67,25 +74,23 @@ def write(
 
     which: [n] the prompt of each row; a prompt may occur many times and its beginning is computed
         once. vectors: [n, d_model], what stands at the site instead; None changes nothing.
-    where: "resid" writes at the site that was read; "input_embedding" feeds the vector in below
-        block 0 at any site, a position embedding added, as the script behind the paper's numbers.
+    where: "resid" writes into the residual stream; "attention" replaces what the attention of block
+        `site` adds to it.
 
     Returns at most `n_new` tokens for each row, cut before `eos`.
     """
     layer, side = hook(model, site)
-    if where not in ("resid", "input_embedding"):
-        allowed = "'resid' or 'input_embedding'"
+    if where not in get_args(Where):
+        allowed = "'resid' or 'attention'"
         raise ParameterError(message("where", where, allowed, "'resid' writes where one reads."))
     if vectors is not None:
         _check(vectors, len(which), model)
-    place: tuple[int, Site] = (layer, side) if where == "resid" else (0, "in")
+    place: Place = (layer, side if where == "resid" else "attention")
     found: list[list[int]] = [[] for _ in which]
     with measuring(model):
         for rows in _by_length([prompts[i] for i in which]):
             ids = [list(prompts[which[i]]) for i in rows]
             new = None if vectors is None else vectors[rows].to(model.device)
-            if new is not None and where == "input_embedding":
-                new = new + _position(model, len(ids[0]) - 1)
             for row, tokens in zip(rows, _decode(model, ids, new, place, n_new), strict=True):
                 found[row] = tokens[: tokens.index(eos)] if eos in tokens else tokens
     return found
@@ -152,7 +157,7 @@ def _decode(
     model: PreTrainedModel,
     ids: list[list[int]],
     vectors: Tensor | None,
-    place: tuple[int, Site],
+    place: Place,
     n_new: int,
 ) -> list[list[int]]:
     """Greedy tokens after prompts of one length; `vectors` [n, d_model] at their last token."""
@@ -163,7 +168,11 @@ def _decode(
     if begin.shape[1] > 1:  # what precedes the last token is the same for every vector
         cache = model(input_ids=begin[:, :-1], use_cache=True).past_key_values
         cache.batch_select_indices(index)
-    with edited(model, *place, lambda old: old if vectors is None else vectors[:, None, :]):
+    layer, side = place
+    written = partial(_attention, model, layer)
+    if side != "attention":
+        written = partial(edited, model, layer, side)
+    with written(lambda old: old if vectors is None else vectors[:, None, :]):
         out = model(input_ids=begin[index, -1:], past_key_values=cache, use_cache=True)
     tokens = [out.logits[:, -1].argmax(dim=-1)]
     while len(tokens) < n_new:
@@ -171,6 +180,19 @@ def _decode(
         tokens.append(out.logits[:, -1].argmax(dim=-1))
     found: list[list[int]] = torch.stack(tokens, dim=1).tolist()
     return found
+
+
+@contextlib.contextmanager
+def _attention(
+    model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Inside, what the attention of a GPT-2 block adds to the stream is replaced by `edit(it)`."""
+    here = blocks(model)[layer].get_submodule("attn")
+    handle = here.register_forward_hook(lambda _, __, out: (edit(out[0]), *out[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _by_length(prompts: Tokens) -> Iterator[list[int]]:
@@ -182,16 +204,6 @@ def _by_length(prompts: Tokens) -> Iterator[list[int]]:
         name, fix = f"prompt {rows[0][0]}", "Drop it."
         raise DataError(message(name, [], "at least one token", fix))
     yield from rows.values()
-
-
-def _position(model: PreTrainedModel, position: int) -> Tensor:
-    """The learned embedding of a position, [d_model]: GPT-2 alone has one."""
-    table = getattr(model.get_decoder(), "wpe", None)
-    if table is None:
-        allowed = "'resid' for a model without position embeddings"
-        raise ParameterError(message("where", "input_embedding", allowed, "Write at the residual."))
-    weight: Tensor = table.weight[position]
-    return weight
 
 
 def _check(vectors: Tensor, n: int, model: PreTrainedModel) -> None:
