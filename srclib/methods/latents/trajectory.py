@@ -115,7 +115,7 @@ class Checkpoints:
             return self.evidence.at(documents, positions)
         texts = [self.words(row) for row in self.ids[documents]]
         places = list(zip(texts, positions.tolist(), strict=True))
-        return Shown([t[i] for t, i in places], [], {}, {}, [vote(t, i) for t, i in places])
+        return Shown([t[i] for t, i in places], [], {}, {}, [vote(t, i) for t, i in places], [])
 
     def retrieval(self, x: Tensor) -> Retrieval:
         """Retrieval of concepts between the languages; x as `self.x` gives it. Needs evidence."""
