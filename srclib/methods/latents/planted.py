@@ -84,15 +84,18 @@ def planted_mixed(
         where = mask.nonzero().flatten()
         return where[torch.randint(len(where), (n,), generator=g)]
 
-    english, japanese = (torch.isin(concept, concept[language == i]) for i in (0, 1))
-    shared = english & japanese & (concept >= 0)
+    def in_both(table: Tensor) -> Tensor:
+        english, japanese = (torch.isin(table, table[language == i]) for i in (0, 1))
+        return english & japanese & (table >= 0)
+
+    shared = in_both(concept)
     one = draw(shared, 1)
     another = draw(shared & (category != category[one]), 1)
     every = torch.ones_like(shared)
     fits = {
         "same concept": [concept == concept[one]] * 2,
         "same category": [category == category[one]] * 2,
-        "same sentence": [relation == relation[one]] * 2,
+        "same sentence": [relation == relation[draw(in_both(relation), 1)]] * 2,
         "within": [concept == concept[one], concept == concept[another]],
         "function": [(concept < 0) & (category < 0)] * 2,
         "random": [every] * 2,
