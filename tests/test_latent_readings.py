@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tiny import draw
@@ -18,7 +17,6 @@ from srclib.lm.models import LMConfig
 from srclib.methods.latents.examples import Examples
 from srclib.methods.latents.planted import recovered, recovered_parts
 from srclib.methods.latents.reading import (
-    agreement,
     dealt,
     describe,
     effective_concepts,
@@ -137,12 +135,6 @@ def test_planted_classes_are_found_and_noise_is_not(lms: Checkpoints) -> None:
     assert parts["same concept"] == parts["function"] == 1
     assert parts["within"] > 0.5  # two concepts may have a relation in common
     assert recovered(None, 3, seed=0).empty
-
-
-def test_agreement_of_equal_labels_is_full() -> None:
-    table = pd.DataFrame({"granularity": ["token", "synonymy"], "rule 0.5": ["token", "concept"]})
-    found = agreement(table.assign(script="en", trend="en"))
-    assert found["agreement"] == found["kappa"] == found["trend by script"] == 1
 
 
 def test_a_graft_of_dose_0_is_the_plain_loss(lms: Checkpoints) -> None:

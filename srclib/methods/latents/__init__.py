@@ -110,29 +110,24 @@ def scores(tokens: Iterable[str]) -> Scores:
     return Scores(max(shares), entropy / math.log(max(len(words), 2)))  # a single text: 0 / ln 2
 
 
-def classify(
-    tokens: Iterable[str], min_texts: int = 10, *, dominant: float = DOMINANT
-) -> Granularity:
+def classify(tokens: Iterable[str], min_texts: int = 10) -> Granularity:
     """Granularity from tokens alone, for any model. tokens: one per text; case and spaces go.
 
-        entropy >= 0.84 -> uninterpretable; else top_share >= dominant -> token; else concept
+        entropy >= 0.84 -> uninterpretable; else top_share >= 0.5 -> token; else concept
 
     Fewer than `min_texts` texts: "excluded". The thresholds were read off the paper's 598 labels:
     three classes, synonymy and similarity as "concept", agree with a person at kappa 0.75.
-    `dominant=0.8` is the other end of the band to report: a synonymy latent with one frequent
-    spelling is "token" at 0.5. Tokens cannot tell few unrelated tokens from few related ones, so
-    a small vocabulary calls for `oracle`.
+    Tokens cannot tell few unrelated tokens from few related ones, so a small vocabulary calls for
+    `oracle`.
     """
     whole("min_texts", min_texts, 1)
-    if not 0 < dominant <= 1:
-        raise ParameterError(message("dominant", dominant, "0 < dominant <= 1", "Take 0.5 or 0.8."))
     words = [*map(_word, _checked("tokens", tokens))]
     if len(words) < min_texts:
         return "excluded"
     found = scores(words)
     if found.entropy >= DIVERSE:
         return "uninterpretable"
-    return "token" if found.top_share >= dominant else "concept"
+    return "token" if found.top_share >= DOMINANT else "concept"
 
 
 def oracle(
@@ -154,12 +149,8 @@ def oracle(
     whole("min_texts", min_texts, 1)
     words = [*map(_word, _checked("tokens", tokens))]
     topics = topics if len(topics) else [None] * len(words)
-    for name, labels in [
-        ("concepts", concepts),
-        *meanings.items(),
-        *neighbours.items(),
-        ("topics", topics),
-    ]:
+    bare = {"concepts": concepts, "topics": topics}
+    for name, labels in [*bare.items(), *meanings.items(), *neighbours.items()]:
         _check_labels(name, labels, len(words))
     if len(words) < min_texts:
         return "excluded"

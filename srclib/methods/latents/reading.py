@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sklearn.metrics
 import torch
 from torch import Tensor
 
 from ...worlds.bilingual import Shown
 from . import AGREED, LANGUAGES, Label, classify, oracle, trend
-from . import language as trend_by_script
 from .examples import Examples
 
 if TYPE_CHECKING:
@@ -48,9 +46,8 @@ def describe(found: Examples, texts: Checkpoints, min_texts: int = 10) -> pd.Dat
     word, to take means of; the bools `living` (at least `min_texts` texts; else all are false),
     `aligned` (parts of ALIGNED), `meaning within` (within by concept or category), `concept-level`,
     `mono` (concept-level, of one language) and `strict` (mixed by the rule ">" of the paper's
-    code); `script`, the trend of the tokens; `rule 0.5`, `rule 0.8`, classes by tokens alone;
-    `concepts`, see `effective_concepts`. Texts that do not carry their truth are classed by their
-    tokens, and what these cannot tell has no column.
+    code); `concepts`, see `effective_concepts`. Texts that do not carry their truth are classed by
+    their tokens, and what these cannot tell has no column.
     """
     rows = []
     for f, n in enumerate(found.count.tolist()):
@@ -72,19 +69,15 @@ def stacked(tables: Mapping[Any, pd.DataFrame], names: Sequence[str]) -> pd.Data
 
 def _row(shown: Shown | None, min_texts: int) -> dict[str, Any]:
     if shown is None:
-        words = ("trend", "strict", "script", "part", "meaning within", "rule 0.5", "rule 0.8")
+        words = ("trend", "strict", "part", "meaning within")
         return {"granularity": "excluded", **dict.fromkeys(words), "concepts": math.nan}
-    tokens, kind = shown.tokens, granularity(shown, min_texts)
-    lean = trend(shown.languages)
+    kind, lean = granularity(shown, min_texts), trend(shown.languages)
     return {
         "granularity": kind,
         "trend": lean,
         "strict": trend(shown.languages, ">"),
-        "script": trend_by_script(tokens),
         "part": mixed_part(kind, shown) if lean == "mixed" else None,
         "meaning within": lean == "mixed" and _within(shown, 2),
-        "rule 0.5": classify(tokens, min_texts),
-        "rule 0.8": classify(tokens, min_texts, dominant=0.8),
         "concepts": effective_concepts(shown.concepts),
     }
 
@@ -115,19 +108,18 @@ def mixed_part(kind: str, shown: Shown) -> str:
     same concept, same category: of the word that it marks. same sentence: relation or subject of
     the sentence, or the category of the next word. same text: what the text is about. digit: 0.8 of
     the words are digits. within: a label of any of these kinds but the text's, or a token, in each
-    language, and none in common. function: 0.8 are words without meaning. random: none of these; other mixed: the
-    rest, such as fewer than ENOUGH texts of a language. Where texts do not carry their truth, a
-    concept-level latent counts as one category.
+    language, and none in common. function: 0.8 are words without meaning. random: none of these;
+    other mixed: the rest, such as fewer than ENOUGH texts of a language. Where texts do not carry
+    their truth, a concept-level latent counts as one category.
     """
     if not shown.meanings:
         named = {"concept": "same category", "uninterpretable": "random"}
         return named.get(kind, "other mixed")
     sides = _in_each_language(shown)
     category = shown.meanings["category"]
-    bare = [c is None for c in shown.concepts]
-    digit = [b and c is not None for b, c in zip(bare, category, strict=True)]
-    empty = [c is None and x is None for c, x in zip(shown.concepts, category, strict=True)]
-    if np.mean(digit) >= AGREED:
+    bare = [own for c, own in zip(shown.concepts, category, strict=True) if c is None]
+    empty = bare.count(None)
+    if len(bare) - empty >= AGREED * len(category):
         return "digit"
     if sides:
         en, ja = map(_labels, sides)
@@ -136,12 +128,12 @@ def mixed_part(kind: str, shown: Shown) -> str:
                 return part
     if _within(shown):
         return "within"
-    if np.mean(empty) >= AGREED:
+    if empty >= AGREED * len(category):
         return "function"
     return "random" if kind == "uninterpretable" else "other mixed"
 
 
-def _labels(shown: Shown) -> dict[str, list[Sequence[Label]]]:
+def _labels(shown: Shown) -> dict[str, list[Any]]:
     """The labels of some texts by the part that they make a mixed latent."""
     sentence = [shown.meanings[name] for name in ("relation", "subject", "next category")]
     own = {"same concept": [shown.concepts], "same category": [shown.meanings["category"]]}
@@ -204,17 +196,3 @@ def dealt(x: Tensor, within_texts: bool, generator: torch.Generator) -> Tensor:
         return x[torch.arange(len(x))[:, None], order]
     order = torch.randperm(x.shape[0] * x.shape[1], generator=generator)
     return x.flatten(0, 1)[order].view_as(x)
-
-
-def agreement(living: pd.DataFrame) -> dict[str, float]:
-    """How the rule that reads tokens alone agrees with the class on living latents, in three
-    classes (token, concept, uninterpretable), and the trend of scripts with that of texts."""
-    truth = living.granularity.replace(dict.fromkeys(CONCEPT, "concept"))
-    rule = living["rule 0.5"]
-    return {
-        "agreement": (truth == rule).mean(),
-        "kappa": sklearn.metrics.cohen_kappa_score(truth, rule),
-        "uninterpretable, truth": (truth == "uninterpretable").mean(),
-        "uninterpretable, tokens": (rule == "uninterpretable").mean(),
-        "trend by script": (living.script == living.trend).mean(),
-    }

@@ -131,15 +131,12 @@ def answers(model: PreTrainedModel, prompts: Iterable[Sequence[int]]) -> list[in
     rows = [torch.tensor(prompt) for prompt in prompts]
     ends = torch.tensor([len(row) for row in rows]) - 1
     table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    said: list[int] = model(input_ids=table).logits[torch.arange(len(table)), ends].argmax(1).tolist()
-    return said
+    logits = model(input_ids=table).logits[torch.arange(len(table)), ends]
+    return [int(word) for word in logits.argmax(1)]
 
 
 def fact_accuracy(model: PreTrainedModel, facts: pd.DataFrame) -> float:
-    """Share of prompts whose most likely next token is a spelling of the right object.
-
-    facts: of `BilingualWorld.facts`, with columns prompt and answers.
-    """
+    """Share of `facts` (columns prompt and answers) whose most likely next token is an answer."""
     pairs = zip(answers(model, facts["prompt"]), facts["answers"], strict=True)
     return sum(word in right for word, right in pairs) / len(facts)
 
