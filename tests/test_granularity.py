@@ -161,28 +161,14 @@ def test_only_the_pattern_of_repetition_counts(tokens: list[str], seed: int) -> 
     }
     renamed = [names[token.strip().lower()] for token in tokens]
     dressed = [rng.choice([str.upper, str.title, " {}\n".format])(name) for name in renamed]
-    for dominant in (0.5, 0.8):
-        verdicts = {
-            g.classify(list_of, dominant=dominant)
-            for list_of in (tokens, renamed, dressed, rng.sample(tokens, len(tokens)))
-        }
-        assert len(verdicts) == 1
+    shuffled = rng.sample(tokens, len(tokens))
+    assert len({g.classify(each) for each in (tokens, renamed, dressed, shuffled)}) == 1
 
 
 def test_min_texts_is_the_first_number_that_is_classified() -> None:
     for n in (1, 2, 10, 50):
         assert g.classify(["cat"] * n, min_texts=n) == "token"
         assert g.classify(["cat"] * (n - 1), min_texts=n) == "excluded"
-
-
-def test_the_upper_cut_moves_token_latents_to_concept_and_no_others() -> None:
-    leading = CLASSES["a spelling that leads"][0]
-    assert g.classify(leading, dominant=0.8) == "concept"
-    for tokens, expected in CLASSES.values():
-        if expected != "token":
-            assert g.classify(tokens, dominant=0.8) == expected
-    assert g.classify(["cat"] * 40 + distinct(10), dominant=0.8) == "token"
-    assert g.classify(["cat"] * 39 + distinct(11), dominant=0.8) == "concept"
 
 
 # --- planted latents ----------------------------------------------------------------------------
@@ -208,33 +194,6 @@ def test_planted_latents_are_found(kind: str, contamination: float) -> None:
     for seed in range(20):
         tokens = list(planted(kind, seed, contamination))
         assert g.classify(tokens) == coarse
-        assert g.with_lexicon(tokens, LEXICON) == kind
-
-
-# --- with a lexicon -----------------------------------------------------------------------------
-
-
-def test_synonymy_is_one_concept_without_one_spelling() -> None:
-    screws = {"ねじ": "screw", "ネジ": "screw", "SCREW": "screw"}
-    tokens, token_level = CLASSES["a spelling that leads"]
-    assert g.classify(tokens) == token_level
-    assert g.with_lexicon(tokens, screws) == "synonymy"  # 46 of 50, the commonest 35
-    assert g.with_lexicon(["ねじ"] * 40 + ["Screw "] * 10, screws) == "token"  # a spelling has 0.8
-    assert g.with_lexicon(["ねじ"] * 39 + ["Screw "] * 11, screws) == "synonymy"
-    assert g.with_lexicon(["ねじ"] * 20 + ["ネジ"] * 20 + distinct(10), screws) == "synonymy"
-    assert g.with_lexicon(["ねじ"] * 20 + ["ネジ"] * 19 + distinct(11), screws) == "similarity"
-    ten_spellings = distinct(10)
-    assert g.classify(ten_spellings) == "uninterpretable"
-    assert g.with_lexicon(ten_spellings, dict.fromkeys(ten_spellings, "screw")) == "synonymy"
-
-
-@few
-@given(texts)
-def test_an_empty_lexicon_never_claims_synonymy(tokens: list[str]) -> None:
-    coarse = g.classify(tokens)
-    expected = "similarity" if coarse == "concept" else coarse
-    assert g.with_lexicon(tokens, {}) == expected
-    assert g.with_lexicon(tokens, {word: word.strip().lower() for word in tokens}) == expected
 
 
 # --- from ground truth --------------------------------------------------------------------------
@@ -244,13 +203,14 @@ def truth(**replaced: Any) -> dict[str, Any]:
     """Ten texts in which nothing repeats, but for what is replaced."""
     rows = {
         name: [f"{name}{i}" for i in range(10)]
-        for name in ("tokens", "concepts", "category", "relation", "before", "after")
+        for name in ("tokens", "concepts", "category", "relation", "before", "after", "topics")
     } | replaced
     return {
         "tokens": rows["tokens"],
         "concepts": rows["concepts"],
         "meanings": {name: rows[name] for name in ("category", "relation")},
         "neighbours": {name: rows[name] for name in ("before", "after")},
+        "topics": rows["topics"],
     }
 
 
@@ -259,7 +219,7 @@ def agree(n: int) -> list[str]:
 
 
 KINDS = {"tokens": "token", "concepts": "synonymy", "category": "similarity"}
-KINDS |= {"relation": "similarity", "before": "context", "after": "context"}
+KINDS |= {"relation": "similarity", "before": "context", "after": "context", "topics": "text"}
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items(), ids=KINDS)
@@ -316,7 +276,7 @@ def test_shuffled_truth_is_uninterpretable() -> None:
     ],
 )
 def test_what_is_no_list_of_tokens_is_refused(tokens: Any, named: str) -> None:
-    calls = (g.language, g.classify, g.scores, lambda each: g.with_lexicon(each, {}))
+    calls = (g.language, g.classify, g.scores)
     for call in calls:
         with pytest.raises(DataError, match=named):
             call(tokens)
@@ -335,17 +295,10 @@ def test_a_vote_for_another_language_is_refused() -> None:
 
 @pytest.mark.parametrize("min_texts", [0, -1, 2.5, True, "10", None])
 def test_min_texts_is_a_positive_whole_number(min_texts: Any) -> None:
-    for call in (g.classify, lambda tokens, n: g.with_lexicon(tokens, {}, n)):
-        with pytest.raises(ParameterError, match="min_texts="):
-            call(["cat"] * 20, min_texts)
+    with pytest.raises(ParameterError, match="min_texts="):
+        g.classify(["cat"] * 20, min_texts)
     with pytest.raises(ParameterError, match="min_texts="):
         g.oracle(**truth(), min_texts=min_texts)
-
-
-@pytest.mark.parametrize("dominant", [0, -0.5, 1.1, float("nan")])
-def test_dominant_is_a_share(dominant: float) -> None:
-    with pytest.raises(ParameterError, match="dominant="):
-        g.classify(["cat"] * 20, dominant=dominant)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "tokens"])
@@ -362,11 +315,6 @@ def test_labels_that_do_not_compare_by_value_are_refused(name: str) -> None:
     for labels in (sevens, list(sevens), [0.5] * 10):
         with pytest.raises(DataError, match=rf"{name}\[0\]="):
             g.oracle(**truth(**{name: labels}))
-
-
-def test_a_spelling_of_two_concepts_is_named() -> None:
-    with pytest.raises(DataError, match=r"concept_of\['Turkey'\]='place'"):
-        g.with_lexicon(["cat"] * 10, {"turkey": "animal", "Turkey": "place"})
 
 
 @pytest.mark.parametrize("position", [-1, 2])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tiny import draw
@@ -18,15 +17,15 @@ from srclib.lm.models import LMConfig
 from srclib.methods.latents.examples import Examples
 from srclib.methods.latents.planted import recovered, recovered_parts
 from srclib.methods.latents.reading import (
-    agreement,
     dealt,
     describe,
     effective_concepts,
+    granularity,
     mixed_part,
     stacked,
 )
 from srclib.methods.latents.trajectory import Checkpoints, own, released_runs
-from srclib.methods.latents.transplant import alike, transplanted_loss
+from srclib.methods.latents.transplant import alike, fitted, graft, grafted_losses
 from srclib.worlds.bilingual import LENGTH, BilingualWorld, Shown
 
 
@@ -39,39 +38,52 @@ def lms() -> Checkpoints:
     return own(world, config, {"en": 1, "ja": 1}, 20, seeds=[5], n_texts_sae=6, n_texts=40)
 
 
-def shown(concepts: list[int | None], category: list[int | None], n_english: int) -> Shown:
+def shown(
+    concepts: list[int | None],
+    category: list[int | None],
+    n_english: int,
+    topics: list[int | None] | None = None,
+) -> Shown:
     n = len(concepts)
     languages = ["en"] * n_english + ["ja"] * (n - n_english)
     nothing = [None] * n
     return Shown(
         [f"word {i}" for i in range(n)],
         concepts,
-        {"category": category, "relation": nothing},
+        {"category": category, "relation": nothing, "subject": nothing, "next category": nothing},
         {"before": nothing, "after": nothing},
         languages,
+        topics or nothing,
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "concepts", "category", "n_english", "part"),
     [
-        ("synonymy", [3] * 10, [1] * 10, 5, "aligned"),
+        ("synonymy", [3] * 10, [1] * 10, 5, "same concept"),
         ("synonymy", [3] * 10, [1] * 10, 6, "other mixed"),  # four Japanese texts are too few
-        ("similarity", [1] * 5 + [2] * 5, [7] * 5 + [8] * 5, 5, "other mixed"),  # not one meaning
+        ("similarity", [*range(10)], [1] * 10, 5, "same category"),
+        ("similarity", [None] * 10, [8] * 10, 5, "digit"),
+        ("similarity", [1] * 5 + [2] * 5, [7] * 5 + [8] * 5, 5, "within"),  # not one meaning
         ("uninterpretable", [1] * 5 + [2] * 5, [7] * 5 + [8] * 5, 5, "within"),
         ("uninterpretable", [None] * 8 + [1, 2], [None] * 8 + [3, 4], 5, "function"),
         ("uninterpretable", list(range(10)), list(range(10)), 5, "random"),
-        ("token", [1] * 10, [7] * 10, 5, "other mixed"),
+        ("token", list(range(10)), list(range(10)), 5, "other mixed"),
     ],
 )
 def test_what_a_mixed_latent_is(kind, concepts, category, n_english, part):
     assert mixed_part(kind, shown(concepts, category, n_english)) == part
 
 
+def test_what_a_text_is_about_is_a_class_of_its_own() -> None:
+    found = shown(list(range(10)), list(range(10)), 5, topics=[2] * 10)
+    assert (granularity(found), mixed_part("text", found)) == ("text", "same text")
+
+
 def test_without_truth_tokens_decide() -> None:
-    bare = Shown(["a"], [], {}, {}, ["en"])
+    bare = Shown(["a"], [], {}, {}, ["en"], [])
     kinds = ("concept", "uninterpretable", "token")
-    assert [mixed_part(kind, bare) for kind in kinds] == ["aligned", "random", "other mixed"]
+    assert [mixed_part(kind, bare) for kind in kinds] == ["same category", "random", "other mixed"]
 
 
 def test_effective_concepts() -> None:
@@ -103,7 +115,7 @@ def kept(documents: Tensor, positions: Tensor, count: list[int]) -> Examples:
 
 def test_a_row_per_latent_and_an_empty_table_with_the_same_columns(lms: Checkpoints) -> None:
     places = torch.arange(12).expand(2, 12)
-    table = describe(kept(places, places, [12, 3]), lms, {}, min_texts=10)
+    table = describe(kept(places, places, [12, 3]), lms, min_texts=10)
     assert table.living.tolist() == [True, False]
     assert table.granularity[1] == "excluded"
     assert not table.loc[1, ["mixed", "token", "uninterpretable", "mono"]].any()
@@ -116,28 +128,31 @@ def test_a_row_per_latent_and_an_empty_table_with_the_same_columns(lms: Checkpoi
 
 
 def test_planted_classes_are_found_and_noise_is_not(lms: Checkpoints) -> None:
-    pure = recovered(lms.evidence, {}, 12, seed=0).truth.xs(0.0, level="contamination")
+    pure = recovered(lms.evidence, 12, seed=0).truth.xs(0.0, level="contamination")
     assert pure["token"] == pure["uninterpretable"] == 1
     assert min(pure["synonymy"], pure["similarity"]) > 0.5  # one spelling, one word: finer classes
     parts = recovered_parts(lms.evidence, 12, seed=0).truth.xs(0.0, level="contamination")
-    assert parts["aligned"] == parts["function"] == 1
+    assert parts["same concept"] == parts["function"] == 1
     assert parts["within"] > 0.5  # two concepts may have a relation in common
-    assert recovered(None, {}, 3, seed=0).empty
+    assert recovered(None, 3, seed=0).empty
 
 
-def test_agreement_of_equal_labels_is_full() -> None:
-    table = pd.DataFrame({"granularity": ["token", "synonymy"], "rule 0.5": ["token", "concept"]})
-    found = agreement(table.assign(script="en", trend="en"))
-    assert found["agreement"] == found["kappa"] == found["trend by script"] == 1
-
-
-def test_nothing_transplanted_is_the_plain_loss(lms: Checkpoints) -> None:
+def test_a_graft_of_dose_0_is_the_plain_loss(lms: Checkpoints) -> None:
     model, ids, x = lms.models[5, 0], lms.ids, lms.x(5, 3, 1)
-    counted = torch.ones(len(ids), LENGTH - 1, dtype=torch.bool)
     sae = SAE(16, 24, TopK(4), decoder_norm=1.0)
-    plain = token_losses(model, ids, batch_tokens=ids.numel())[:, 1:].mean().item()
-    assert transplanted_loss(model, 1, ids, counted, sae, x, []) == pytest.approx(plain)
-    assert transplanted_loss(model, 1, ids, counted, sae, x, [0, 3]) != pytest.approx(plain)
+    onto = fitted(x.flatten(0, 1), lms.x(5, 0, 1).flatten(0, 1))
+    plain = token_losses(model, ids, batch_tokens=ids.numel())[:, 1:]
+    part = graft(sae, x, [0, 3], onto)
+    assert part.inside.shape == (16, 2)
+    assert torch.allclose(grafted_losses(model, 1, ids, part, 0.0), plain)
+    assert not torch.allclose(grafted_losses(model, 1, ids, part, 1.0), plain)
+
+
+def test_the_map_of_a_turned_space_is_found() -> None:
+    given, turn = draw(0, 50, 4), draw(1, 4, 4)
+    onto = fitted(given, given @ turn + 2)
+    assert torch.allclose(onto[:-1], turn, atol=1e-4)
+    assert torch.allclose(onto[-1], torch.full((4,), 2.0), atol=1e-4)
 
 
 def test_alike_takes_each_once_and_near_ones() -> None:

@@ -197,8 +197,8 @@ def test_positions_count_behind_bos(evidence: Evidence, texts) -> None:  # type:
     assert shown.neighbours["before"] == [None, texts["text"][7].split()[-2]]
     assert shown.neighbours["after"] == [texts["text"][3].split()[1], None]
     assert shown.languages == [texts["kind"][3], texts["kind"][7]]
-    kinds = ["category", "relation", "next category", "subject", "subject category"]
-    assert list(shown.meanings) == kinds
+    assert list(shown.meanings) == ["category", "relation", "next category", "subject"]
+    assert shown.topics == [evidence.topic[3, 0], evidence.topic[7, 47]]
 
 
 def test_the_next_content_word() -> None:
@@ -230,4 +230,4 @@ def test_the_oracle_reads_it(world: BilingualWorld, evidence: Evidence) -> None:
 def test_the_category_of_the_subject(world: BilingualWorld, evidence: Evidence) -> None:
     subject = evidence.meanings["subject"].flatten()
     expected = torch.tensor([world.concepts[i].category for i in subject.tolist()])
-    assert torch.equal(evidence.meanings["subject category"].flatten(), expected)
+    assert torch.equal(evidence.topic.flatten(), expected)

@@ -126,16 +126,18 @@ class Shown(NamedTuple):
     meanings: dict[str, list[int | None]]
     neighbours: dict[str, list[str | None]]
     languages: list[Language | None]
+    topics: list[int | None]
 
 
 class Evidence:
     """The truth of `documents`; position 0 is the token behind BOS.
 
-    Besides the columns of the world: the category of the following content word, and that of the
-    subject of the sentence. Without these two, latents that prepare or remember a kind of word
-    would look uninterpretable.
+    Besides the columns of the world: the category of the following content word, without which
+    latents that prepare a kind of word would look uninterpretable, and `topic`, the category of the
+    subject: one for the whole text, so it says what the text is about and nothing of the word.
 
-    tokens, concept, language and each of `meanings`: [n_documents, length], -1 where there is none.
+    tokens, concept, language, topic and each of `meanings`: [n_documents, length], -1 where there
+    is none.
     """
 
     def __init__(self, world: BilingualWorld, documents: Dataset) -> None:
@@ -150,8 +152,8 @@ class Evidence:
             "relation": relation,
             "next category": following(torch.where(self.concept >= 0, category, -1)),
             "subject": subject,
-            "subject category": torch.where(subject >= 0, categories[subject.clamp(min=0)], -1),
         }
+        self.topic = torch.where(subject >= 0, categories[subject.clamp(min=0)], -1)
 
     def at(self, documents: Tensor, positions: Tensor) -> Shown:
         """The tokens at (document, position), both [n_texts]; no neighbour beyond the text."""
@@ -164,6 +166,7 @@ class Evidence:
             {name: _labels(table[where]) for name, table in self.meanings.items()},
             {"before": [names[i] for i in before], "after": [names[i] for i in after]},
             [LANGUAGES[i] for i in self.language[where].tolist()],
+            _labels(self.topic[where]),
         )
 
 

@@ -25,7 +25,7 @@ Label = str | int | None  # None is no label
 Language = Literal["en", "ja"]
 Trend = Literal["en", "ja", "mixed"]
 Granularity = Literal["token", "concept", "uninterpretable", "excluded"]
-Fine = Literal["token", "synonymy", "similarity", "context", "uninterpretable", "excluded"]
+Fine = Literal["token", "synonymy", "similarity", "context", "text", "uninterpretable", "excluded"]
 
 LANGUAGES: tuple[Language, ...] = ("en", "ja")
 MONOLINGUAL = 0.9  # share of the votes (section 4.2)
@@ -110,53 +110,24 @@ def scores(tokens: Iterable[str]) -> Scores:
     return Scores(max(shares), entropy / math.log(max(len(words), 2)))  # a single text: 0 / ln 2
 
 
-def classify(
-    tokens: Iterable[str], min_texts: int = 10, *, dominant: float = DOMINANT
-) -> Granularity:
+def classify(tokens: Iterable[str], min_texts: int = 10) -> Granularity:
     """Granularity from tokens alone, for any model. tokens: one per text; case and spaces go.
 
-        entropy >= 0.84 -> uninterpretable; else top_share >= dominant -> token; else concept
+        entropy >= 0.84 -> uninterpretable; else top_share >= 0.5 -> token; else concept
 
     Fewer than `min_texts` texts: "excluded". The thresholds were read off the paper's 598 labels:
     three classes, synonymy and similarity as "concept", agree with a person at kappa 0.75.
-    `dominant=0.8` is the other end of the band to report: a synonymy latent with one frequent
-    spelling is "token" at 0.5. Tokens cannot tell few unrelated tokens from few related ones, so
-    a small vocabulary calls for `oracle`.
+    Tokens cannot tell few unrelated tokens from few related ones, so a small vocabulary calls for
+    `oracle`.
     """
     whole("min_texts", min_texts, 1)
-    if not 0 < dominant <= 1:
-        raise ParameterError(message("dominant", dominant, "0 < dominant <= 1", "Take 0.5 or 0.8."))
     words = [*map(_word, _checked("tokens", tokens))]
     if len(words) < min_texts:
         return "excluded"
     found = scores(words)
     if found.entropy >= DIVERSE:
         return "uninterpretable"
-    return "token" if found.top_share >= dominant else "concept"
-
-
-def with_lexicon(
-    tokens: Iterable[str], concept_of: Mapping[str, Label], min_texts: int = 10
-) -> Fine:
-    """`classify` with its "concept" split into "synonymy" and "similarity".
-
-    concept_of: spelling -> concept, in any case, both languages. Synonymy is 0.8 of the texts in
-    one concept where no spelling alone has 0.8. It goes first: the tokens of a synonymy latent
-    look like token level where one spelling leads, unrelated where all differ. Raises DataError
-    for a spelling with two concepts (by its case).
-    """
-    concepts: dict[str, Label] = {}
-    for spelling, concept in concept_of.items():
-        if concepts.setdefault(_word(spelling), concept) != concept:
-            name, allowed = f"concept_of[{spelling!r}]", "one concept for all cases of a word"
-            raise DataError(message(name, concept, allowed, "Leave the spelling out."))
-    words = [*map(_word, _checked("tokens", tokens))]
-    coarse = classify(words, min_texts)
-    if coarse == "excluded":
-        return coarse
-    if _agreement(words) < AGREED <= _agreement([concepts.get(word) for word in words]):
-        return "synonymy"
-    return "similarity" if coarse == "concept" else coarse
+    return "token" if found.top_share >= DOMINANT else "concept"
 
 
 def oracle(
@@ -165,23 +136,27 @@ def oracle(
     meanings: Mapping[str, Sequence[Label]],
     neighbours: Mapping[str, Sequence[Label]],
     min_texts: int = 10,
+    topics: Sequence[Label] = (),
 ) -> Fine:
     """Granularity from ground truth; the first kind of label that 0.8 of the texts share.
 
     tokens, concepts: per text, the token and its concept. meanings: by name, what concepts may
     have in common (category, relation, subject, ...): "similarity". neighbours: the tokens before
-    and after: "context", which four classes count as similarity. None is no label: it agrees with
-    nothing, so function words cannot share a concept. Fewer than `min_texts` texts: "excluded".
+    and after: "context", which four classes count as similarity. topics: what each text is about,
+    whatever the word: "text". None is no label: it agrees with nothing, so function words cannot
+    share a concept. Fewer than `min_texts` texts: "excluded".
     """
     whole("min_texts", min_texts, 1)
     words = [*map(_word, _checked("tokens", tokens))]
-    for name, labels in [("concepts", concepts), *meanings.items(), *neighbours.items()]:
+    topics = topics if len(topics) else [None] * len(words)
+    bare = {"concepts": concepts, "topics": topics}
+    for name, labels in [*bare.items(), *meanings.items(), *neighbours.items()]:
         _check_labels(name, labels, len(words))
     if len(words) < min_texts:
         return "excluded"
     around = [[_word(t) if isinstance(t, str) else t for t in each] for each in neighbours.values()]
     kinds: dict[Fine, Iterable[Sequence[Label]]] = {"token": [words], "synonymy": [concepts]}
-    kinds |= {"similarity": meanings.values(), "context": around}
+    kinds |= {"similarity": meanings.values(), "context": around, "text": [topics]}
     for kind, candidates in kinds.items():
         if any(_agreement(labels) >= AGREED for labels in candidates):
             return kind

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 import torch
 from torch import Tensor
@@ -11,35 +9,26 @@ from torch import Tensor
 from ... import rng
 from ...tables import tidy
 from ...worlds.bilingual import Evidence
-from . import Label, oracle, with_lexicon
-from .reading import mixed_part
+from .reading import granularity, mixed_part
 
 N_TEXTS = 50  # kept for a latent, as in the study
 CONTAMINATIONS = (0.0, 0.1, 0.2, 0.3)  # shares of texts that are replaced by random ones
 KINDS = ("token", "synonymy", "similarity", "uninterpretable")
-PARTS = ("aligned", "within", "function", "random")
+PARTS = ("same concept", "same category", "same sentence", "within", "function", "random")
 
 Where = tuple[Tensor, Tensor]  # documents and positions, both [N_TEXTS]
 
 
-def recovered(
-    evidence: Evidence | None, lexicon: Mapping[str, Label], n_trials: int, seed: int
-) -> pd.DataFrame:
-    """Share of planted latents whose class is found again, index (planted, contamination).
-
-    Columns: `truth`, by ground truth (where *context* counts as similarity), and `lexicon`, by
-    tokens and a lexicon. No rows without evidence.
-    """
+def recovered(evidence: Evidence | None, n_trials: int, seed: int) -> pd.DataFrame:
+    """Share of planted latents whose class is found again, index (planted, contamination), in the
+    column `truth`, where *context* counts as similarity. No rows without evidence."""
     tests = {}
     for kind, contamination, trial in _tests(evidence, KINDS, n_trials):
         assert evidence is not None
         shown = evidence.at(*planted(evidence, kind, contamination, trial, seed))
         fine = {kind, "context"} if kind == "similarity" else {kind}
-        tests[kind, contamination, trial] = {
-            "truth": oracle(*shown[:4]) in fine,
-            "lexicon": with_lexicon(shown.tokens, lexicon) == kind,
-        }
-    return _shares(tests, ["truth", "lexicon"])
+        tests[kind, contamination, trial] = {"truth": granularity(shown) in fine}
+    return _shares(tests)
 
 
 def recovered_parts(evidence: Evidence | None, n_trials: int, seed: int) -> pd.DataFrame:
@@ -48,8 +37,8 @@ def recovered_parts(evidence: Evidence | None, n_trials: int, seed: int) -> pd.D
     for part, contamination, trial in _tests(evidence, PARTS, n_trials):
         assert evidence is not None
         shown = evidence.at(*planted_mixed(evidence, part, contamination, trial, seed))
-        tests[part, contamination, trial] = {"truth": mixed_part(oracle(*shown[:4]), shown) == part}
-    return _shares(tests, ["truth"])
+        tests[part, contamination, trial] = {"truth": mixed_part(granularity(shown), shown) == part}
+    return _shares(tests)
 
 
 def _tests(
@@ -59,10 +48,8 @@ def _tests(
     return [(kind, share, trial) for kind in kinds for share in CONTAMINATIONS for trial in trials]
 
 
-def _shares(
-    tests: dict[tuple[str, float, int], dict[str, bool]], columns: list[str]
-) -> pd.DataFrame:
-    table = tidy(tests, ("planted", "contamination", "trial")).reindex(columns=columns)
+def _shares(tests: dict[tuple[str, float, int], dict[str, bool]]) -> pd.DataFrame:
+    table = tidy(tests, ("planted", "contamination", "trial")).reindex(columns=["truth"])
     return table.groupby(["planted", "contamination"], sort=False).mean()
 
 
@@ -85,26 +72,37 @@ def planted(evidence: Evidence, kind: str, contamination: float, trial: int, see
 def planted_mixed(
     evidence: Evidence, part: str, contamination: float, trial: int, seed: int
 ) -> Where:
-    """The texts of a mixed latent, half of them English: one concept in both languages (aligned),
-    one concept in each (within), words without meaning (function), or any words (random)."""
+    """The texts of a mixed latent, half of them English: one concept or category in both languages,
+    sentences with one relation, one concept in each language (within), words without meaning
+    (function), or any words (random)."""
     g = rng.stream(seed, "planted mixed", part, int(100 * contamination), trial)
-    tables = (evidence.concept, evidence.meanings["category"], evidence.language)
-    concept, category, language = (table.flatten() for table in tables)
+    tables = (evidence.concept, evidence.meanings["category"], evidence.meanings["relation"])
+    concept, category, relation = (table.flatten() for table in tables)
+    language = evidence.language.flatten()
 
     def draw(mask: Tensor, n: int) -> Tensor:
         where = mask.nonzero().flatten()
         return where[torch.randint(len(where), (n,), generator=g)]
 
-    english, japanese = (torch.isin(concept, concept[language == i]) for i in (0, 1))
-    shared = english & japanese
-    one = draw((concept >= 0) & shared, 1)
-    another = draw((concept >= 0) & shared & (category != category[one]), 1)
-    both, any_word = [concept == concept[one]] * 2, torch.ones_like(shared)
-    fits = {"aligned": both, "within": [both[0], concept == concept[another]]}
-    fits |= {"function": [(concept < 0) & (category < 0)] * 2, "random": [any_word] * 2}
+    def in_both(table: Tensor) -> Tensor:
+        english, japanese = (torch.isin(table, table[language == i]) for i in (0, 1))
+        return english & japanese & (table >= 0)
+
+    shared = in_both(concept)
+    one = draw(shared, 1)
+    another = draw(shared & (category != category[one]), 1)
+    every = torch.ones_like(shared)
+    fits = {
+        "same concept": [concept == concept[one]] * 2,
+        "same category": [category == category[one]] * 2,
+        "same sentence": [relation == relation[draw(in_both(relation), 1)]] * 2,
+        "within": [concept == concept[one], concept == concept[another]],
+        "function": [(concept < 0) & (category < 0)] * 2,
+        "random": [every] * 2,
+    }[part]
     n_random = round(N_TEXTS * contamination)
-    picks = [draw(fits[part][i] & (language == i), (N_TEXTS - n_random) // 2) for i in (0, 1)]
-    return _where(evidence, torch.cat([*picks, draw(any_word, n_random)]))
+    picks = [draw(fits[i] & (language == i), (N_TEXTS - n_random) // 2) for i in (0, 1)]
+    return _where(evidence, torch.cat([*picks, draw(every, n_random)]))
 
 
 def _where(evidence: Evidence, place: Tensor) -> Where:

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import sklearn.metrics
 import torch
 from torch import Tensor
 
 from ...worlds.bilingual import Shown
-from . import AGREED, LANGUAGES, Label, classify, oracle, trend, with_lexicon
-from . import language as trend_by_script
+from . import AGREED, LANGUAGES, Label, classify, oracle, trend
 from .examples import Examples
 
 if TYPE_CHECKING:
@@ -31,59 +29,55 @@ if TYPE_CHECKING:
 
 ENOUGH = 5  # texts of each language that a judgement on both rests on
 CONCEPT = ("synonymy", "similarity", "context", "concept")  # classes above a single token
+ALIGNED = ("same concept", "same category")
+PARTS = (*ALIGNED, "same sentence", "same text", "digit", "within", "function")
 FLAGS = {
     "trend": ("en", "ja", "mixed"),
-    "granularity": ("token", *CONCEPT, "uninterpretable"),
-    "part": ("random", "function", "other mixed", "within", "aligned"),
+    "granularity": ("token", *CONCEPT, "text", "uninterpretable"),
+    "part": (*PARTS, "random", "other mixed"),
 }
-TOLD = ("synonymy", "similarity", "context", "function", "within")  # by the truth of texts alone
+TOLD = ("synonymy", "similarity", "context", "text", "meaning within")  # by the truth alone
 
 
-def describe(
-    found: Examples, texts: Checkpoints, lexicon: Mapping[str, Label], min_texts: int = 10
-) -> pd.DataFrame:
+def describe(found: Examples, texts: Checkpoints, min_texts: int = 10) -> pd.DataFrame:
     """One row per latent, index `latent`, read off the texts that were kept for it.
 
     Columns: `trend`, `granularity` and `part` (`mixed_part`) as words and a column of bools per
     word, to take means of; the bools `living` (at least `min_texts` texts; else all are false),
-    `concept-level`, `mono` (concept-level, of one language) and `strict` (mixed by the rule ">" of
-    the paper's code); `script`, the trend of the tokens; `rule 0.5`, `rule 0.8` and `lexicon`,
-    classes by tokens alone; `concepts`, see `effective_concepts`. Texts that do not carry their
-    truth are classed by their tokens, and what these cannot tell has no column.
+    `aligned` (parts of ALIGNED), `meaning within` (within by concept or category), `concept-level`,
+    `mono` (concept-level, of one language) and `strict` (mixed by the rule ">" of the paper's
+    code); `concepts`, see `effective_concepts`. Texts that do not carry their truth are classed by
+    their tokens, and what these cannot tell has no column.
     """
     rows = []
     for f, n in enumerate(found.count.tolist()):
         enough = n >= min_texts
         shown = texts.shown(found.documents[f, :n], found.positions[f, :n]) if enough else None
-        rows.append(_row(shown, lexicon, min_texts))
+        rows.append(_row(shown, min_texts))
     table = _flagged(pd.DataFrame(rows))
-    return table.drop(columns=["concept"] if texts.evidence else [*TOLD])
+    return table.drop(columns=["concept"] if texts.evidence else [*TOLD, *PARTS[2:]])
 
 
 def stacked(tables: Mapping[Any, pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
     """Tables of `describe` as one, the levels of their keys first; without rows where none is."""
     if tables:
         return pd.concat(tables, names=list(names))
-    nothing = _flagged(pd.DataFrame([_row(None, {}, 1)])).iloc[:0]
+    nothing = _flagged(pd.DataFrame([_row(None, 1)])).iloc[:0]
     levels = [*names, "latent"]
     return nothing.set_index(pd.MultiIndex.from_arrays([[] for _ in levels], names=levels))
 
 
-def _row(shown: Shown | None, lexicon: Mapping[str, Label], min_texts: int) -> dict[str, Any]:
+def _row(shown: Shown | None, min_texts: int) -> dict[str, Any]:
     if shown is None:
-        words = ("trend", "strict", "script", "part", "rule 0.5", "rule 0.8", "lexicon")
+        words = ("trend", "strict", "part", "meaning within")
         return {"granularity": "excluded", **dict.fromkeys(words), "concepts": math.nan}
-    tokens, kind = shown.tokens, granularity(shown, min_texts)
-    lean = trend(shown.languages)
+    kind, lean = granularity(shown, min_texts), trend(shown.languages)
     return {
         "granularity": kind,
         "trend": lean,
         "strict": trend(shown.languages, ">"),
-        "script": trend_by_script(tokens),
         "part": mixed_part(kind, shown) if lean == "mixed" else None,
-        "rule 0.5": classify(tokens, min_texts),
-        "rule 0.8": classify(tokens, min_texts, dominant=0.8),
-        "lexicon": with_lexicon(tokens, lexicon, min_texts),
+        "meaning within": lean == "mixed" and _within(shown, 2),
         "concepts": effective_concepts(shown.concepts),
     }
 
@@ -94,6 +88,8 @@ def _flagged(table: pd.DataFrame) -> pd.DataFrame:
             table[word] = table[name] == word
     table["living"] = table.granularity != "excluded"
     table["strict"] = table.strict == "mixed"
+    table["meaning within"] = table["meaning within"].eq(True)
+    table["aligned"] = table.part.isin(ALIGNED)
     table["concept-level"] = table.granularity.isin(CONCEPT)
     table["mono"] = table["concept-level"] & ~table.mixed
     return table.rename_axis("latent")
@@ -102,36 +98,62 @@ def _flagged(table: pd.DataFrame) -> pd.DataFrame:
 def granularity(shown: Shown, min_texts: int = 10) -> str:
     """By the truth of the texts, by their tokens where that is not known."""
     if shown.meanings:
-        return oracle(*shown[:4], min_texts=min_texts)
+        return oracle(*shown[:4], min_texts=min_texts, topics=shown.topics)
     return classify(shown.tokens, min_texts)
 
 
 def mixed_part(kind: str, shown: Shown) -> str:
-    """What a mixed latent is, from its granularity over all texts and from those of each language.
+    """What a mixed latent is: the first of PARTS that 0.8 of the texts of each language share.
 
-    aligned: 0.8 of all texts and of each language's share one concept or meaning. within: nothing
-    in common over all, but in each language alone a concept or category. function: 0.8 are words
-    without meaning. random: none of these; other mixed: the rest, such as one digit. Where texts
-    do not carry their truth, a concept-level latent counts as aligned.
+    same concept, same category: of the word that it marks. same sentence: relation or subject of
+    the sentence, or the category of the next word. same text: what the text is about. digit: 0.8 of
+    the words are digits. within: a label of any of these kinds but the text's, or a token, in each
+    language, and none in common. function: 0.8 are words without meaning. random: none of these;
+    other mixed: the rest, such as fewer than ENOUGH texts of a language. Where texts do not carry
+    their truth, a concept-level latent counts as one category.
     """
     if not shown.meanings:
-        named = {"concept": "aligned", "uninterpretable": "random"}
+        named = {"concept": "same category", "uninterpretable": "random"}
         return named.get(kind, "other mixed")
-    apart = _in_each_language(shown)
-    if kind in ("synonymy", "similarity"):
-        tables = [[each.concepts, *each.meanings.values()] for each in apart]
-        common = (
-            [_agreed(en) & _agreed(ja) for en, ja in zip(*tables, strict=True)] if apart else []
-        )
-        return "aligned" if any(common) else "other mixed"
-    if kind != "uninterpretable":
-        return "other mixed"
-    alone = [_agreed(each.concepts) | _agreed(each.meanings["category"]) for each in apart]
-    if alone and all(alone):
+    sides = _in_each_language(shown)
+    category = shown.meanings["category"]
+    bare = [own for c, own in zip(shown.concepts, category, strict=True) if c is None]
+    empty = bare.count(None)
+    if len(bare) - empty >= AGREED * len(category):
+        return "digit"
+    if sides:
+        en, ja = map(_labels, sides)
+        for part in en:
+            if any(_agreed(x) & _agreed(y) for x, y in zip(en[part], ja[part], strict=True)):
+                return part
+    if _within(shown):
         return "within"
-    meant = zip(shown.concepts, shown.meanings["category"], strict=True)
-    empty = [concept is None and category is None for concept, category in meant]
-    return "function" if np.mean(empty) >= AGREED else "random"
+    if empty >= AGREED * len(category):
+        return "function"
+    return "random" if kind == "uninterpretable" else "other mixed"
+
+
+def _labels(shown: Shown) -> dict[str, list[Any]]:
+    """The labels of some texts by the part that they make a mixed latent."""
+    sentence = [shown.meanings[name] for name in ("relation", "subject", "next category")]
+    own = {"same concept": [shown.concepts], "same category": [shown.meanings["category"]]}
+    return own | {"same sentence": sentence, "same text": [shown.topics]}
+
+
+def _within(shown: Shown, n_kinds: int = 3) -> bool:
+    """Whether each language agrees in a label of the first kinds, with all three also in a token,
+    and not in one that both share."""
+    sides = _in_each_language(shown) if shown.meanings else []
+    if not sides:
+        return False
+    kinds = [
+        [each for tables in [*_labels(x).values()][:n_kinds] for each in tables] for x in sides
+    ]
+    if n_kinds > 2:
+        kinds = [[*tables, x.tokens] for tables, x in zip(kinds, sides, strict=True)]
+    found = [[_agreed(table) for table in tables] for tables in kinds]
+    shared = any(a & b for a, b in zip(*found, strict=True))
+    return all(map(any, found)) and not shared
 
 
 def _in_each_language(shown: Shown) -> list[Shown]:
@@ -139,16 +161,13 @@ def _in_each_language(shown: Shown) -> list[Shown]:
     sides = [[i for i, x in enumerate(shown.languages) if x == side] for side in LANGUAGES]
     if min(map(len, sides)) < ENOUGH:
         return []
-    return [
-        Shown(
-            [shown.tokens[i] for i in side],
-            [shown.concepts[i] for i in side],
-            {name: [labels[i] for i in side] for name, labels in shown.meanings.items()},
-            {name: [labels[i] for i in side] for name, labels in shown.neighbours.items()},
-            [shown.languages[i] for i in side],
-        )
-        for side in sides
-    ]
+
+    def taken(labels: Any, side: list[int]) -> Any:
+        if isinstance(labels, Mapping):
+            return {name: taken(each, side) for name, each in labels.items()}
+        return [labels[i] for i in side]
+
+    return [Shown(*(taken(each, side) for each in shown)) for side in sides]
 
 
 def _agreed(labels: Sequence[Label]) -> set[Label]:
@@ -177,17 +196,3 @@ def dealt(x: Tensor, within_texts: bool, generator: torch.Generator) -> Tensor:
         return x[torch.arange(len(x))[:, None], order]
     order = torch.randperm(x.shape[0] * x.shape[1], generator=generator)
     return x.flatten(0, 1)[order].view_as(x)
-
-
-def agreement(living: pd.DataFrame) -> dict[str, float]:
-    """How the rule that reads tokens alone agrees with the class on living latents, in three
-    classes (token, concept, uninterpretable), and the trend of scripts with that of texts."""
-    truth = living.granularity.replace(dict.fromkeys(CONCEPT, "concept"))
-    rule = living["rule 0.5"]
-    return {
-        "agreement": (truth == rule).mean(),
-        "kappa": sklearn.metrics.cohen_kappa_score(truth, rule),
-        "uninterpretable, truth": (truth == "uninterpretable").mean(),
-        "uninterpretable, tokens": (rule == "uninterpretable").mean(),
-        "trend by script": (living.script == living.trend).mean(),
-    }

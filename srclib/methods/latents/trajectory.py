@@ -115,7 +115,7 @@ class Checkpoints:
             return self.evidence.at(documents, positions)
         texts = [self.words(row) for row in self.ids[documents]]
         places = list(zip(texts, positions.tolist(), strict=True))
-        return Shown([t[i] for t, i in places], [], {}, {}, [vote(t, i) for t, i in places])
+        return Shown([t[i] for t, i in places], [], {}, {}, [vote(t, i) for t, i in places], [])
 
     def retrieval(self, x: Tensor) -> Retrieval:
         """Retrieval of concepts between the languages; x as `self.x` gives it. Needs evidence."""
@@ -126,17 +126,19 @@ class Checkpoints:
 
 
 @torch.no_grad()
-def fact_accuracy(model: PreTrainedModel, facts: pd.DataFrame) -> float:
-    """Share of prompts whose most likely next token is a spelling of the right object.
+def answers(model: PreTrainedModel, prompts: Iterable[Sequence[int]]) -> list[int]:
+    """The most likely next token of each prompt (ids, BOS first)."""
+    rows = [torch.tensor(prompt) for prompt in prompts]
+    ends = torch.tensor([len(row) for row in rows]) - 1
+    table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    logits = model(input_ids=table).logits[torch.arange(len(table)), ends]
+    return [int(word) for word in logits.argmax(1)]
 
-    facts: of `BilingualWorld.facts`, with columns prompt and answers.
-    """
-    prompts = [torch.tensor(prompt) for prompt in facts["prompt"]]
-    ends = torch.tensor([len(prompt) for prompt in prompts]) - 1
-    table = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
-    said = model(input_ids=table).logits[torch.arange(len(table)), ends].argmax(1).tolist()
-    pairs = zip(said, facts["answers"], strict=True)
-    return sum(word in answers for word, answers in pairs) / len(said)
+
+def fact_accuracy(model: PreTrainedModel, facts: pd.DataFrame) -> float:
+    """Share of `facts` (columns prompt and answers) whose most likely next token is an answer."""
+    pairs = zip(answers(model, facts["prompt"]), facts["answers"], strict=True)
+    return sum(word in right for word, right in pairs) / len(facts)
 
 
 def own(

@@ -7,7 +7,7 @@ was not available: the formulation is ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,37 +21,52 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@torch.no_grad()
-def transplanted_loss(
-    model: PreTrainedModel,
-    layer: int,
-    ids: Tensor,
-    counted: Tensor,
-    sae: SAE,
-    x: Tensor,
-    group: Sequence[int],
-) -> float:
-    """Mean loss of `model`, in nats, with the part of another model's state that `group` writes.
+class Graft(NamedTuple):
+    """What some latents of one model's state say, in the basis of another's."""
 
-    ids [n_texts, context], BOS first. counted [n_texts, context - 2] bool: over which tokens behind
-    BOS and the first word the mean is. x [n_texts, context - 1, d]: unit vectors of the other
-    model, which `sae` reads. Inside the span of the group's decoder rows the state behind block
-    `layer` becomes sum_f z_f W_dec[f] + b_dec, times its norm. An empty group changes nothing.
+    there: Tensor  # [n_texts, context - 1, d] the state that they alone would give, of norm about 1
+    inside: Tensor  # [d, r] orthonormal: the span in which they write
+
+
+@torch.no_grad()
+def fitted(given: Tensor, wanted: Tensor) -> Tensor:
+    """[d + 1, d]: the least-squares affine map from states [n, d] of one model to another's."""
+    ones = given.new_ones(len(given), 1)
+    return torch.linalg.lstsq(torch.cat([given, ones], 1), wanted).solution
+
+
+@torch.no_grad()
+def graft(sae: SAE, x: Tensor, group: Sequence[int], onto: Tensor) -> Graft:
+    """sum_f z_f W_dec[f] + b_dec over `group`, through the map `onto` of `fitted`.
+
+    x [n_texts, context - 1, d]: unit vectors of the model that `sae` reads.
     """
-    group = list(group)
+    group, turn = list(group), onto[:-1]
     rows = sae.W_dec[group]
-    inside = torch.linalg.qr(rows.T).Q  # [d, n_group]
-    part = sae.encode(x.flatten(0, 1))[:, group] @ rows
-    part = (part + sae.b_dec @ inside @ inside.T).view_as(x)
+    said = sae.encode(x.flatten(0, 1))[:, group] @ rows + sae.b_dec
+    r = int(torch.linalg.matrix_rank(rows @ turn)) if group else 0
+    inside = torch.linalg.svd(rows @ turn, full_matrices=False).Vh[:r].T
+    return Graft((said @ turn + onto[-1]).view_as(x), inside)
+
+
+@torch.no_grad()
+def grafted_losses(
+    model: PreTrainedModel, layer: int, ids: Tensor, grafted: Graft, dose: float
+) -> Tensor:
+    """Losses [n_texts, context - 2] of `model`, in nats, on the words behind the first.
+
+    ids [n_texts, context], BOS first. Inside the span of the graft the state behind block `layer`
+    moves by `dose` of the way to what the graft says, times its own norm. Dose 0 changes nothing.
+    """
+    there, inside = grafted
 
     def edit(state: Tensor) -> Tensor:
         behind = state[:, 1:]
-        new = behind - behind @ inside @ inside.T + part * behind.norm(dim=-1, keepdim=True)
-        return torch.cat([state[:, :1], new], dim=1) if group else state
+        way = there * behind.norm(dim=-1, keepdim=True) - behind
+        return torch.cat([state[:, :1], behind + dose * way @ inside @ inside.T], dim=1)
 
     with edited(model, layer, "out", edit):
-        losses = token_losses(model, ids, batch_tokens=ids.numel())[:, 1:]
-    return losses[counted].mean().item()
+        return token_losses(model, ids, batch_tokens=ids.numel())[:, 1:]
 
 
 def alike(
