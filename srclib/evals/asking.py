@@ -87,21 +87,19 @@ def ravel_score(
 def unlearning_score(
     quiz: Quiz, sae: SAE, acts: Sequence[Tensor], forget: Tensor, retain: Tensor
 ) -> float:
-    """Forget one topic, keep the facts of the others. See `edits.unlearning`.
+    """Forget one topic, keep the facts of the others; BOS is left alone. See `edits.unlearning`.
 
     acts: [n_tokens, d_in] activations on texts of the topic and of all others; forget, retain:
-    facts by index. BOS is left alone.
+    facts by index.
     """
-    raw = SAE(sae.d_in, sae.d_sae, sae.activation, decoder_norm=1.0, subtract_b_dec=False)
-    raw.load_state_dict(sae.state_dict())
-    raw.eval().fold_input_scale((1 / quiz.subject.scale).item())
+    scale = quiz.subject.scale
 
     def accuracy_under(edit: Edit) -> tuple[float, float]:
         def beyond_bos(whole: Tensor) -> Tensor:
-            return torch.cat([whole[:, :1], edit(whole[:, 1:])], dim=1)
+            return torch.cat([whole[:, :1], edit(whole[:, 1:] / scale) * scale], dim=1)
 
         return quiz.accuracy(forget, beyond_bos), quiz.accuracy(retain, beyond_bos)
 
     with torch.no_grad():
-        on_forget, on_retain = (raw.encode(each * quiz.subject.scale) for each in acts)
-    return unlearning(raw, on_forget, on_retain, accuracy_under)[0]
+        on_forget, on_retain = map(sae.encode, acts)
+    return unlearning(sae, on_forget, on_retain, accuracy_under)[0]

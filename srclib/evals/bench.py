@@ -11,7 +11,7 @@ and splits. `bench.oracle(draw)` says what raw activations reach: where they fai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -143,11 +143,13 @@ class Bench:
         seed, d = draw.seed, train.x.shape[1]
         probed = sparse_probing(train.x, train.labels, test.x, test.labels, (d,), seed=seed)
         few, test_few = (each.at(each.labels < N_TPP) for each in (train, test))
-        own = _along(few, [few.labels == c for c in range(N_TPP)])
-        of_two = _along(said, list(said.labels.T))
-        cut = scr(of_two(said), of_two(test_said), of_two.rows, (1,), seed=seed)[0]
+        own, two = (
+            _along(few, few.labels == torch.arange(N_TPP)[:, None]),
+            _along(said, said.labels.T),
+        )
+        cut = scr(_on(two, said), _on(two, test_said), two, (1,), seed=seed)[0]
         row = {"sparse_probing": probed[d], "range": cut.clean - cut.base, "scr": cut.scores[1]}
-        row["tpp"] = tpp(own(few), own(test_few), own.rows, (1,), seed=seed).scores[1]
+        row["tpp"] = tpp(_on(own, few), _on(own, test_few), own, (1,), seed=seed).scores[1]
         if len(self.quiz.known) >= ENOUGH:
             x, rest = draw.topic
             Q = torch.linalg.svd(rest - rest.mean(0), full_matrices=False)[2].T
@@ -192,19 +194,14 @@ class Bench:
         }
 
 
-@dataclass(frozen=True)
-class _Directions:
-    """Unit rows [k, d_in] in the place of a dictionary."""
-
-    rows: Tensor
-
-    def __call__(self, samples: Samples) -> Samples:
-        return samples._replace(acts=samples.x @ self.rows.T)
+def _along(samples: Samples, classes: Iterable[Tensor]) -> Tensor:
+    """The directions of a linear probe of each class as unit rows [k, d_in]."""
+    return unit_rows(torch.stack([fit_probe(samples.x, c).w for c in classes])).float()
 
 
-def _along(samples: Samples, classes: list[Tensor]) -> _Directions:
-    """The directions of a linear probe of each class."""
-    return _Directions(unit_rows(torch.stack([fit_probe(samples.x, c).w for c in classes])).float())
+def _on(rows: Tensor, samples: Samples) -> Samples:
+    """The samples with directions in the place of latents."""
+    return samples._replace(acts=samples.x @ rows.T)
 
 
 def _topic_latent(x: Tensor, rest: Tensor) -> SAE:
