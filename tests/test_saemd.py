@@ -149,7 +149,7 @@ def subject() -> Subject:
 
 def test_a_subject_of_our_own(subject: Subject) -> None:
     assert subject.source.batch(0, 40 * 32).square().sum(1).mean() == pytest.approx(1, rel=1e-4)
-    assert subject.source.test.shape == (8 * 32, 16) and list(subject.before) == ["twin"]
+    assert subject.source.test.shape == (8 * 32, 16)
     assert subject.decode(subject.ids[0, :1]) == "<bos>" and not subject.evidence
     x, truth = subject.told(3, "probe")
     assert len(x) == len(truth) and truth.any(1).all()
@@ -176,4 +176,6 @@ def test_a_complete_dictionary_loses_nothing(subject: Subject) -> None:
     assert scores["loss_recovered"] == pytest.approx(1, abs=1e-3)
     assert 0 < scores["sparse_probing"] < 1 and 0 < scores["floor"] < 1
     assert "ravel" not in scores  # an untrained model knows no facts
+    limits = bench.oracle(one)
+    assert set(limits) == {"sparse_probing", "range", "scr", "tpp"} and limits["tpp"] > 0.05
     assert bench.score(sae, one) == pytest.approx(scores, rel=0, abs=0, nan_ok=True)

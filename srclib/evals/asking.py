@@ -51,20 +51,23 @@ def padded(prompts: Sequence[Sequence[int]]) -> Tensor:
     return pad_sequence([torch.tensor(prompt) for prompt in prompts], batch_first=True)
 
 
-def ravel_score(quiz: Quiz, sae: SAE, rows: Tensor, n_pairs: int, seed: int) -> float:
-    """Exchange a person's city, job or animal through the latents at the name; mean of the three.
+def ravel_score(
+    quiz: Quiz, encode: Edit, decode: Edit, rows: Tensor, n_pairs: int, seed: int
+) -> float:
+    """Exchange a person's city, job or animal through latents; mean of the three.
 
-    rows: facts about people, by index. See `edits.ravel`.
+    At the last token: a middle block has moved attributes away from the name. rows: facts about
+    people, by index. Doing nothing scores 1/2. See `edits.ravel`.
     """
     subject, chosen = quiz.subject, quiz.facts.select(rows)
     names = sorted(set(chosen["relation"]))
     relation = torch.tensor([names.index(each) for each in chosen["relation"]])
     entity, answer = torch.tensor(chosen["entity"]), torch.tensor(chosen["answer"])
-    place, prompts = torch.tensor(chosen["entity_position"]), chosen["prompt"]
-    table = padded(prompts)
+    prompts = chosen["prompt"]
+    place, table = torch.tensor([len(each) - 1 for each in prompts]), padded(prompts)
     with torch.no_grad():
         whole = residual(subject.model, table, None, subject.layer)
-        acts = sae.encode(whole[torch.arange(len(table)), place] / subject.scale)
+        acts = encode(whole[torch.arange(len(table)), place] / subject.scale)
 
     def logits_of(new: Tensor, index: Tensor) -> Tensor:
         def put(whole: Tensor) -> Tensor:
@@ -77,28 +80,26 @@ def ravel_score(quiz: Quiz, sae: SAE, rows: Tensor, n_pairs: int, seed: int) -> 
     with torch.enable_grad():  # the mask over latents is trained
         for cause in range(len(names)):
             swaps = make_pairs(entity, relation, answer, cause, n_pairs, seed=seed)
-            found.append(ravel(acts, sae.decode, swaps, logits_of, seed=seed).disentangle)
+            found.append(ravel(acts, decode, swaps, logits_of, seed=seed).disentangle)
     return sum(found) / len(found)
 
 
 def unlearning_score(
     quiz: Quiz, sae: SAE, acts: Sequence[Tensor], forget: Tensor, retain: Tensor
 ) -> float:
-    """Forget one topic, keep the facts of the others. See `edits.unlearning`.
+    """Forget one topic, keep the facts of the others; BOS is left alone. See `edits.unlearning`.
 
-    acts: [n_tokens, d_in] raw activations on texts of the topic and of another; forget, retain:
-    facts by index. BOS is left alone.
+    acts: [n_tokens, d_in] activations on texts of the topic and of all others; forget, retain:
+    facts by index.
     """
-    raw = SAE(sae.d_in, sae.d_sae, sae.activation, decoder_norm=1.0, subtract_b_dec=False)
-    raw.load_state_dict(sae.state_dict())
-    raw.eval().fold_input_scale((1 / quiz.subject.scale).item())
+    scale = quiz.subject.scale
 
     def accuracy_under(edit: Edit) -> tuple[float, float]:
         def beyond_bos(whole: Tensor) -> Tensor:
-            return torch.cat([whole[:, :1], edit(whole[:, 1:])], dim=1)
+            return torch.cat([whole[:, :1], edit(whole[:, 1:] / scale) * scale], dim=1)
 
         return quiz.accuracy(forget, beyond_bos), quiz.accuracy(retain, beyond_bos)
 
     with torch.no_grad():
-        on_forget, on_retain = (raw.encode(each) for each in acts)
-    return unlearning(raw, on_forget, on_retain, accuracy_under)[0]
+        on_forget, on_retain = map(sae.encode, acts)
+    return unlearning(sae, on_forget, on_retain, accuracy_under)[0]

@@ -2,8 +2,8 @@
 
     subject = named(name, corpus, **sizes) or own(world, config, n_documents, **sizes)
 
-Both have one face. What only a model of our own knows (a world, the model before training, the
-same model from other seeds) is empty for a named one.
+Both have one face. What only a model of our own knows (a world, the same model from other seeds)
+is empty for a named one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..worlds.text import TextWorld, predicates
 from .corpora import read
 from .harvest import harvest
 from .hub import load_tokenizer
-from .models import LMConfig, described, load_model, new_model
+from .models import LMConfig, described, load_model
 from .train import train_lm
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ class Subject:
     """of a named model: itself, its corpus and the tokens at hand, for the ledger"""
     world: TextWorld | None = None
     config: LMConfig | None = None
-    before: Mapping[str, PreTrainedModel] = field(default_factory=dict, repr=False)
-    """`twin`: the same model before it was trained"""
     sizes: tuple[int, int] = (0, 0)
     """rows of `ids` and of `test_ids` whose activations are in `source`"""
 
@@ -123,8 +121,7 @@ def own(
         world.pack(world.documents(n, split), config.context)
         for split, n in (("train", n_documents), ("test", n_test))
     )
-    made = _trained(world, config, ids, test_ids, layer, n_rows, n_test_rows)
-    return replace(made, before={"twin": new_model(config)})
+    return _trained(world, config, ids, test_ids, layer, n_rows, n_test_rows)
 
 
 def named(
