@@ -16,9 +16,7 @@ from srclib.suite.interactive import (
     Example,
     Latent,
     Neighbour,
-    Swap,
     feature_explorer,
-    swap_table,
 )
 
 HOSTILE = [
@@ -76,18 +74,11 @@ def latent(index: int = 0, checkpoint: str = "step 10", n: int = 2, **changes: A
     return replace(Latent(checkpoint, index, "en", "token", examples), **changes)
 
 
-def swap(**changes: Any) -> Swap:
-    return Swap("Where?", "city", 2.0, "Rome", "Paris", "unchanged")._replace(**changes)
-
-
 def fragments(text: str, name: str = "here") -> list[str]:
-    """Both fragments with `text` in every place that shows text."""
+    """The fragment with `text` in every place that shows text."""
     near = [Neighbour(text, 7, 0.5)]
     hard = Latent(text, 0, text, text, [Example([text, text], [10, 0])], [3], 1.0, near)
-    return [
-        feature_explorer([hard], name=name, separator=text),
-        swap_table([Swap(text, text, 1.0, text, text, text)], name=name),
-    ]
+    return [feature_explorer([hard], name=name, separator=text)]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -160,14 +151,12 @@ def test_every_control_has_a_label_and_a_role() -> None:
 
 
 def test_it_can_be_read_without_the_script() -> None:
-    explorer, swaps = (Parsed(re.sub(r"<script>.*?</script>", "", p)) for p in fragments("word"))
-    for page in (explorer, swaps):
-        (bar,) = page.all("div", **{"class": "x-bar"})
-        assert "hidden" in bar[0], "controls that would do nothing"
-    assert [("open" in have, "hidden" in have) for have, _ in explorer.all("details")] == [
+    (page,) = (Parsed(re.sub(r"<script>.*?</script>", "", p)) for p in fragments("word"))
+    (bar,) = page.all("div", **{"class": "x-bar"})
+    assert "hidden" in bar[0], "controls that would do nothing"
+    assert [("open" in have, "hidden" in have) for have, _ in page.all("details")] == [
         (True, False)
     ]
-    assert not any("hidden" in have for tag in ("tbody", "tr", "td") for have, _ in swaps.all(tag))
 
 
 def test_neighbours_are_links_where_the_index_has_them() -> None:
@@ -211,21 +200,7 @@ def test_a_fragment_is_a_function_of_its_data() -> None:
     assert fragments("猫") == fragments("猫")
 
 
-def test_a_sweep_is_sorted_and_grouped() -> None:
-    rows = [swap(alpha=a, answer=f"at {a:g}") for a in (5.0, 0.5)]
-    rows += [swap(slot="job"), swap(question="Who?", alpha=1.0)]
-    page = Parsed(swap_table(rows))
-    places = [(have["data-q"], have["data-s"]) for have, _ in page.all("tbody")]
-    assert places == [("0", "0"), ("0", "1"), ("1", "0")]
-    assert [text for _, text in page.all("td")][:5:4] == ["0.5", "5"]
-    assert [have["data-a"] for have, _ in page.all("tr") if have] == ["0", "3", "2", "1"]
-    options = [text for _, text in page.all("option")]
-    assert options == ["Where?", "Who?", "city", "job", "0.5", "1", "2", "5"]
-
-
 @pytest.mark.parametrize("name", ["", "Fig", "a b", "x'", "1a"])
 def test_a_name_that_is_no_id_is_refused(name: str) -> None:
     with pytest.raises(ParameterError, match="name="):
         feature_explorer([latent()], name=name)
-    with pytest.raises(ParameterError, match="name="):
-        swap_table([swap()], name=name)

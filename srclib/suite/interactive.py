@@ -55,17 +55,6 @@ class Latent:
         return self.checkpoint, self.index
 
 
-class Swap(NamedTuple):
-    """One question asked with one slot raised."""
-
-    question: str
-    slot: str  # the relation whose slot is raised
-    alpha: float  # times the slot's natural value
-    answer: str  # what the model says
-    expected: str  # what the raised slot should make it say
-    verdict: str  # such as "swapped", "unchanged" or "another value of this kind"
-
-
 def feature_explorer(
     latents: Sequence[Latent], *, name: str = "explorer", separator: str = ""
 ) -> str:
@@ -92,19 +81,6 @@ def feature_explorer(
     if len(page(n).encode()) > MAX_BYTES:
         n = bisect_right(range(1, n), MAX_BYTES, key=lambda n: len(page(n).encode()))
     return page(n)
-
-
-def swap_table(rows: Sequence[Swap], *, name: str = "swaps") -> str:
-    """Choose question, slot and strength; read the model's answer, and the whole sweep below it.
-
-    name: the fragment's id, unique on its page.
-    """
-    sweeps: dict[tuple[str, str], list[Swap]] = {}
-    for row in rows:
-        sweeps.setdefault((row.question, row.slot), []).append(row)
-    questions, slots, alphas = ({row[i]: 0 for row in rows} for i in range(3))
-    body = MACROS.swaps(sweeps, len(rows), list(questions), list(slots), sorted(alphas))
-    return fragment(name, body, "swaps.js")
 
 
 def _pieces(example: Example, separator: str) -> Iterator[tuple[str, str, int, bool]]:

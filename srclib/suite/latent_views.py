@@ -16,9 +16,6 @@ from ..metrics import wilson
 from ..sae import SAE
 from .figures import curves
 from .interactive import Example, Latent, Neighbour
-from .look import ORANGE
-
-BEFORE, BEHIND = 6, 4  # tokens of a figure's line around the strongest one
 
 
 def bars_of_shares(ax: Axes, table: pd.DataFrame, colors: Mapping[str, str], **look: Any) -> None:
@@ -92,16 +89,3 @@ def page_of(row: pd.Series, step: int, readers: Mapping[int, Reader], n_texts: i
         top,
         near,
     )
-
-
-def write_lines(ax: Axes, reader: Reader, latent: int, n_texts: int = 4) -> None:
-    """A line per kept text: the words around the strongest, the darker the stronger."""
-    places = reader.found.positions[latent].tolist()
-    for line, (words, shades) in enumerate(reader.lines(latent, n_texts)):
-        x, middle = 0.5, places[line]
-        for i in range(max(0, middle - BEFORE), min(len(words), middle + BEHIND)):
-            box = {"facecolor": ORANGE, "alpha": shades[i] / 10, "lw": 0, "pad": 1.5}
-            ax.text(x, -line, words[i], size=9, va="center", bbox=box)
-            x += sum(1.9 if letter > "\u2e80" else 0.95 for letter in words[i]) + 1.1
-    ax.set(xlim=(0, 78), ylim=(-4, 0.5))
-    ax.axis("off")
