@@ -156,7 +156,7 @@ def test_a_sentence_is_filled_from_the_record(checkout: Path) -> None:
         "{{toy.mean | verdict}}, L0 and GPT-2.", {"toy": record}, "here", "toy",
     )  # fmt: skip
     text = re.sub(r"</?a[^>]*>", "", told)
-    assert text == ("<em>Of</em> &lt;b&gt; 45.7 %, 0.4567 [0.1, 0.9], 2, replicated, L0 and GPT-2.")
+    assert text == ("<em>Of</em> &lt;b&gt; 46 %, 0.4567 [0.1, 0.9], 2, replicated, L0 and GPT-2.")
 
 
 def test_pages_need_no_network(built: Path) -> None:

@@ -119,10 +119,10 @@ def _value(row: Record, label: str | None, form: str, where: str) -> str:
     if point is None:
         lacking = message(place, label, f"one of {', '.join(table) or 'none'}", "Quote another.")
         raise ClaimError(lacking)
-    scaled = 100 if form == "%" else 1
-    text = number(float(f"{scaled * point.value:.3g}"))
+    percent = form == "%"
+    text = number(float(f"{100 * point.value:.2g}" if percent else f"{point.value:.3g}"))
     if form in ("", "%"):
-        return text + " %" * (form == "%")
+        return text + " %" * percent
     if form == "range":
         return str(point)
     raise ClaimError(message(place, form, "%, range, paper, verdict", "Take one of these."))
