@@ -184,6 +184,12 @@ def faults(session: nox.Session) -> None:
     python(session, "-m", "pytest", "-m", "faults", *session.posargs, env=env)
 
 
+@nox.session(venv_backend="none")
+def sabotage(session: nox.Session) -> None:
+    """Plant named faults one at a time; each must be caught. Words after `--` choose some."""
+    python(session, "tests/sabotage.py", *session.posargs, env=TEST_ENV)
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Rewrite constraints.txt with the newest versions that pyproject.toml allows.
