@@ -82,7 +82,7 @@ def page_of(row: pd.Series, step: int, readers: Mapping[int, Reader], n_texts: i
     return Latent(
         f"step {step}",
         latent,
-        row.trend + (f" ({row.part})" if row.part in ("aligned", "random") else ""),
+        row.trend + (f" ({row.part})" if row.part and row.part != row.trend else ""),
         row.granularity,
         reader.lines(latent, n_texts),
         torch.histc(acts[acts > 0], 20, 0, top).long().tolist(),
