@@ -73,6 +73,9 @@ def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
         raise ClaimError(
             message(f"{where}.shows", page.shows, "a claim of the record", "Name one.")
         )
+    if page.labels:
+        kept = {k: v for k, v in shown["measured"].items() if k.startswith(page.labels)}
+        shown = {**shown, "measured": kept}
     return str(MACROS.front(record, page, answers, finding, shown, made))
 
 

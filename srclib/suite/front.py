@@ -36,7 +36,8 @@ class Front:
     """The table `[page]` of a claims file.
 
     question, answer: what the study asks, and paragraphs that answer it. shows, finding: a claim
-    whose labels are the picture of the first screen, and its title. learned: what the paper does
+    whose labels are the picture of the first screen, and its title; labels: only those that begin
+    so. learned: what the paper does
     not say, a sentence each, for the landing page.
     """
 
@@ -46,6 +47,7 @@ class Front:
     finding: str
     question_ja: str
     answer_ja: tuple[str, ...]
+    labels: str = ""
     learned: tuple[str, ...] = ()
     learned_ja: tuple[str, ...] = ()
 
