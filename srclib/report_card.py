@@ -1,7 +1,6 @@
-"""What can be said about one SAE: a report card, and a doctor who asks how it was trained.
+"""What can be said about one SAE.
 
     rows = report(sae, acts)                       # acts: [n, d_in] of the site it was trained on
-    table = doctor(sae, model, tokens)             # FVU at every layer, site, BOS and input scale
 
 Weights alone tell some of it, activations more, a language model most; what was not given is left
 out and named. Each row says what the papers of this book make of such a number, and what not.
@@ -9,7 +8,6 @@ out and named. Each row says what the papers of this book make of such a number,
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -22,9 +20,10 @@ from transformers import PreTrainedModel
 
 from . import metrics, rng
 from .activations import BatchTopK, TopK
+from .diagnosis import rows_of
 from .errors import DataError, message
-from .lm.harvest import harvest, token_losses
-from .lm.sites import Site, blocks, edited
+from .lm.harvest import token_losses
+from .lm.sites import Site, edited
 from .metrics.dictionary import unit_rows
 from .sae import SAE
 
@@ -102,73 +101,11 @@ def missing(acts: object, second: object, model: object) -> list[str]:
     return [f"{name} would tell: {what}" for name, (given, what) in would.items() if given is None]
 
 
-def doctor(
-    sae: SAE, model: PreTrainedModel, tokens: Tensor, sites: tuple[Site, ...] = ("in", "out")
-) -> pd.DataFrame:
-    """How well the SAE explains each place of a model, best first: where was it trained, and how?
-
-    tokens: [n_texts, seq]. One row per layer, site, BOS (kept or dropped) and input scale: as is,
-    of norm sqrt(d_in) on average (SAELens' expected_average_only_in) or of norm 1 each. Columns:
-    fvu, of inputs as scaled, and L0. An SAE that is used as it was trained stands first by far;
-    where all are near 1 or above, it belongs to another model.
-    """
-    found = {}
-    for layer, site in itertools.product(range(len(blocks(model))), sites):
-        for bos in ("keep", "drop"):
-            acts = rows_of(model, tokens, layer, site, drop_first=bos == "drop")
-            if acts.shape[1] != sae.d_in:
-                fix = "Take the model that the SAE was trained on."
-                raise DataError(
-                    message("d_in", sae.d_in, f"{acts.shape[1]}, as the model has", fix)
-                )
-            for scale, x in _scaled(acts).items():
-                with torch.no_grad():
-                    out = sae(x)
-                found[layer, site, bos, scale] = metrics.fvu(x, out.x_hat), metrics.l0(out.acts)
-    index = pd.MultiIndex.from_tuples(found, names=("layer", "site", "bos", "scale"))
-    return pd.DataFrame(found.values(), index, ["fvu", "l0"]).sort_values("fvu", kind="stable")
-
-
-def diagnosis(table: pd.DataFrame) -> str:
-    """The first row of `doctor` in words, with the next best that differs in layer or scale."""
-    (layer, site, bos, scale), best = table.index[0], table.iloc[0]
-    if best.fvu > 0.9:
-        return (
-            f"No place fits: the best, layer {layer} {site} ({scale}), leaves {best.fvu:.2f} "
-            "unexplained. It belongs to another model, or to a site that is no residual stream."
-        )
-    other = next((at for at in table.index if at[0] != layer or at[3] != scale), None)
-    rest = "" if other is None else (
-        f" Next: layer {other[0]} {other[1]} ({other[3]}), FVU {table.fvu[other]:.3f}."
-    )  # fmt: skip
-    return (
-        f"Fits best: layer {layer}, site {site}, inputs {scale}, BOS {bos}: FVU {best.fvu:.3f}, "
-        f"L0 {best.l0:.1f}.{rest}"
-    )
-
-
 def explained(sae: SAE, acts: Tensor) -> dict[str, float]:
     """ "Explained variance" under each definition in use: the same SAE, six numbers."""
     with torch.no_grad():
         x_hat = sae(acts).x_hat
     return {name: rule(acts, x_hat) for name, rule in DEFINITIONS.items()}
-
-
-def rows_of(
-    model: PreTrainedModel, tokens: Tensor, layer: int, site: Site, drop_first: bool = False
-) -> Tensor:
-    """[n, d_model] residual stream of the tokens; drop_first: without each text's first token."""
-    acts, mask = harvest(model, tokens, layer, site)
-    return acts[:, drop_first:][mask[:, drop_first:]]
-
-
-def _scaled(acts: Tensor) -> dict[str, Tensor]:
-    norms = acts.norm(dim=1, keepdim=True)
-    return {
-        "as they are": acts,
-        "of mean norm sqrt(d)": acts * math.sqrt(acts.shape[1]) / norms.mean(),
-        "of norm 1": acts / norms.clamp(min=1e-12),
-    }
 
 
 def _check(sae: SAE, acts: Tensor) -> None:

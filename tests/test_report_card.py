@@ -15,7 +15,7 @@ from tiny import draw
 from tiny_lm import D, ids, tiny_lm
 
 import srclib
-from srclib import metrics, report_card
+from srclib import diagnosis, metrics, report_card
 from srclib.errors import DataError
 from srclib.formats import write_saelens
 from srclib.sources import Rows
@@ -35,7 +35,7 @@ def tokens() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def trained(model: object, tokens: torch.Tensor) -> srclib.SAE:
     """An SAE of block 1, on inputs of mean norm sqrt(d), as SAELens trains them."""
-    acts = report_card.rows_of(model, tokens, 1, "out")
+    acts = diagnosis.rows_of(model, tokens, 1, "out")
     rows = Rows(acts * math.sqrt(D) / acts.norm(dim=1).mean(), held_out=200)
     sae = srclib.SAE(D, 64, srclib.TopK(6), decoder_norm=1.0)
     srclib.train(sae, rows, srclib.TrainConfig(n_steps=600, n_batch=256, lr=1e-2))
@@ -43,29 +43,29 @@ def trained(model: object, tokens: torch.Tensor) -> srclib.SAE:
 
 
 def test_the_doctor_finds_layer_site_and_scale(model, tokens, trained) -> None:
-    table = report_card.doctor(trained, model, tokens)
+    table = diagnosis.doctor(trained, model, tokens)
     layer, site, _, scale = table.index[0]
     assert (layer, site, scale) == (1, "out", "of mean norm sqrt(d)")
     elsewhere = [at for at in table.index if at[:2] != (1, "out")]
     assert table.fvu.iloc[0] < 0.5 * table.fvu[elsewhere].min()
-    said = report_card.diagnosis(table)
+    said = diagnosis.diagnosis(table)
     assert said.startswith(f"Fits best: layer {layer}") and "mean norm sqrt(d)" in said
 
 
 def test_the_doctor_finds_a_folded_scale(model, tokens, trained) -> None:
-    acts = report_card.rows_of(model, tokens, 1, "out")
+    acts = diagnosis.rows_of(model, tokens, 1, "out")
     again = srclib.SAE(D, 64, srclib.TopK(6))
     again.load_state_dict(trained.state_dict())
     again.fold_input_scale(math.sqrt(D) / float(acts.norm(dim=1).mean())).eval()
-    layer, _, _, scale = report_card.doctor(again, model, tokens).index[0]
+    layer, _, _, scale = diagnosis.doctor(again, model, tokens).index[0]
     assert layer == 1 and scale == "as they are"
 
 
 def test_the_doctor_says_that_nothing_fits(model, tokens) -> None:
     stranger = srclib.SAE(D, 64, srclib.TopK(1), seed=9).eval()
-    assert report_card.diagnosis(report_card.doctor(stranger, model, tokens)).startswith("No place")
+    assert diagnosis.diagnosis(diagnosis.doctor(stranger, model, tokens)).startswith("No place")
     with pytest.raises(DataError, match="d_in=12"):
-        report_card.doctor(srclib.SAE(12, 24, srclib.TopK(1)), model, tokens)
+        diagnosis.doctor(srclib.SAE(12, 24, srclib.TopK(1)), model, tokens)
 
 
 def test_a_doubled_threshold_shows_in_l0() -> None:
@@ -79,7 +79,7 @@ def test_a_doubled_threshold_shows_in_l0() -> None:
 
 
 def test_the_card_has_the_numbers_of_the_metrics(model, tokens, trained) -> None:
-    acts = report_card.rows_of(model, tokens, 1, "out")
+    acts = diagnosis.rows_of(model, tokens, 1, "out")
     rows = report_card.report(trained, acts, second=trained, model=model, tokens=tokens, layer=1)
     by_name = {row.name: row for row in rows}
     assert by_name["c_dec"].value == metrics.decoder_pairwise_cosine(trained.W_dec.detach())

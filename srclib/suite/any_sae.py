@@ -56,7 +56,7 @@ def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Print a report card; write it as a page or print it as JSON where asked for."""
-    from .. import report_card
+    from .. import diagnosis, report_card
     from ..formats import read_sae
 
     sae = read_sae(options.sae, pickled=options.pickled)
@@ -64,7 +64,7 @@ def report(options: argparse.Namespace) -> None:
     model, tokens = _read(options)
     acts = _acts(options.acts)
     if acts is None and model is not None:
-        acts = report_card.rows_of(model, tokens, options.layer, options.site)
+        acts = diagnosis.rows_of(model, tokens, options.layer, options.site)
     rows = report_card.report(
         sae, acts, second=second, model=model, tokens=tokens, layer=options.layer, site=options.site
     )
@@ -101,12 +101,12 @@ def as_json(
 
 def doctor(options: argparse.Namespace) -> None:
     """Print where and how the SAE fits, and the best places of all that were tried."""
-    from .. import report_card
+    from .. import diagnosis
     from ..formats import read_sae
 
     model, tokens = _needed(options)
-    table = report_card.doctor(read_sae(options.sae, pickled=options.pickled), model, tokens)
-    print(report_card.diagnosis(table))
+    table = diagnosis.doctor(read_sae(options.sae, pickled=options.pickled), model, tokens)
+    print(diagnosis.diagnosis(table))
     print(table.head(options.rows).round(4).to_string())
 
 
