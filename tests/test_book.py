@@ -54,7 +54,8 @@ def add_book(root: Path) -> None:
     shutil.copytree(ROOT / "book", root / "book", ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "CHANGELOG.md", root)
     (root / "book" / "_toc.yml").write_text(TOC, encoding="utf-8")
-    (root / "book" / "together.md").write_text("# Together\n", encoding="utf-8")
+    for page in ("together", "what-is-an-sae"):  # they link to studies
+        (root / "book" / f"{page}.md").write_text(f"# {page}\n", encoding="utf-8")
     claims = root / "data" / "claims" / "toy.toml"
     claims.write_text(PAGE + claims.read_text(encoding="utf-8"), encoding="utf-8")
 
