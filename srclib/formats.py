@@ -128,6 +128,11 @@ def _saelens(folder: Path, cfg: dict[str, Any]) -> SAE:
     if cfg.get("reshape_activations", "none") not in ("none", "hook_z"):
         seen = cfg["reshape_activations"]
         raise DataError(message(f"{where}: reshape_activations", seen, "none, hook_z", "Convert."))
+    selects = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"  # before 6.0
+    if selects not in ("relu", "topk") or cfg.get("finetuning_scaling_factor"):
+        seen = "a scaling factor" if selects in ("relu", "topk") else selects
+        raise DataError(message(f"{where}: activation_fn", seen, "relu, topk", "Convert it."))
+    kind = "topk" if kind == "standard" and selects == "topk" else kind
     d_in, d_sae = _size(where, cfg, "d_in"), _size(where, cfg, "d_sae")
     w = _load(folder / "sae_weights.safetensors")
     shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
@@ -135,6 +140,8 @@ def _saelens(folder: Path, cfg: dict[str, Any]) -> SAE:
     shapes |= dict.fromkeys(own.get(kind, ("b_enc",)), (d_sae,))
     if "log_threshold" in w:
         w["threshold"] = w.pop("log_threshold").exp()
+    if "topk_threshold" in w:
+        w["threshold"] = w.pop("topk_threshold")
     _check(folder / "sae_weights.safetensors", w, shapes)
     centred = bool(cfg.get("apply_b_dec_to_input", True))
     if kind == "gated":
@@ -244,8 +251,10 @@ def _top(where: Path, w: Tensors, k: Any, select: Select, centred: bool, kind: s
     if kind == "topk":
         return _made(w, TopK(int(k)), select, centred)
     sae = _made({**w, "threshold": None}, BatchTopK(float(k)), select, centred)  # type: ignore[dict-item]
-    if "threshold" in w:
-        sae.threshold.fill_(float(w["threshold"].double().mean()))
+    if "threshold" not in w:  # without one every positive score would be active
+        seen, fix = sorted(w), "Save it for inference first."
+        raise DataError(message(f"{where}: tensors", seen, "a threshold for BatchTopK", fix))
+    sae.threshold.fill_(float(w["threshold"].double().mean()))
     return sae
 
 

@@ -87,6 +87,13 @@ def test_saelens(tmp_path: Path, kind: str, extra: tuple[str, ...], cfg: Any, fa
     assert expected.std() > 0.1, "the reference is no constant"
 
 
+def test_an_old_saelens_folder_that_says_topk_is_no_relu(tmp_path: Path) -> None:
+    w = weights("b_enc")
+    old = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}}
+    folder = saelens(tmp_path / "sae", w, architecture="standard", **old)
+    assert (read_sae(folder)(X).x_hat - reference("topk", w, X)).abs().max() < 1e-4
+
+
 def test_gemma_scope_ignores_the_bias_at_the_input(tmp_path: Path) -> None:
     w = weights("b_enc", "threshold")
     np.savez(tmp_path / "params.npz", **{name: value.numpy() for name, value in w.items()})
@@ -172,6 +179,9 @@ REFUSED = [
     ({"d_in": "6"}, lambda w: w, "d_in='6'"),
     ({"normalize_activations": "layer_norm"}, lambda w: w, "normalize_activations='layer_norm'"),
     ({"normalize_activations": "expected_average_only_in"}, lambda w: w, "activation_scaler.json"),
+    ({"activation_fn_str": "tanh-relu"}, lambda w: w, "activation_fn='tanh-relu'"),
+    ({"finetuning_scaling_factor": True}, lambda w: w, "activation_fn='a scaling factor'"),
+    ({"architecture": "batchtopk", "k": 4}, lambda w: w, "a threshold for BatchTopK"),
     ({}, _nan, "W_dec holds values that are not finite"),
     ({}, lambda w: {k: v for k, v in w.items() if k != "b_enc"}, "one named b_enc"),
     ({}, lambda w: w | {"b_enc": torch.zeros(D_SAE, dtype=torch.int64)}, "b_enc="),
