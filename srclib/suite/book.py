@@ -37,13 +37,13 @@ def build() -> Path:
         shutil.rmtree(source, ignore_errors=True)
         ours = shutil.ignore_patterns("_build", "_executed")
         shutil.copytree(folder.parent, source, ignore=ours)
-        for name, content in _generated().items():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes(content)
-        known = {study: front.leading(study) for study in params.studies()}
-        for path in source.glob("*.md"):
+        specs, known = _studies()
+        for path in source.glob("*.md"):  # the author's pages; generated ones hold foreign text
             text = path.read_text(encoding="utf-8")
             path.write_text(front.fill(text, known, f"book/{path.name}"), encoding="utf-8")
+        for name, content in _generated(specs, known).items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(content)
         _render(source, folder)
     index = folder / "html" / "index.html"
     print(f"book: {short(index)}")
@@ -52,8 +52,7 @@ def build() -> Path:
 
 def renew_readmes() -> None:
     """Write the picture of everything into both READMEs, between its two marks."""
-    specs = {study: params.load_spec(study) for study in _contents()}
-    known = {study: front.leading(study) for study in specs}
+    specs, known = _studies()
     for name, language in (("README.md", "en"), ("README.ja.md", "ja")):
         path = files.root() / name
         head, start, rest = path.read_text(encoding="utf-8").partition("<!-- picture -->")
@@ -64,10 +63,14 @@ def renew_readmes() -> None:
         files.write_atomic(path, f"{head}{start}\n{picture}\n{end}{tail}")
 
 
-def _generated() -> dict[str, bytes]:
-    """Study pages, downloads and the landing pages."""
+def _studies() -> tuple[dict[str, Spec], dict[str, Record]]:
+    """Every study in the order of the contents, and the record that it is known by."""
     specs = {study: params.load_spec(study) for study in _contents()}
-    known = {study: front.leading(study) for study in specs}
+    return specs, {study: front.leading(study) for study in specs}
+
+
+def _generated(specs: dict[str, Spec], known: dict[str, Record]) -> dict[str, bytes]:
+    """Study pages, downloads and the landing pages."""
     made: dict[str, bytes] = {}
     for study, spec in specs.items():
         name, page, records_shown = _study(spec, known)

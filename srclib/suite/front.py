@@ -37,8 +37,7 @@ class Front:
 
     question, answer: what the study asks, and paragraphs that answer it. shows, finding: a claim
     whose labels are the picture of the first screen, and its title; labels: only those that begin
-    so. learned: what the paper does
-    not say, a sentence each, for the landing page.
+    so. learned: what the paper does not say, a sentence each, for the landing page.
     """
 
     question: str

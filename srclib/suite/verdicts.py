@@ -17,8 +17,6 @@ Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 CONSTRUCTED = "by construction"
 SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
-JAPANESE = dict(zip(VERDICTS, ("再現", "一部再現", "再現せず", "未評価"), strict=True))
-SCALES_JA = {"paper": "論文規模", "reduced": "縮小規模", "stand-in": "代替"}
 
 
 class Verdicts:
@@ -87,7 +85,7 @@ def load_rules(study: str) -> dict[str, list[str]]:
 
 
 def verdict_html(verdict: str) -> str:
-    """A verdict as a coloured word with its symbol, in both languages."""
+    """A verdict as a coloured word with its symbol."""
     return Markup(_macros().chip(verdict))
 
 
@@ -163,6 +161,6 @@ def _macros() -> Any:
     from .templates import macros
 
     return macros(
-        "claims.jinja", symbols=SYMBOLS, japanese=JAPANESE, verdicts=VERDICTS, summary=summary,
-        scales_ja=SCALES_JA, headline=headline, picture=picture, constructed=CONSTRUCTED,
+        "claims.jinja", symbols=SYMBOLS, verdicts=VERDICTS, summary=summary,
+        headline=headline, picture=picture, constructed=CONSTRUCTED,
     )  # fmt: skip
