@@ -16,7 +16,9 @@ from srclib.methods.gba_theory import (
     BETA,
     modified_ba,
     moved_pairs,
+    octaves,
     resonance_band,
+    steps_until,
     width_needed,
     with_common_part,
 )
@@ -80,6 +82,20 @@ def test_the_width_needed_counts_leading_rows() -> None:
     assert width_needed(W, features, 0.75, 0.9) == 5
     assert math.isnan(width_needed(W, features, 1.0, 0.9))
     assert width_needed(W, features, 0.74, 0.9) == 5  # a share is reached, not rounded
+
+
+def test_steps_are_counted_between_two_and_one_more_where_never() -> None:
+    assert steps_until([0.45, 0.9, 1.0], 0.9) == 2
+    assert steps_until([0.9, 1.0], 0.45) == 0.5
+    assert steps_until([0.5, 0.7, 1.1], 0.9) == pytest.approx(2.5)
+    assert steps_until([0.1, 0.2, 0.3], 0.9) == 4
+
+
+def test_octaves_reach_from_the_first_good_place_to_the_last() -> None:
+    scores = {0.25: 0.1, 0.5: 0.3, 1.0: 0.8, 2.0: 0.5, 4.0: 0.0}
+    assert octaves(scores, 0.4) == 1
+    assert octaves(scores, 0.3) == 2
+    assert octaves(scores, 0.8) == octaves(scores, 0.9) == 0
 
 
 def test_the_band_has_the_edge_that_binds() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -91,6 +91,24 @@ def with_common_part(features: Tensor, share: float, seed: int = 0) -> Tensor:
     u = F.normalize(rng.normals(seed, "common part", shape=(1, features.shape[1])), dim=1)
     rest = F.normalize(features - (features @ u.T) * u, dim=1)
     return math.sqrt(1 - share) * rest + math.sqrt(share) * u
+
+
+def steps_until(found: Iterable[float], share: float) -> float:
+    """Steps until `share` is found, between two steps; one more than there are: never.
+
+    found: the share after each step, from none before the first.
+    """
+    reached = [0.0, *found]
+    for step, (before, after) in enumerate(itertools.pairwise(reached)):
+        if after >= share:
+            return step + (share - before) / (after - before)
+    return float(len(reached))
+
+
+def octaves(scores: Mapping[float, float], least: float) -> float:
+    """Width of a band in powers of two: from the first to the last place that scores `least`."""
+    good = [math.log2(place) for place, score in scores.items() if score >= least]
+    return max(good) - min(good) if good else 0.0
 
 
 def width_needed(W: Tensor, features: Tensor, share: float, tau: float) -> float:
