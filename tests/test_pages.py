@@ -9,7 +9,8 @@ import re
 import pytest
 from conftest import ROOT
 
-from srclib.suite import book_pages, front, params
+from srclib.errors import NotebookError
+from srclib.suite import book_pages, front, params, records
 
 
 @pytest.mark.parametrize("page", ["book/metrics.md", "book/what-is-an-sae.md"])
@@ -30,3 +31,22 @@ def test_the_readmes_show_the_published_verdicts() -> None:
         text = (ROOT / name).read_text("utf-8")
         for line in book_pages.readme(specs, known, language).splitlines():
             assert line in text, f"{name} is behind: run `python -m srclib book --readme`"
+
+
+def test_a_notebook_opens_elsewhere_once_the_repository_has_an_address() -> None:
+    assert book_pages.launch("", "l0") == []
+    for address in ("https://github.com/owner/book", "https://github.com/owner/book.git/"):
+        assert dict(book_pages.launch(address, "l0")) == {
+            "Binder": "https://mybinder.org/v2/gh/owner/book/HEAD?labpath=notebooks/l0.ipynb",
+            "Colab": "https://colab.research.google.com/github/owner/book/blob/HEAD/notebooks/l0.ipynb",
+        }
+    with pytest.raises(NotebookError, match="repository-code"):
+        book_pages.launch("ssh://elsewhere/book", "l0")
+
+
+def test_links_to_launch_stand_in_the_box_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = records.load(records.published_path("matrix", "laptop"))
+    assert "Binder" not in book_pages.MACROS.made(record, [])
+    monkeypatch.setattr(book_pages, "_repository", lambda: "https://github.com/owner/book")
+    made = book_pages.MACROS.made(record, [])
+    assert "[Binder](https://mybinder.org" in made and "git+https://github.com/owner/book" in made
