@@ -14,7 +14,8 @@ import torch
 from matplotlib.axes import Axes
 
 from srclib.errors import ParameterError
-from srclib.suite import figures
+from srclib.metrics import wilson
+from srclib.suite import figures, latent_views
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +127,16 @@ def test_heat_maps_share_a_scale_and_name_their_cells() -> None:
     (ax,) = figures.heat(frame, limits=(0, 1), numbers=".1f", axes=figures.panels(1))
     assert [t.get_text() for t in ax.texts] == ["0.1", "0.9"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
+
+
+def test_counted_shares_have_wilsons_interval() -> None:
+    shares = pd.Series([0.25, 0.5], pd.Index([10, 20], name="step"))
+    (ax,) = figures.panels(1)
+    counts = pd.Series([8, 40], ["of other", "steps"])
+    latent_views.counted_shares(ax, shares, counts, figures.GREY, "here")
+    band = ax.collections[0].get_paths()[0].vertices
+    for step, successes, n in ((10, 2, 8), (20, 20, 40)):
+        assert set(band[band[:, 0] == step, 1]) == set(wilson(successes, n))
 
 
 def test_panels_are_a_row_with_titles() -> None:
