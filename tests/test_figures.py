@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from srclib.errors import ParameterError
 from srclib.metrics import wilson
-from srclib.suite import figures, latent_views
+from srclib.suite import figures, latent_views, look
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,28 @@ def test_heat_maps_share_a_scale_and_name_their_cells() -> None:
     (ax,) = figures.heat(frame, limits=(0, 1), numbers=".1f", axes=figures.panels(1))
     assert [t.get_text() for t in ax.texts] == ["0.1", "0.9"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("TopK 20", "TopK"),
+        ("TopK SAE", "TopK"),
+        ("BatchTopK, scaled", "BatchTopK, scaled"),
+        ("AlignSAE, own strength", "AlignSAE"),
+        ("md", "md"),
+    ],
+)
+def test_a_method_has_its_colour_on_every_page(name: str, like: str) -> None:
+    assert figures.shade(name) == figures.METHODS[like]
+    by_method = table(method=[name, "random direction"], k=[1, 2]).mcc
+    lines = figures.curves(by_method, "k", by="method").lines
+    assert [line.get_color() for line in lines] == [figures.shade(name), figures.GREY]
+
+
+def test_what_is_no_method_has_no_colour_of_one() -> None:
+    assert {figures.shade(each) for each in ("md_encrand", "chance", "k = 5")} == {figures.GREY}
+    assert set(figures.METHODS.values()) >= set(look.PALETTE)
 
 
 def test_counted_shares_have_wilsons_interval() -> None:

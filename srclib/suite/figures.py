@@ -21,6 +21,7 @@ from .look import (
     BLUE,
     GREEN,
     GREY,
+    METHODS,
     ORANGE,
     PURPLE,
     RED,
@@ -32,14 +33,15 @@ from .look import (
     log_ticks,
     name_ticks,
     panels,
+    shade,
     shades,
     true_l0_line,
     use_style,
 )
 
 __all__ = [
-    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curves", "heat",
-    "log_ticks", "panels", "true_l0_line", "use_style",
+    "BLUE", "GREEN", "GREY", "METHODS", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curves", "heat",
+    "log_ticks", "panels", "shade", "true_l0_line", "use_style",
 ]  # fmt: skip
 
 
