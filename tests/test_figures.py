@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -159,6 +160,21 @@ def test_counted_shares_have_wilsons_interval() -> None:
     band = ax.collections[0].get_paths()[0].vertices
     for step, successes, n in ((10, 2, 8), (20, 20, 40)):
         assert set(band[band[:, 0] == step, 1]) == set(wilson(successes, n))
+
+
+def test_a_figure_is_the_same_svg_each_time() -> None:
+    figures.use_style()
+
+    def drawn() -> str:
+        figures.heat({"": np.eye(3)})
+        file = io.BytesIO()
+        plt.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue().decode()
+
+    first = drawn()
+    assert drawn() == first
+    assert "<text" not in first, "text is outlines, which need no font"
+    assert "image-rendering:pixelated" in first, "cells of a heat map stay sharp"
 
 
 def test_panels_are_a_row_with_titles() -> None:

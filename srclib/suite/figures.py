@@ -179,7 +179,7 @@ def heat(
         axes = panels(len(matrices), figsize=(min(2.5 * len(matrices) + 0.8, 9.0), 2.75))
     signed = limits[0] < 0
     look: dict[str, Any] = {"aspect": aspect, "cmap": "RdBu_r" if signed else "Blues"}
-    look |= {"vmin": limits[0], "vmax": limits[1], "interpolation": "nearest"}
+    look |= {"vmin": limits[0], "vmax": limits[1], "interpolation": "none"}
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
         values = np.asarray(matrix, dtype=float)
         image = ax.imshow(values, **look)
