@@ -404,5 +404,16 @@ def test_the_walk_finds_styles_that_fetch(tmp_path: Path) -> None:
     assert "https://cdn.example/x.png" in problem
 
 
+def test_two_builds_are_compared_byte_by_byte(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_site(one)
+    shutil.copytree(one, other)
+    assert html_walk.differences(one, other) == []
+    (other / "toy.html").write_text("another")
+    (one / "_static" / "extra.css").write_text("")
+    found = html_walk.differences(one, other)
+    assert [each.partition(":")[0] for each in found] == ["_static/extra.css", "toy.html"]
+
+
 def test_an_empty_folder_is_no_book(tmp_path: Path) -> None:
     assert any("no page at all" in problem for problem in html_walk.walk(tmp_path))
