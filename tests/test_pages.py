@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -22,6 +24,21 @@ def test_the_blocks_of_a_page_print_what_they_say(page: str) -> None:
         exec(compile(code, page, "exec"), {})
     expected = re.findall(r"#> (.*)", code)
     assert blocks and printed.getvalue().splitlines()[: len(expected)] == expected
+
+
+PUBLISHED = sorted(ROOT.glob("data/results/*.json"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_every_figure_finds_what_the_record_of_its_run_bears(path: Path) -> None:
+    record = json.loads(path.read_text("utf-8"))
+    notebook = json.loads((ROOT / "notebooks" / f"{record['study']}.ipynb").read_text("utf-8"))
+    words = [c["metadata"]["mystnb"] for c in notebook["cells"] if "mystnb" in c["metadata"]]
+    for each in words:
+        front.title(each, record)
+        assert "{{" not in each["image"]["alt"], each["figure"]["name"]
+    findings = [each["figure"]["caption"].split("** ")[0] for each in words]
+    assert len(set(findings)) == len(findings)
 
 
 def test_the_readmes_show_the_published_verdicts() -> None:

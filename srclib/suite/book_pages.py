@@ -36,6 +36,10 @@ def study_page(
         if "claims" in output.get("data", {}).get("application/json", {})
     )
     outputs.clear()  # the list of claims says it, of all runs
+    for cell in notebook.cells:
+        kinds = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
+        if "figure" in cell.metadata.get("mystnb", {}) or any("image/" in kind for kind in kinds):
+            front.title(cell.metadata.get("mystnb", {}), record)
     study, leading = record["study"], known[record["study"]]
     rest = [each for each in (record, *others) if each["profile"] != leading["profile"]]
     every = MACROS.claims(leading, rest)
