@@ -11,7 +11,8 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from ..errors import ClaimError, message
+from .. import files
+from ..errors import ClaimError, NotebookError, message
 from . import front, verdicts
 from .front import Front
 from .params import Spec
@@ -35,6 +36,10 @@ def study_page(
         if "claims" in output.get("data", {}).get("application/json", {})
     )
     outputs.clear()  # the list of claims says it, of all runs
+    for cell in notebook.cells:
+        kinds = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
+        if "figure" in cell.metadata.get("mystnb", {}) or any("image/" in kind for kind in kinds):
+            front.title(cell.metadata.get("mystnb", {}), record)
     study, leading = record["study"], known[record["study"]]
     rest = [each for each in (record, *others) if each["profile"] != leading["profile"]]
     every = MACROS.claims(leading, rest)
@@ -146,6 +151,32 @@ def _fronts(known: Mapping[str, Record]) -> Iterator[tuple[str, Front]]:
             yield study, page
 
 
+def launch(address: str, study: str) -> list[tuple[str, str]]:
+    """Where a notebook opens without an installation: (name, link) of Binder and Colab.
+
+    address: `repository-code` of CITATION.cff, the one place that names the repository; empty
+    while it has no public address, and then there is no link. Both open the source notebook, whose
+    profile is chosen in its first cell; Binder installs environment.yml, Colab its `%pip` line.
+    """
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if address and not found:
+        fix = "Mend repository-code in CITATION.cff."
+        raise NotebookError(message("repository", address, "https://github.com/OWNER/NAME", fix))
+    if not found:
+        return []
+    path = f"notebooks/{study}.ipynb"
+    return [
+        ("Binder", f"https://mybinder.org/v2/gh/{found[1]}/HEAD?labpath={path}"),
+        ("Colab", f"https://colab.research.google.com/github/{found[1]}/blob/HEAD/{path}"),
+    ]
+
+
+def _repository() -> str:
+    text = (files.root() / "CITATION.cff").read_text(encoding="utf-8")
+    found = re.search(r"^repository-code: *\"?([^\s\"]+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _facts(record: Record, seconds: float | None) -> list[str]:
     source, units = record["provenance"], {"cpus": "CPUs", "threads": "threads"}
     return [
@@ -175,4 +206,6 @@ MACROS = macros(
     verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
     told=verdicts.told,
     when=_when,
+    launch=lambda study: launch(_repository(), study),
+    repository=lambda: _repository(),
 )
