@@ -172,7 +172,8 @@ def launch(address: str, study: str) -> list[tuple[str, str]]:
 
 
 def _repository() -> str:
-    text = (files.root() / "CITATION.cff").read_text(encoding="utf-8")
+    file = files.root() / "CITATION.cff"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
     found = re.search(r"^repository-code: *\"?([^\s\"]+)", text, re.MULTILINE)
     return found[1] if found else ""
 
