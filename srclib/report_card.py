@@ -208,7 +208,7 @@ def _mlp(sae: SAE, model: PreTrainedModel, layer: int) -> Iterator[Row]:
     low, high = metrics.wilson(round(near * len(rows)), len(rows))
     yield Row(
         "model", "latents along an MLP neuron", near, low, high,
-        f"Autoencoders that start at these weights keep part of them (SAE-MD). Random rows: {by_chance:.3f}.",
+        f"SAEs that start at these weights keep part of them (SAE-MD). By chance: {by_chance:.3f}.",
         "Whether such a latent is right: a start that is shared is stable, not true.",
     )  # fmt: skip
 
