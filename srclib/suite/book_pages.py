@@ -45,7 +45,8 @@ def study_page(
     every = MACROS.claims(leading, rest)
     notebook.cells.insert(index + 1, new_markdown_cell(str(every), id="suite-claims"))
     seconds = notebook.metadata.get("papermill", {}).get("duration")
-    first = _first_screen(study, known, MACROS.made(record, _facts(record, seconds)))
+    made = MACROS.made(record, _facts(record, seconds))
+    first = _first_screen(study, known, made, record["profile"])
     title, _, text = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = title
     notebook.cells.insert(1, new_markdown_cell(first, id="suite-front"))
@@ -62,8 +63,11 @@ def missing_page(spec: Spec, known: Mapping[str, Record], others: Sequence[Recor
     return f"# {spec.title}\n\n{first}\n{MACROS.claims(leading, rest)}"
 
 
-def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
-    """Question, answer with its numbers, the picture that shows it, a mark for every claim."""
+def _first_screen(study: str, known: Mapping[str, Record], made: str, body: str = "") -> str:
+    """Question, answer with its numbers, the picture that shows it, a mark for every claim.
+
+    body: the profile that the rest of the page shows.
+    """
     record, page = known[study], front.front(study, known[study])
     if page is None:
         return str(MACROS.bare(record, made))
@@ -81,7 +85,7 @@ def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
     if page.labels:
         kept = {k: v for k, v in shown["measured"].items() if k.startswith(page.labels)}
         shown = {**shown, "measured": kept}
-    return str(MACROS.front(record, page, answers, finding, shown, made))
+    return str(MACROS.front(record, page, answers, finding, shown, made, body))
 
 
 def landing(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str) -> str:
@@ -117,6 +121,7 @@ def readme(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str
         if (texts := page.learned_ja if language == "ja" else page.learned)
     ]
     table = "\n".join(["| | " + key + " |", "|---|---|", *rows])
+    table += README_SCALES[language]
     return "\n".join([table, "", *(f"- {text}" for text in found)])
 
 
@@ -199,10 +204,17 @@ def _when(record: Record) -> str:
     return f"on {day}, commit {commit}{changed}"
 
 
+README_SCALES = {
+    "en": "\n\nThe word before the marks says what our run was: `paper` (the paper's data and size), "
+    "`reduced` (smaller), `stand-in` (another model or corpus).",
+    "ja": "\n\n印の前の語は実行の規模：`paper`（論文と同じデータと大きさ）、`reduced`（縮小）、"
+    "`stand-in`（別のモデルやコーパス）。",
+}
 MACROS = macros(
     "book.jinja",
     claim_list=lambda record, anchors: Markup(verdicts.claim_list(record, anchors)),
     plot=lambda row: Markup(verdicts.plot(row)),
+    picture=verdicts.picture,
     strip=lambda record: verdicts.strip(record),
     verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
     told=verdicts.told,
