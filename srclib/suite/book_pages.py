@@ -205,8 +205,8 @@ def _when(record: Record) -> str:
 
 
 README_SCALES = {
-    "en": "\n\nThe word before the marks says what our run was: `paper` (the paper's data and size), "
-    "`reduced` (smaller), `stand-in` (another model or corpus).",
+    "en": "\n\nThe word before the marks says what our run was: `paper` (the paper's data and "
+    "size), `reduced` (smaller), `stand-in` (another model or corpus).",
     "ja": "\n\n印の前の語は実行の規模：`paper`（論文と同じデータと大きさ）、`reduced`（縮小）、"
     "`stand-in`（別のモデルやコーパス）。",
 }
