@@ -142,12 +142,21 @@ def book(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def browser(session: nox.Session) -> None:
-    """Look at every page of the built book in Chromium: errors, axe, width, height, search."""
+    """Look at every page of the built book in Chromium: errors, axe, width, height, search.
+
+    First it is built anew, twice, which must give the same bytes.
+    """
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not (chromium and shutil.which("npm") and INDEX.is_file()):
         session.skip(f"needs Chromium, npm and a built book ({INDEX}): nothing was looked at")
     folder = ROOT / ".nox" / "browser"
     folder.mkdir(parents=True, exist_ok=True)
+    once = folder / "book"
+    python(session, "-m", "srclib", "book", env=NOTEBOOK_ENV)
+    shutil.rmtree(once, ignore_errors=True)
+    shutil.copytree(INDEX.parent, once)
+    python(session, "-m", "srclib", "book", env=NOTEBOOK_ENV | {"PYTHONHASHSEED": "1"})
+    python(session, "tests/html_walk.py", str(once), str(INDEX.parent), env=NOTEBOOK_ENV)
     packages = ("playwright-core@1.65.1", "axe-core@4.14.1")
     session.run("npm", "install", "--silent", "--prefix", str(folder), *packages, external=True)
     shots = ROOT / "build" / "screenshots"

@@ -21,29 +21,27 @@ from .lm.sites import Site, blocks
 from .sae import SAE
 
 
-def doctor(
-    sae: SAE, model: PreTrainedModel, tokens: Tensor, sites: tuple[Site, ...] = ("in", "out")
-) -> pd.DataFrame:
+def doctor(sae: SAE, model: PreTrainedModel, tokens: Tensor) -> pd.DataFrame:
     """How well the SAE explains each place of a model, best first: where was it trained, and how?
 
-    tokens: [n_texts, seq]. One row per layer, site, BOS (kept or dropped) and input scale: as is,
+    tokens: [n_texts, seq]. One row per layer, site (what enters the first block, and what each
+    returns, which is what the next one reads), BOS (kept or dropped) and input scale: as is,
     of norm sqrt(d_in) on average (SAELens' expected_average_only_in) or of norm 1 each. Columns:
     fvu, of inputs as scaled, and L0. An SAE that is used as it was trained stands first by far;
     where all are near 1 or above, it belongs to another model.
     """
+    places: list[tuple[int, Site]] = [(0, "in")]
+    places += [(layer, "out") for layer in range(len(blocks(model)))]
     found = {}
-    for layer, site in itertools.product(range(len(blocks(model))), sites):
-        for bos in ("keep", "drop"):
-            acts = rows_of(model, tokens, layer, site, drop_first=bos == "drop")
-            if acts.shape[1] != sae.d_in:
-                fix = "Take the model that the SAE was trained on."
-                raise DataError(
-                    message("d_in", sae.d_in, f"{acts.shape[1]}, as the model has", fix)
-                )
-            for scale, x in _scaled(acts).items():
-                with torch.no_grad():
-                    out = sae(x)
-                found[layer, site, bos, scale] = metrics.fvu(x, out.x_hat), metrics.l0(out.acts)
+    for (layer, site), bos in itertools.product(places, ("keep", "drop")):
+        acts = rows_of(model, tokens, layer, site, drop_first=bos == "drop")
+        if acts.shape[1] != sae.d_in:
+            fix = "Take the model that the SAE was trained on."
+            raise DataError(message("d_in", sae.d_in, f"{acts.shape[1]}, as the model has", fix))
+        for scale, x in _scaled(acts).items():
+            with torch.no_grad():
+                out = sae(x)
+            found[layer, site, bos, scale] = metrics.fvu(x, out.x_hat), metrics.l0(out.acts)
     index = pd.MultiIndex.from_tuples(found, names=("layer", "site", "bos", "scale"))
     return pd.DataFrame(found.values(), index, ["fvu", "l0"]).sort_values("fvu", kind="stable")
 

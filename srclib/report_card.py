@@ -23,7 +23,8 @@ from .activations import BatchTopK, TopK
 from .diagnosis import rows_of
 from .errors import DataError, message
 from .lm.harvest import token_losses
-from .lm.sites import Site, edited
+from .lm.sites import LAYOUTS, Site, edited
+from .methods.mirror import mirror_decoder
 from .metrics.dictionary import unit_rows
 from .sae import SAE
 
@@ -83,6 +84,8 @@ def report(
         rows += _activations(sae, acts)
     if second is not None:
         rows += _stability(sae, second, acts)
+    if model is not None and model.config.get_text_config().model_type in LAYOUTS:
+        rows += _mlp(sae, model, layer)
     if model is not None and tokens is not None:
         rows += _loss(sae, model, tokens, layer, site)
     return rows
@@ -192,6 +195,21 @@ def _stability(sae: SAE, second: SAE, acts: Tensor | None) -> Iterator[Row]:
         "stability", "latents shared with the second SAE", share, low, high,
         f"Random dictionaries share {metrics.noise_floor(sae.d_sae, sae.d_in):.3f} in cosine. "
         "A common start makes runs agree (SAE-MD).", note,
+    )  # fmt: skip
+
+
+def _mlp(sae: SAE, model: PreTrainedModel, layer: int) -> Iterator[Row]:
+    """How many decoder rows point where a neuron of the block's MLP writes, or the other way."""
+    neurons = mirror_decoder(model, layer)  # [2m, d_in]
+    rows = unit_rows(sae.W_dec.detach())
+    random = unit_rows(rng.normals(0, "report", "mlp", shape=tuple(rows.shape)))
+    near, by_chance = (float(((each @ neurons.T).max(1).values > 0.7).double().mean())
+                       for each in (rows, random))  # fmt: skip
+    low, high = metrics.wilson(round(near * len(rows)), len(rows))
+    yield Row(
+        "model", "latents along an MLP neuron", near, low, high,
+        f"SAEs that start at these weights keep part of them (SAE-MD). By chance: {by_chance:.3f}.",
+        "Whether such a latent is right: a start that is shared is stable, not true.",
     )  # fmt: skip
 
 

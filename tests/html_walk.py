@@ -1,5 +1,7 @@
 """Walk the built book as a careful reader would: `python tests/html_walk.py book/_build/html`.
 
+With a second folder, another build of the same inputs: which files are not the same bytes.
+
 Standard library only, so that it runs on any Python, with no browser and no environment. It
 finds links that lead nowhere, anything that would be fetched from another host, images without
 a description, ids used twice, and study pages without claims or the command behind them.
@@ -91,6 +93,20 @@ def walk(folder: Path) -> list[str]:
     return problems
 
 
+def differences(one: Path, other: Path) -> list[str]:
+    """Files of two builds that are not the same bytes; of the same inputs there is none."""
+    builds = [
+        {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+        for root in (one, other)
+    ]
+    lacking = sorted(builds[0].keys() ^ builds[1].keys())
+    both = sorted(builds[0].keys() & builds[1].keys())
+    changed = [name for name in both if len({each[name].read_bytes() for each in builds}) > 1]
+    return [f"{name}: in one of the two builds" for name in lacking] + [
+        f"{name}: differs between two builds of the same inputs" for name in changed
+    ]
+
+
 def _page_problems(path: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
     twice = sorted({id for id in page.ids if page.ids.count(id) > 1} - THEME_TWICE)
     problems = [f"the id {id!r} occurs twice" for id in twice]
@@ -144,6 +160,8 @@ def _css(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    found = walk(Path(sys.argv[1]))
-    print("\n".join(found) or f"{sys.argv[1]}: every link, image and study page is in order")
+    folders = [Path(argument) for argument in sys.argv[1:]]
+    found = differences(*folders) if len(folders) == 2 else walk(folders[0])
+    good = "the same bytes" if len(folders) == 2 else "every link, image and study page is in order"
+    print("\n".join(found) or f"{sys.argv[1]}: {good}")
     sys.exit(bool(found))

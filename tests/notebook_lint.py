@@ -199,6 +199,8 @@ def _figure_problems(cell: NotebookNode) -> Iterator[str]:
     for name, text in given.items():
         if not str(text or "").strip():
             yield f"draws a figure without mystnb.{name} in its metadata"
+    if figure.get("caption") and not re.match(r"\*\*.+?[.?!]\*\* ", figure["caption"]):
+        yield "figure.caption: must begin with its finding, `**What is so.** What is drawn.`"
     if figure.get("name") and not str(figure["name"]).startswith("fig-"):
         yield f"figure name {figure['name']!r}: must start with 'fig-'"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import html_walk
 import nbformat
@@ -14,7 +16,7 @@ from conftest import ROOT, Run
 
 from srclib import files
 from srclib.errors import ClaimError, NotebookError
-from srclib.suite import book, front, records, verdicts
+from srclib.suite import book, book_pages, front, records, verdicts
 
 TOC = """
 format: jb-book
@@ -158,6 +160,55 @@ def test_a_sentence_is_filled_from_the_record(checkout: Path) -> None:
     )  # fmt: skip
     text = re.sub(r"</?a[^>]*>", "", told)
     assert text == ("<em>Of</em> &lt;b&gt; 46 %, 0.4567 [0.1, 0.9], 2, replicated, L0 and GPT-2.")
+
+
+def figure_words(caption: str) -> dict[str, dict[str, str]]:
+    """What the metadata of a figure cell holds."""
+    return {"figure": {"caption": caption, "name": "fig-toy"}, "image": {"alt": "A dot."}}
+
+
+def ran(checkout: Path) -> dict[str, Any]:
+    """The record of the toy checkout's own run."""
+    return json.loads((checkout / "build/toy/laptop/result.json").read_text("utf-8"))
+
+
+def test_a_figure_says_first_what_its_own_run_found(checkout: Path) -> None:
+    words, record = figure_words("**It is {{toy.mean}}.** A dot at $x_{1}$."), ran(checkout)
+    small = copy.deepcopy(words)
+    front.title(words, record)
+    quote = '<a class="quoted" href="#toy.mean">2</a>'
+    assert words["figure"]["caption"] == f"**It is {quote}.** A dot at $x_{{1}}$."
+    assert words["image"]["alt"] == "It is 2. A dot."
+    front.title(small, record | {"profile": "smoke"})
+    assert small["figure"]["caption"] == "A dot at $x_{1}$." and small["image"]["alt"] == "A dot."
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A dot.",
+        "A dot. **It is {{toy.mean}}.** A line.",
+        "**It is {{toy.mean}}** A dot.",
+        "**It is {{toy.mean}}.** A dot at {{toy.mean}}.",
+        "**It is 2.** A dot.",
+        "**It is {{toy.meen}}.** A dot.",
+        "**It is {{toy.mean b}}.** A dot.",
+    ],
+)
+def test_a_figure_without_a_finding_of_the_record_is_named(checkout: Path, caption: str) -> None:
+    with pytest.raises(ClaimError, match=r"^toy: fig-toy"):
+        front.title(figure_words(caption), ran(checkout))
+
+
+@pytest.mark.parametrize("words", [{}, {"mystnb": figure_words("A dot.")}])
+def test_the_build_fails_for_a_figure_without_a_finding(
+    checkout: Path, words: dict[str, Any]
+) -> None:
+    notebook, record = nbformat.read(checkout / "book/_executed/toy.ipynb", 4), ran(checkout)
+    bitmap = nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})
+    notebook.cells.append(nbformat.v4.new_code_cell("", outputs=[bitmap], metadata=words))
+    with pytest.raises(ClaimError, match=r"^toy: .*A finding"):
+        book_pages.study_page(notebook, record, {"toy": record}, [])
 
 
 def test_pages_need_no_network(built: Path) -> None:
@@ -351,6 +402,17 @@ def test_the_walk_finds_styles_that_fetch(tmp_path: Path) -> None:
     (tmp_path / "_static" / "x.css").write_text("p {background: url('https://cdn.example/x.png')}")
     (problem,) = html_walk.walk(tmp_path)
     assert "https://cdn.example/x.png" in problem
+
+
+def test_two_builds_are_compared_byte_by_byte(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    write_site(one)
+    shutil.copytree(one, other)
+    assert html_walk.differences(one, other) == []
+    (other / "toy.html").write_text("another")
+    (one / "_static" / "extra.css").write_text("")
+    found = html_walk.differences(one, other)
+    assert [each.partition(":")[0] for each in found] == ["_static/extra.css", "toy.html"]
 
 
 def test_an_empty_folder_is_no_book(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 from matplotlib.axes import Axes
 
 from srclib.errors import ParameterError
-from srclib.suite import figures
+from srclib.metrics import wilson
+from srclib.suite import figures, latent_views, look
 
 
 @pytest.fixture(autouse=True)
@@ -126,6 +128,53 @@ def test_heat_maps_share_a_scale_and_name_their_cells() -> None:
     (ax,) = figures.heat(frame, limits=(0, 1), numbers=".1f", axes=figures.panels(1))
     assert [t.get_text() for t in ax.texts] == ["0.1", "0.9"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("TopK 20", "TopK"),
+        ("TopK SAE", "TopK"),
+        ("BatchTopK, scaled", "BatchTopK, scaled"),
+        ("AlignSAE, own strength", "AlignSAE"),
+        ("md", "md"),
+    ],
+)
+def test_a_method_has_its_colour_on_every_page(name: str, like: str) -> None:
+    assert figures.shade(name) == figures.METHODS[like]
+    by_method = table(method=[name, "random direction"], k=[1, 2]).mcc
+    lines = figures.curves(by_method, "k", by="method").lines
+    assert [line.get_color() for line in lines] == [figures.shade(name), figures.GREY]
+
+
+def test_what_is_no_method_has_no_colour_of_one() -> None:
+    assert {figures.shade(each) for each in ("md_encrand", "chance", "k = 5")} == {figures.GREY}
+    assert set(figures.METHODS.values()) >= set(look.PALETTE)
+
+
+def test_counted_shares_have_wilsons_interval() -> None:
+    shares = pd.Series([0.25, 0.5], pd.Index([10, 20], name="step"))
+    (ax,) = figures.panels(1)
+    counts = pd.Series([8, 40], ["of other", "steps"])
+    latent_views.counted_shares(ax, shares, counts, figures.GREY, "here")
+    band = ax.collections[0].get_paths()[0].vertices
+    for step, successes, n in ((10, 2, 8), (20, 20, 40)):
+        assert set(band[band[:, 0] == step, 1]) == set(wilson(successes, n))
+
+
+def test_a_figure_is_the_same_svg_each_time() -> None:
+    figures.use_style()
+
+    def drawn() -> str:
+        figures.heat({"": np.eye(3)})
+        file = io.BytesIO()
+        plt.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue().decode()
+
+    first = drawn()
+    assert drawn() == first
+    assert "<text" not in first, "text is outlines, which need no font"
+    assert "image-rendering:pixelated" in first, "cells of a heat map stay sharp"
 
 
 def test_panels_are_a_row_with_titles() -> None:

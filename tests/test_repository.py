@@ -266,13 +266,13 @@ SOUND = [
         "fig, ax = plt.subplots()\nax.plot(values)",
         {
             "tags": ["hide-input"],
-            "mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-a"}},
+            "mystnb": {"image": {"alt": "a"}, "figure": {"caption": "**A.** c", "name": "fig-x-a"}},
         },
     ),
     (
         "code",
         "plt.plot(values)\nledger.record('a', values)",
-        {"mystnb": {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-b"}}},
+        {"mystnb": {"image": {"alt": "a"}, "figure": {"caption": "**A.** c", "name": "fig-x-b"}}},
     ),
 ]
 
@@ -301,6 +301,10 @@ def test_the_lint_accepts_a_sound_notebook(tmp_path: Path) -> None:
         (("code", "open('data/x.csv')", {}), "depends on the working directory"),
         (("code", "plt.plot([1, 2])", {}), "mystnb.image.alt"),
         (("code", "figures.cosines(x)", {"mystnb": {"image": {"alt": "a"}}}), "figure.caption"),
+        (
+            ("code", "plt.plot([1])", {"mystnb": {"figure": {"caption": "c", "name": "fig-x-d"}}}),
+            "must begin with its finding",
+        ),
         (("code", "plt.plot([1, 2])", {"tags": ["x"]}), "only draws; tag it 'hide-input'"),
         (("code", "\n".join(["x = 1"] * 41), {}), "41 lines"),
         (("code", "k = 5", {"tags": ["injected-parameters"]}), "papermill"),
@@ -316,7 +320,7 @@ def test_the_lint_finds_a_planted_fault(
 
 
 def test_the_lint_finds_a_measurement_in_a_hidden_cell(tmp_path: Path) -> None:
-    words = {"image": {"alt": "a"}, "figure": {"caption": "c", "name": "fig-x-c"}}
+    words = {"image": {"alt": "a"}, "figure": {"caption": "**A.** c", "name": "fig-x-c"}}
     drawn = ("code", "scores = [1]\nplt.plot(scores)", {"tags": ["hide-input"], "mystnb": words})
     claim = ("code", "ledger.record('b', scores)", {})
     found = notebook_lint.problems(write_notebook(tmp_path / "x.ipynb", [*SOUND, drawn, claim]))

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from ..errors import ClaimError, message
+from .. import files
+from ..errors import ClaimError, NotebookError, message
 from . import front, verdicts
 from .front import Front
 from .params import Spec
@@ -35,12 +36,17 @@ def study_page(
         if "claims" in output.get("data", {}).get("application/json", {})
     )
     outputs.clear()  # the list of claims says it, of all runs
+    for cell in notebook.cells:
+        kinds = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
+        if "figure" in cell.metadata.get("mystnb", {}) or any("image/" in kind for kind in kinds):
+            front.title(cell.metadata.get("mystnb", {}), record)
     study, leading = record["study"], known[record["study"]]
     rest = [each for each in (record, *others) if each["profile"] != leading["profile"]]
     every = MACROS.claims(leading, rest)
     notebook.cells.insert(index + 1, new_markdown_cell(str(every), id="suite-claims"))
     seconds = notebook.metadata.get("papermill", {}).get("duration")
-    first = _first_screen(study, known, MACROS.made(record, _facts(record, seconds)))
+    made = MACROS.made(record, _facts(record, seconds))
+    first = _first_screen(study, known, made, record["profile"])
     title, _, text = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = title
     notebook.cells.insert(1, new_markdown_cell(first, id="suite-front"))
@@ -57,8 +63,11 @@ def missing_page(spec: Spec, known: Mapping[str, Record], others: Sequence[Recor
     return f"# {spec.title}\n\n{first}\n{MACROS.claims(leading, rest)}"
 
 
-def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
-    """Question, answer with its numbers, the picture that shows it, a mark for every claim."""
+def _first_screen(study: str, known: Mapping[str, Record], made: str, body: str = "") -> str:
+    """Question, answer with its numbers, the picture that shows it, a mark for every claim.
+
+    body: the profile that the rest of the page shows.
+    """
     record, page = known[study], front.front(study, known[study])
     if page is None:
         return str(MACROS.bare(record, made))
@@ -76,7 +85,7 @@ def _first_screen(study: str, known: Mapping[str, Record], made: str) -> str:
     if page.labels:
         kept = {k: v for k, v in shown["measured"].items() if k.startswith(page.labels)}
         shown = {**shown, "measured": kept}
-    return str(MACROS.front(record, page, answers, finding, shown, made))
+    return str(MACROS.front(record, page, answers, finding, shown, made, body))
 
 
 def landing(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str) -> str:
@@ -112,6 +121,7 @@ def readme(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str
         if (texts := page.learned_ja if language == "ja" else page.learned)
     ]
     table = "\n".join(["| | " + key + " |", "|---|---|", *rows])
+    table += README_SCALES[language]
     return "\n".join([table, "", *(f"- {text}" for text in found)])
 
 
@@ -146,6 +156,33 @@ def _fronts(known: Mapping[str, Record]) -> Iterator[tuple[str, Front]]:
             yield study, page
 
 
+def launch(address: str, study: str) -> list[tuple[str, str]]:
+    """Where a notebook opens without an installation: (name, link) of Binder and Colab.
+
+    address: `repository-code` of CITATION.cff, the one place that names the repository; empty
+    while it has no public address, and then there is no link. Both open the source notebook, whose
+    profile is chosen in its first cell; Binder installs environment.yml, Colab its `%pip` line.
+    """
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
+    if address and not found:
+        fix = "Mend repository-code in CITATION.cff."
+        raise NotebookError(message("repository", address, "https://github.com/OWNER/NAME", fix))
+    if not found:
+        return []
+    path = f"notebooks/{study}.ipynb"
+    return [
+        ("Binder", f"https://mybinder.org/v2/gh/{found[1]}/HEAD?labpath={path}"),
+        ("Colab", f"https://colab.research.google.com/github/{found[1]}/blob/HEAD/{path}"),
+    ]
+
+
+def _repository() -> str:
+    file = files.root() / "CITATION.cff"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(r"^repository-code: *\"?([^\s\"]+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _facts(record: Record, seconds: float | None) -> list[str]:
     source, units = record["provenance"], {"cpus": "CPUs", "threads": "threads"}
     return [
@@ -167,12 +204,21 @@ def _when(record: Record) -> str:
     return f"on {day}, commit {commit}{changed}"
 
 
+README_SCALES = {
+    "en": "\n\nThe word before the marks says what our run was: `paper` (the paper's data and "
+    "size), `reduced` (smaller), `stand-in` (another model or corpus).",
+    "ja": "\n\n印の前の語は実行の規模：`paper`（論文と同じデータと大きさ）、`reduced`（縮小）、"
+    "`stand-in`（別のモデルやコーパス）。",
+}
 MACROS = macros(
     "book.jinja",
     claim_list=lambda record, anchors: Markup(verdicts.claim_list(record, anchors)),
     plot=lambda row: Markup(verdicts.plot(row)),
+    picture=verdicts.picture,
     strip=lambda record: verdicts.strip(record),
     verdict_html=lambda verdict: Markup(verdicts.verdict_html(verdict)),
     told=verdicts.told,
     when=_when,
+    launch=lambda study: launch(_repository(), study),
+    repository=lambda: _repository(),
 )

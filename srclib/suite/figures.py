@@ -21,6 +21,7 @@ from .look import (
     BLUE,
     GREEN,
     GREY,
+    METHODS,
     ORANGE,
     PURPLE,
     RED,
@@ -32,14 +33,15 @@ from .look import (
     log_ticks,
     name_ticks,
     panels,
+    shade,
     shades,
     true_l0_line,
     use_style,
 )
 
 __all__ = [
-    "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curves", "heat",
-    "log_ticks", "panels", "true_l0_line", "use_style",
+    "BLUE", "GREEN", "GREY", "METHODS", "ORANGE", "PURPLE", "RED", "SKY", "bars", "curves", "heat",
+    "log_ticks", "panels", "shade", "true_l0_line", "use_style",
 ]  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def heat(
         axes = panels(len(matrices), figsize=(min(2.5 * len(matrices) + 0.8, 9.0), 2.75))
     signed = limits[0] < 0
     look: dict[str, Any] = {"aspect": aspect, "cmap": "RdBu_r" if signed else "Blues"}
-    look |= {"vmin": limits[0], "vmax": limits[1], "interpolation": "nearest"}
+    look |= {"vmin": limits[0], "vmax": limits[1], "interpolation": "none"}
     for ax, (title, matrix) in zip(axes, matrices.items(), strict=True):
         values = np.asarray(matrix, dtype=float)
         image = ax.imshow(values, **look)

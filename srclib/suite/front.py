@@ -5,7 +5,8 @@
 `{{claim}}` is the value of a claim with one label, `{{claim label}}` that of a label. After `|`:
 `range` adds the interval, `%` makes a percentage; `{{claim | paper}}` is what the paper says and
 `{{claim | verdict}}` ours. A number typed outside such braces is an error, as is one that the
-record does not have: no sentence can say what was not measured.
+record does not have: no sentence can say what was not measured. The same holds for the finding of
+a figure, the bold first sentence of its caption, which is filled from the record of its own run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ LARGEST = ("paper", "full", "laptop")
 _QUOTE = re.compile(r"\{\{(?P<id>[\w.]+)(?: (?P<label>[^|}]+?))?(?: *\| *(?P<form>[\w%]+))?\}\}")
 _TYPED = re.compile(r"(?<![\w.-])\.?\d[\d.,]*(?![\w-])")
 _BOLD = re.compile(r"\*(.+?)\*")
+_FINDING = re.compile(r"\*\*(.+?[.?!])\*\* (?!.*\{\{)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,24 @@ def told(text: str, known: Mapping[str, Record], where: str, page: str | None = 
 def fill(text: str, known: Mapping[str, Record], where: str) -> str:
     """A page of Markdown with its quotes filled in; what else it says is its author's."""
     return _QUOTE.sub(lambda match: _quoted(match, known, where, None), text)
+
+
+def title(words: dict[str, Any], record: Record) -> None:
+    """Put the finding of a figure, filled in, first in its caption and alt text; in place.
+
+    words: `mystnb` of its cell, whose caption begins `**What is found.** What is shown.` record:
+    of the run that drew it; one at `smoke` finds nothing. Raises ClaimError that names the figure.
+    """
+    figure, image, study = words.get("figure", {}), words.get("image", {}), record["study"]
+    where, caption = f"{study}: {figure.get('name', 'a figure')}", figure.get("caption", "")
+    if (said := _FINDING.match(caption)) is None:
+        fix = "Begin with what the figure finds, which alone may quote, and run the study."
+        raise ClaimError(message(where, caption[:60], "**A finding.** What is shown", fix))
+    figure["caption"] = shown = caption[said.end() :]
+    if record["profile"] != "smoke":
+        finding = told(said[1], {study: record}, where, study)
+        figure["caption"] = f"**{finding}** {shown}"
+        image["alt"] = f"{finding.striptags()} {image.get('alt', '')}"
 
 
 def _quoted(match: re.Match[str], known: Mapping[str, Record], where: str, page: str | None) -> str:

@@ -29,7 +29,8 @@ def counted_shares(
     ax: Axes, shares: pd.Series, counts: pd.Series, color: str, label: str, **look: Any
 ) -> None:
     """Shares of `counts` latents by step, with Wilson's intervals. look: of `figures.curves`."""
-    ends = zip(*map(wilson, shares, counts), strict=True)
+    counted = shares.to_numpy() * counts.to_numpy()
+    ends = zip(*map(wilson, counted, counts), strict=True)
     interval = tuple(pd.Series(each, shares.index, name=shares.name) for each in ends)
     curves(shares, "step", ax=ax, colors=color, labels=label, interval=interval, **look)
 

@@ -1,7 +1,8 @@
 """What figures show of a tidy table, and how it looks: colours, sizes, ticks, words.
 
 Figures are drawn for the page that shows them: about 7 inches wide, one message each. Colours
-are colour-blind safe (Okabe-Ito); what is a control, a null or the truth is always grey.
+are colour-blind safe (Okabe-Ito), each method has one on all pages (`shade`), and what is a
+control, a null or the truth is always grey.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = PALETTE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
 )  # fmt: skip
 GREY = "#767676"
+METHODS = {  # those of one colour are never in one figure; variants are darker
+    "BatchTopK": BLUE, "BatchTopK, scaled": "#00344F", "TopK": SKY, "JumpReLU": ORANGE, "L1": GREEN,
+    "BA": RED, "GBA": PURPLE, "GBA ReLU": "#6E2F52", "GBA, half the range": "#6E2F52",
+    "AlignSAE": BLUE, "means": ORANGE, "difference of means": ORANGE, "probe direction": PURPLE,
+    "plain": GREEN, "std": ORANGE, "fix": GREEN, "md": BLUE, "oracle": "black",
+}  # fmt: skip
 SIZES = {1: (7.0, 3.4), 2: (9.0, 3.2)}  # inches of a row of so many panels; more: 10 x 3
 
 Labels = Mapping[Any, str] | str | None
@@ -32,10 +39,13 @@ Unit = str | Sequence[str]
 
 
 def use_style() -> None:
-    """Set the suite's look for all figures of a notebook, sharp on dense screens."""
+    """Set the suite's look for all figures of a notebook: SVG, the same bytes each time.
+
+    Text is outlines, which need no font. What has thousands of marks is drawn `rasterized`.
+    """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("retina")
+    set_matplotlib_formats("svg", dpi=150, metadata={"Date": None})
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE[:5])
     mpl.rcParams |= {
         "figure.figsize": SIZES[1],
@@ -47,6 +57,7 @@ def use_style() -> None:
         "axes.titlelocation": "left",
         "legend.frameon": False,
         "font.size": 10,
+        "svg.hashsalt": "srclib",
     }
 
 
@@ -83,8 +94,16 @@ def true_l0_line(ax: Axes, at: float, name: str = "true L0") -> None:
     ax.text(at, 1.0, f" {name}", color=GREY, size=8, va="top", transform=top)
 
 
+def shade(name: str) -> str:
+    """The colour of a method on every page, by how the name begins; grey for all else."""
+    known = [each for each in METHODS if re.match(rf"{re.escape(each)}\b", name)]
+    return METHODS[max(known, key=len)] if known else GREY
+
+
 def shades(colors: Any, keys: Sequence[Any]) -> dict[Any, Any]:
-    """{key: colour} from one colour, several, the name of a palette, a mapping, or nothing."""
+    """{key: colour} from one, several, a palette's name, a mapping, or nothing: methods' own."""
+    if colors is None and any(shade(str(key)) != GREY for key in keys):
+        return {key: shade(str(key)) for key in keys}
     if isinstance(colors, Mapping):
         return {key: colors.get(key, GREY) for key in keys}
     if isinstance(colors, str):

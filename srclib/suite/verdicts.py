@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from markupsafe import Markup
@@ -89,14 +90,17 @@ def verdict_html(verdict: str) -> str:
     return Markup(_macros().chip(verdict))
 
 
-def headline(claim: Record) -> str:
-    """A claim's first measured label, and how many more there are."""
+def headline(claim: Record, rule: Sequence[str] = ()) -> str:
+    """What a claim is judged by first: a place, or the first label that its rule names."""
     found = points(claim)
     if not found:
         return ""
-    label, text = next(iter(found.items()))
     more = f" (+{len(found) - 1})" if len(found) > 1 else ""
-    return (text if label == "value" else f"{label}: {text}") + more
+    if place := re.search(r"\barg(min|max) at (.+?), expected", claim["reason"]):
+        return f"{'smallest' if place[1] == 'min' else 'largest'} at {place[2]}{more}"
+    asked = [label for label in found if rule and label in rule[0]]
+    label = max(asked, key=len, default=next(iter(found)))
+    return (found[label] if label == "value" else f"{label}: {found[label]}") + more
 
 
 def picture(claim: Record) -> dict[str, Any]:
