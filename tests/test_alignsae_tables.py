@@ -205,11 +205,13 @@ def test_variations_are_recorded_at_their_best_and_at_two_units() -> None:
     index = pd.MultiIndex.from_tuples([*rows], names=["arm", "lm", "alpha", "person"])
     table = pd.DataFrame({"exact": list(rows.values())}, index)
     fixed = outcomes.at(table.exact, alpha=2.0)
-    found = outcomes.at_best(outcomes.tuned(table), fixed, {"ours": "a"})
+    judged = outcomes.tuned(table)
+    judged["edge"] = judged.alpha == 5.0
+    found = outcomes.at_best(judged, fixed, {"ours": "a"})
     assert {name: each.tolist() for name, each in found.items()} == {
-        "ours": [True], "ours at": [5.0], "ours alpha=2": [False, False]
+        "ours": [True], "ours at an end": [1.0], "ours alpha=2": [False, False]
     }  # fmt: skip
-    none = outcomes.at_best(outcomes.tuned(table), fixed, {"b": "b"})
+    none = outcomes.at_best(judged, fixed, {"b": "b"})
     assert all(each.empty for each in none.values()), "what was not run has no rows"
 
 

@@ -103,15 +103,16 @@ def at_best(
 ) -> dict[str, pd.Series]:
     """What a ledger records of variations (index level arm) at these levels, under names.
 
-    judged: rows of `tuned`; fixed: success at two natural units. Labels: the name, swap success;
-    "name at", the strength; "name alpha=2".
+    judged: rows of `tuned`, with a column edge, whether the strength is the first or the last one
+    that was tried; fixed: success at two natural units. Labels: the name, swap success;
+    "name at an end", the share of strengths that are; "name alpha=2".
     """
     found = {}
     for name, arm in names.items():
         rows = at(judged, arm=arm, **levels)
         found[name] = rows.exact
         units = [level for level in rows.index.names if level != "person"]
-        found[f"{name} at"] = rows.groupby(units).alpha.first()
+        found[f"{name} at an end"] = rows.groupby(units).edge.first().astype(float)
         found[f"{name} alpha=2"] = at(fixed, arm=arm, **levels)
     return found
 
