@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from srclib import rng
 from srclib.errors import DataError
 from srclib.lm.models import LMConfig, new_model
 from srclib.methods.alignsae import AlignSAE, handles, outcomes, readings, steering
@@ -53,8 +54,22 @@ def test_everyone_is_asked_once_before_anybody_twice() -> None:
     everything = [True] * len(task().prompts)
     todo = task().pick(everything, 3, seed=0)
     assert len({task().table.index[q][1] for q in set(todo.question)}) == 3
+    again, another = (set(task().pick(everything, 3, 0, draw=i).question) for i in (0, 1))
+    assert again == set(todo.question) != another
+    new = task().pick(everything, 3, 0, split="unseen")
+    assert set(new.question) <= set(task().rows("unseen").tolist())
     with pytest.raises(DataError, match="n_swap"):
         task().pick([False] * len(everything), 1, seed=0)
+
+
+def test_swaps_towards_some_relations_are_those_of_all_that_want_them() -> None:
+    rows = task().rows("train")
+    some, every = task().swapped(rows, [5]), task().swapped(rows)
+    kept = [i for i, target in enumerate(every.target.tolist()) if target == 5]
+    assert some.question == [every.question[i] for i in kept]
+    assert some.wanted == [every.wanted[i] for i in kept]
+    assert set(some.target.tolist()) == {5}
+    assert task().swapped([], [5]).source.tolist() == []
 
 
 def test_writing_what_was_read_leaves_every_answer() -> None:
@@ -156,3 +171,61 @@ def test_failures_between_relations_of_the_same_values_are_left_out() -> None:
     table["exact"] = table.said == table.wanted
     assert outcomes.failed(table, values).kept.tolist() == [False, True]
     assert outcomes.failed(table, values, (0, 1)).kept.tolist() == [True]
+
+
+def test_slots_that_fire_on_their_own_alone_do_not_go_together() -> None:
+    relation = torch.arange(3).repeat(40)
+    sae, x = AlignSAE(8, 10, 3, 2), rng.normals(0, "x", shape=(120, 8))
+    own = torch.nn.functional.one_hot(relation, 3).float()
+    rows = list(range(120))
+    assert readings.leaks(sae, own, x, relation, rows, rows)["slot correlation"] == 0
+    shared = own + rng.normals(0, "shared", shape=(120, 1))  # moves all slots at once
+    found = readings.leaks(sae, shared, x, relation, rows, rows)
+    assert found["slot correlation"] == pytest.approx(1)
+
+
+def ladder() -> pd.DataFrame:
+    """Two lengths of one method, of which the second is better, and two draws of another."""
+    success = {"A x1": (0, 0), "A x2": (1, 1), "draw 0": (1, 1), "draw 1": (0, 0), "other": (1, 0)}
+    rows = {(0, name, 1.0, person): bool(each[person])
+            for name, each in success.items() for person in (0, 1)}  # fmt: skip
+    index = pd.MultiIndex.from_tuples([*rows], names=["lm", "method", "alpha", "person"])
+    return pd.DataFrame({"exact": list(rows.values())}, index)
+
+
+def test_a_ladder_has_one_row_of_what_is_chosen_together_and_all_draws_under_one_name() -> None:
+    shown = outcomes.rungs(ladder(), {"A": "best A"}, draws=["draw"], alone=["A x1"])
+    exact = shown.exact.groupby("method").mean().to_dict()
+    assert exact == {"A x1": 0, "best A": 1, "draw": 0.5, "other": 0}
+    assert set(shown.index.get_level_values("person")) == {1}, "those that chose do not judge"
+
+
+def test_variations_are_recorded_at_their_best_and_at_two_units() -> None:
+    rows = {("a", 0, t, p): t == 5.0 for t in (2.0, 5.0) for p in (0, 1)}
+    index = pd.MultiIndex.from_tuples([*rows], names=["arm", "lm", "alpha", "person"])
+    table = pd.DataFrame({"exact": list(rows.values())}, index)
+    fixed = outcomes.at(table.exact, alpha=2.0)
+    judged = outcomes.tuned(table)
+    judged["edge"] = judged.alpha == 5.0
+    found = outcomes.at_best(judged, fixed, {"ours": "a"})
+    assert {name: each.tolist() for name, each in found.items()} == {
+        "ours": [True], "ours at an end": [1.0], "ours alpha=2": [False, False]
+    }  # fmt: skip
+    none = outcomes.at_best(judged, fixed, {"b": "b"})
+    assert all(each.empty for each in none.values()), "what was not run has no rows"
+
+
+def test_what_a_swap_changes_is_told_from_the_answer_without_it() -> None:
+    said = pd.concat({0: pd.Series(["x", "y"]), 1: pd.Series(["z", "y"])}, names=["lm"])
+    index = pd.MultiIndex.from_tuples([(0, 5), (1, 5), (1, 6)], names=["lm", "person"])
+    table = pd.DataFrame({"question": [0, 0, 1], "said": ["x", "x", "x"]}, index)
+    assert outcomes.changed(table, said).tolist() == [False, True, True]
+
+
+def test_a_silencer_at_one_sets_the_slot_to_zero_or_takes_the_whole_offset_away() -> None:
+    sae, h = AlignSAE(8, 10, 3, 2), rng.normals(0, "h", shape=(3, 8))
+    means, out = rng.normals(0, "means", shape=(3, 8)), torch.tensor([0, 1, 2])
+    ways = handles.silencers(sae, torch.ones(3), means, h, out)
+    torch.testing.assert_close(ways["means"](1.0), h - means + means.mean(dim=0))
+    torch.testing.assert_close(ways["slot"](1.0), steering.swap_slots(sae, h, out, out, 0.0))
+    torch.testing.assert_close(ways["slot"](3.0), steering.swap_slots(sae, h, out, out, -2.0))

@@ -44,6 +44,23 @@ def test_greedy_answers_are_those_of_full_passes() -> None:
     assert steering.answer(MODEL, PROMPTS, 5, EOS) == [naive(p, 5) for p in PROMPTS]
 
 
+def test_many_rows_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    which = [0, 1, 2, 2, 1, 0, 0]
+    h = steering.read(MODEL, PROMPTS, 1)[[2, 1, 0, 2, 1, 0, 1]]
+    whole = steering.write(MODEL, PROMPTS, which, h, 1, 5, EOS)
+    monkeypatch.setattr(steering, "AT_ONCE", 2)
+    assert steering.write(MODEL, PROMPTS, which, h, 1, 5, EOS) == whole
+    assert [steering.write(MODEL, PROMPTS, [i], v[None], 1, 5, EOS)[0]
+            for i, v in zip(which, h, strict=True)] == whole  # fmt: skip
+
+
+@pytest.mark.parametrize("eos", range(20))
+def test_nothing_is_said_after_the_end_and_everything_before(eos: int) -> None:
+    full = steering.answer(MODEL, PROMPTS, 6, -1)
+    cut = [each[: each.index(eos)] if eos in each else each for each in full]
+    assert steering.answer(MODEL, PROMPTS, 6, eos) == cut
+
+
 @pytest.mark.parametrize("site", [0, 1, 2])
 def test_writing_back_what_was_read_changes_nothing(site: int) -> None:
     h = steering.read(MODEL, PROMPTS, site)

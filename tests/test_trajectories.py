@@ -14,7 +14,9 @@ import torch
 from srclib import engine, files, rng
 from srclib.errors import DataError, SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model
-from srclib.lm.train import checkpoints, train_lms
+from srclib.lm.parts import answers
+from srclib.lm.several import supervised_beside
+from srclib.lm.train import checkpoints, supervised_checkpoints, train_lms
 
 CONFIG = LMConfig(
     "llama", 16, 1, 2, 24, 8, 20, n_steps=3, n_batch=4, warmup=1, checkpoint_steps=(0, 3), tied=True
@@ -44,6 +46,16 @@ def test_side_by_side_in_the_order_asked(pools: list[int]) -> None:
     assert len({file.read_bytes() for file in files}) == 4  # two seeds, before and after
     assert side_by_side == [checkpoints(c, TOKENS) for c in configs]
     assert train_lms(configs, [TOKENS, TOKENS], workers=1) == side_by_side and pools == [2]
+
+
+def test_lessons_side_by_side_are_those_of_one_after_another(pools: list[int]) -> None:
+    parts = [answers([[3, 4], [5, 6]], [[7], [8]], 2)]
+    lessons = [(replace(CONFIG, seed=s), parts) for s in (1, 0)]
+    side_by_side = supervised_beside(lessons, workers=4)
+    assert pools == [2], "no more processes than models"
+    assert side_by_side == [supervised_checkpoints(*lesson) for lesson in lessons]
+    assert len({folder for each in side_by_side for folder in each.values()}) == 4
+    assert supervised_beside(lessons[:1]) == side_by_side[:1] and pools == [2]
 
 
 def test_a_broken_pool_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

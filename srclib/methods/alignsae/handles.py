@@ -43,6 +43,19 @@ def along(h: Tensor, step: Tensor, length: Tensor | None = None) -> Handle:
     return partial(steering.add, h, step)
 
 
+def silencers(
+    sae: AlignSAE, unit: Tensor, means: Tensor, h: Tensor, out: Tensor
+) -> dict[str, Handle]:
+    """What takes relations out [swaps] of h, the more the larger the strength.
+
+    slot: at strength 1 the slot is 0, at 2 minus its unit. means: less the offset of a class mean
+    from the mean of all, whole at strength 1. unit [K], means [K, d_model].
+    """
+    slot = slots(sae, unit, h, out, out)
+    offset = along(h, (means.mean(dim=0) - means)[out])
+    return {"slot": lambda strength: slot(1 - strength), "means": offset}
+
+
 def own_strength(
     sae: AlignSAE, acts: Tensor, unit: Tensor, means: Tensor, h: Tensor, a: Tensor, b: Tensor
 ) -> dict[str, Handle]:

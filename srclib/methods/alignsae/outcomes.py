@@ -72,6 +72,61 @@ def silenced(table: pd.DataFrame, most: float = 0.05) -> pd.DataFrame:
     return table[~choosing(table) & at_it].reset_index(level="alpha")
 
 
+def rungs(
+    table: pd.DataFrame,
+    alike: Mapping[str, str],
+    draws: Sequence[str] = (),
+    alone: Sequence[str] = (),
+) -> pd.DataFrame:
+    """`tuned` rows of every method, an index level, for a ladder.
+
+    alike: {beginning: name}; of methods whose names begin so one is chosen together with its
+    strength and shown under that name; those in `alone` are shown by themselves as well. draws:
+    beginnings of methods that are draws of one: each has its strength, all have one name.
+    """
+    import pandas as pd
+
+    names = [str(name) for name in table.index.unique("method")]
+    single = [n for n in names if n in alone or not n.startswith(tuple(alike))]
+    found = [tuned(at(table, method=single))]
+    for begins, name in alike.items():
+        those = [n for n in names if n.startswith(begins)]
+        best = tuned(at(table, method=those), ("method", "alpha")).assign(method=name)
+        best = best.set_index("method", append=True)
+        found.append(best.reorder_levels(found[0].index.names))
+    shown = {n: draw for n in names for draw in draws if n.startswith(draw)}
+    return pd.concat(found).rename(index=shown, level="method")
+
+
+def at_best(
+    judged: pd.DataFrame, fixed: pd.Series, names: Mapping[str, str], **levels: Any
+) -> dict[str, pd.Series]:
+    """What a ledger records of variations (index level arm) at these levels, under names.
+
+    judged: rows of `tuned`, with a column edge, whether the strength is the first or the last one
+    that was tried; fixed: success at two natural units. Labels: the name, swap success;
+    "name at an end", the share of strengths that are; "name alpha=2".
+    """
+    found = {}
+    for name, arm in names.items():
+        rows = at(judged, arm=arm, **levels)
+        found[name] = rows.exact
+        units = [level for level in rows.index.names if level != "person"]
+        found[f"{name} at an end"] = rows.groupby(units).edge.first().astype(float)
+        found[f"{name} alpha=2"] = at(fixed, arm=arm, **levels)
+    return found
+
+
+def changed(table: pd.DataFrame, said: pd.Series) -> pd.Series:
+    """Whether a row says something else than the language model by itself.
+
+    said: answers to all questions in their order, index level lm.
+    """
+    own = {lm: part.to_numpy() for lm, part in said.groupby("lm", sort=False)}
+    lms = table.index.get_level_values("lm")
+    return table.said != [own[lm][q] for lm, q in zip(lms, table.question, strict=True)]
+
+
 def rates(success: pd.Series, by: str | Sequence[str]) -> pd.DataFrame:
     """Columns value, low, high per setting, as `ledger.record(..., cluster="person")` has them.
 

@@ -70,25 +70,33 @@ class Task:
         told = self.tokenizer(list(self.world.biographies()["text"]))["input_ids"]
         return [parts.answers(*asked, n_questions), parts.texts(told, n_texts)]
 
-    def pick(self, right: Sequence[bool], n: int, seed: int) -> swaps.Swaps:
-        """n rightly answered training questions, each with every other relation that can be told.
+    def pick(
+        self, right: Sequence[bool], n: int, seed: int, draw: int = 0, split: str = "train"
+    ) -> swaps.Swaps:
+        """n rightly answered questions of a split, each with every other relation that can be told.
 
-        right: of all questions. A person's second question comes after everyone's first. Raises
-        DataError where the model answers fewer.
+        right: of all questions. draw: each gives other questions. A person's second question comes
+        after everyone's first. Raises DataError where the model answers fewer.
         """
-        rows = [int(i) for i in self.rows("train") if right[i]]
+        rows = [int(i) for i in self.rows(split) if right[i]]
         if len(rows) < n:
-            allowed = f"at most {len(rows)}, the training questions that the model answers"
+            allowed = f"at most {len(rows)}, the {split} questions that the model answers"
             raise DataError(message("n_swap", n, allowed, "Raise lm_steps, or lower n_swap."))
-        order = torch.randperm(len(rows), generator=rng.stream(seed, "swap questions"))
+        order = torch.randperm(len(rows), generator=rng.stream(seed, "swap questions", split, draw))
         before, turn = Counter[int](), {}
         person = self.table.index.get_level_values("person").tolist()
         for q in (rows[i] for i in order.tolist()):
             turn[q] = before[person[q]]
             before[person[q]] += 1
         picked = sorted(turn, key=turn.__getitem__)[:n]
+        return self.swapped(picked)
+
+    def swapped(self, rows: Rows, targets: Sequence[int] | None = None) -> swaps.Swaps:
+        """Questions, each with every other relation that can be told, or those of `targets`."""
+        person = self.table.index.get_level_values("person").tolist()
         values = [each.values for each in self.world.people]
-        return swaps.all_swaps(picked, person, self.relation.tolist(), values)
+        rows = [int(i) for i in rows]
+        return swaps.all_swaps(rows, person, self.relation.tolist(), values, targets)
 
     def kept(self, rows: Rows, touched: Tensor | None = None) -> swaps.Swaps:
         """Questions whose own answers are wanted, whatever is written. touched: [n] relations."""

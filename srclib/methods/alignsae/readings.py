@@ -154,9 +154,11 @@ def leaks(
 ) -> dict[str, float]:
     """What the orthogonality term is said to stop, on the questions `rows`. slots [n, K]: acts.
 
-    off-target: mean of slots on other relations, over that on their own. slot correlation, cross:
-    mean |correlation| of slots with each other and with free latents. probe: accuracy for the
-    relation of a logistic regression on the free latents alone, fitted to `train`.
+    off-target: mean of slots on other relations, over that on their own. slot correlation: mean
+    |correlation| of slots with each other about their means on each relation (of slots that fire
+    on nothing but their own the plain correlation would be -1 / (K - 1)). cross: mean |correlation|
+    of slots with free latents. probe: accuracy for the relation of a logistic regression on the
+    free latents alone, fitted to `train`.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -164,8 +166,9 @@ def leaks(
     z = slots[rows].double()
     own = torch.nn.functional.one_hot(relation[rows], sae.n_slots).bool()
     varying = free[:, free.std(dim=0) > 0].double()
-    standard = [(v - v.mean(dim=0)) / v.std(dim=0) for v in (z, varying)]
-    among, across = (torch.nan_to_num(standard[0].T @ v / (len(rows) - 1)) for v in standard)
+    usual = torch.stack([z[relation[rows] == r].mean(dim=0) for r in range(sae.n_slots)])
+    among = _correlations(z - usual[relation[rows]])
+    across = _correlations(z, varying)
     probe = LogisticRegression(max_iter=300).fit(fitted.numpy(), relation[train].numpy())
     return {
         "off-target": (z[~own].mean() / z[own].mean()).item(),
@@ -173,6 +176,12 @@ def leaks(
         "cross": across.abs().mean().item(),
         "probe": probe.score(free.numpy(), relation[rows].numpy()),
     }
+
+
+def _correlations(a: Tensor, b: Tensor | None = None) -> Tensor:
+    """[columns of a, columns of b, or of a]; 0 for a column that does not vary."""
+    parts = [(v - v.mean(dim=0)) / v.std(dim=0) for v in (a, a if b is None else b)]
+    return torch.nan_to_num(parts[0].T @ parts[1] / (len(a) - 1))
 
 
 @torch.no_grad()

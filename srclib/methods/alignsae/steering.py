@@ -8,6 +8,7 @@ where = "attention" it is what the attention of block l adds, between attention 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from ...sae import SAE
     from . import AlignSAE
+
+AT_ONCE = 4096  # rows of a pass: more take more memory, and more time
 
 Tokens = Sequence[Sequence[int]]
 Where = Literal["resid", "attention"]
@@ -44,6 +47,7 @@ def read(model: PreTrainedModel, prompts: Tokens, site: int, where: Where = "res
     """What stands there at the last token of each prompt, [n, d_model] float32 on the CPU."""
     layer, side = hook(model, site)
     width = model.config.get_text_config().hidden_size
+    prompts = list(prompts)  # a column of a data set looks each row up anew
     vectors = torch.zeros(len(prompts), width)
     with measuring(model):
         for rows in _by_length(prompts):
@@ -80,6 +84,7 @@ def write(
     Returns at most `n_new` tokens for each row, cut before `eos`.
     """
     layer, side = hook(model, site)
+    prompts = list(prompts)
     if where not in get_args(Where):
         allowed = "'resid' or 'attention'"
         raise ParameterError(message("where", where, allowed, "'resid' writes where one reads."))
@@ -91,7 +96,7 @@ def write(
         for rows in _by_length([prompts[i] for i in which]):
             ids = [list(prompts[which[i]]) for i in rows]
             new = None if vectors is None else vectors[rows].to(model.device)
-            for row, tokens in zip(rows, _decode(model, ids, new, place, n_new), strict=True):
+            for row, tokens in zip(rows, _decode(model, ids, new, place, n_new, eos), strict=True):
                 found[row] = tokens[: tokens.index(eos)] if eos in tokens else tokens
     return found
 
@@ -159,27 +164,49 @@ def _decode(
     vectors: Tensor | None,
     place: Place,
     n_new: int,
+    eos: int,
 ) -> list[list[int]]:
     """Greedy tokens after prompts of one length; `vectors` [n, d_model] at their last token."""
     number = {row: i for i, row in enumerate(dict.fromkeys(map(tuple, ids)))}  # prompts, once
     index = torch.tensor([number[tuple(row)] for row in ids], device=model.device)
     begin = torch.tensor(list(number), device=model.device)
-    cache: Any = None
+    before: Any = None
     if begin.shape[1] > 1:  # what precedes the last token is the same for every vector
-        cache = model(input_ids=begin[:, :-1], use_cache=True).past_key_values
-        cache.batch_select_indices(index)
+        before = model(input_ids=begin[:, :-1], use_cache=True).past_key_values
     layer, side = place
     written = partial(_attention, model, layer)
     if side != "attention":
         written = partial(edited, model, layer, side)
-    with written(lambda old: old if vectors is None else vectors[:, None, :]):
-        out = model(input_ids=begin[index, -1:], past_key_values=cache, use_cache=True)
-    tokens = [out.logits[:, -1].argmax(dim=-1)]
-    while len(tokens) < n_new:
-        out = model(input_ids=tokens[-1][:, None], past_key_values=out.past_key_values)
-        tokens.append(out.logits[:, -1].argmax(dim=-1))
-    found: list[list[int]] = torch.stack(tokens, dim=1).tolist()
+    found: list[list[int]] = []
+    for rows in torch.arange(len(ids), device=model.device).split(AT_ONCE):
+        cache = copy.deepcopy(before)
+        if cache is not None:
+            cache.batch_select_indices(index[rows])
+        new = None if vectors is None else vectors[rows, None, :]
+        with written(partial(_instead, new)):
+            out = model(input_ids=begin[index[rows], -1:], past_key_values=cache, use_cache=True)
+        found += _greedy(model, out, n_new, eos).tolist()
     return found
+
+
+def _greedy(model: PreTrainedModel, out: Any, n_new: int, eos: int) -> Tensor:
+    """[rows, n_new] tokens that follow what `out` has read, each row until its first `eos`."""
+    tokens = torch.full((len(out.logits), n_new), eos, device=model.device)
+    going = torch.arange(len(tokens), device=model.device)  # rows that have not ended
+    for i in range(n_new):
+        tokens[going, i] = out.logits[:, -1].argmax(dim=-1)
+        lasting = (tokens[going, i] != eos).nonzero().flatten()
+        if i + 1 == n_new or not len(lasting):
+            break
+        if len(lasting) < len(going):
+            going = going[lasting]
+            out.past_key_values.batch_select_indices(lasting)
+        out = model(input_ids=tokens[going, i, None], past_key_values=out.past_key_values)
+    return tokens
+
+
+def _instead(new: Tensor | None, old: Tensor) -> Tensor:
+    return old if new is None else new
 
 
 @contextlib.contextmanager

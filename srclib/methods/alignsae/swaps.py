@@ -26,24 +26,27 @@ def all_swaps(
     person: Sequence[int],
     relation: Sequence[int],
     values: Sequence[Sequence[str]],
+    targets: Sequence[int] | None = None,
 ) -> Swaps:
     """Every question with every other relation whose value is a different one.
 
     questions: places of those asked, best the ones the model answers; person and relation: of all
     questions; values: of all people, in the order of the relations. A person whose birth city is
-    also the work city cannot show that the two were swapped.
+    also the work city cannot show that the two were swapped. targets: relations that are wanted,
+    by default all; of some there may be no swap, of all there must be one.
     """
     rows = [
         (q, person[q], relation[q], target, wanted)
         for q in questions
         for target, wanted in enumerate(values[person[q]])
         if target != relation[q] and wanted != values[person[q]][relation[q]]
+        if targets is None or target in targets
     ]
-    if not rows:
+    if not rows and targets is None:
         fix = "Train the language model for longer, or ask more people."
         raise DataError(message("swaps", 0, "at least one", fix))
-    question, people, source, target, wanted = zip(*rows, strict=True)
-    ends = torch.tensor(source), torch.tensor(target)
+    question, people, source, target, wanted = zip(*rows, strict=True) if rows else ((),) * 5
+    ends = torch.tensor(source, dtype=torch.long), torch.tensor(target, dtype=torch.long)
     return Swaps(list(question), list(people), *ends, list(wanted))
 
 

@@ -149,7 +149,8 @@ def objective(
 ) -> Objective:
     """The paper's weights; a weight of 0 leaves its term out. `start`: first update of stage 2.
 
-    Paper: independence 1e-2; here 0, as its authors' code does above 10,000 free latents.
+    Paper: its authors' code has independence 1e-2 (an appendix leaves it out above 10,000 free
+    latents, the code does not); here 0 because the paper names no such term.
     """
     terms: list[Sparsity | _SlotTerm] = [
         Sparsity(sparsity, start),
