@@ -9,6 +9,7 @@ no language model, `shown` gives words and languages without concepts and meanin
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,9 @@ def own(
     document that they read; SAEs read pure English and Japanese texts of other streams.
     """
     tokens = column(world.documents(n_documents, mix=mix), "tokens")
-    runs = train_lms([replace(config, seed=seed) for seed in seeds], tokens)
+    # Three models on two cores take turns: a second round of one would leave a core without work.
+    workers = len(seeds) if len(seeds) < 2 * (os.cpu_count() or 1) else None
+    runs = train_lms([replace(config, seed=seed) for seed in seeds], tokens, workers)
     folders = {(s, t): at for s, run in zip(seeds, runs, strict=True) for t, at in run.items()}
     texts = world.documents(n_texts, "examples")
     sae_ids = column(world.documents(n_texts_sae, "sae"), "tokens")
