@@ -25,7 +25,7 @@ from srclib.methods.latents.reading import (
     stacked,
 )
 from srclib.methods.latents.trajectory import Checkpoints, own, released_runs
-from srclib.methods.latents.transplant import alike, fitted, graft, grafted_losses
+from srclib.methods.latents.transplant import alike, fitted, graft, grafted_losses, said_anew
 from srclib.worlds.bilingual import LENGTH, BilingualWorld, Shown
 
 
@@ -117,6 +117,7 @@ def test_a_row_per_latent_and_an_empty_table_with_the_same_columns(lms: Checkpoi
     places = torch.arange(12).expand(2, 12)
     table = describe(kept(places, places, [12, 3]), lms, min_texts=10)
     assert table.living.tolist() == [True, False]
+    assert table.dedicated.isna().all()  # of twelve words at random, and of too few texts
     assert table.granularity[1] == "excluded"
     assert not table.loc[1, ["mixed", "token", "uninterpretable", "mono"]].any()
     nothing = stacked({}, ("lm", "step"))
@@ -134,18 +135,33 @@ def test_planted_classes_are_found_and_noise_is_not(lms: Checkpoints) -> None:
     parts = recovered_parts(lms.evidence, 12, seed=0).truth.xs(0.0, level="contamination")
     assert parts["same concept"] == parts["function"] == 1
     assert parts["within"] > 0.5  # two concepts may have a relation in common
+    assert parts["meaning within"] > 0.5
     assert recovered(None, 3, seed=0).empty
 
 
 def test_a_graft_of_dose_0_is_the_plain_loss(lms: Checkpoints) -> None:
     model, ids, x = lms.models[5, 0], lms.ids, lms.x(5, 3, 1)
-    sae = SAE(16, 24, TopK(4), decoder_norm=1.0)
-    onto = fitted(x.flatten(0, 1), lms.x(5, 0, 1).flatten(0, 1))
+    sae, earlier = SAE(16, 24, TopK(4), decoder_norm=1.0), lms.x(5, 0, 1)
+    both = x.flatten(0, 1), earlier.flatten(0, 1)
     plain = token_losses(model, ids, batch_tokens=ids.numel())[:, 1:]
-    part = graft(sae, x, [0, 3], onto)
-    assert part.inside.shape == (16, 2)
+    part = graft(sae, said_anew(sae, x, earlier, fitted(*both[::-1])), [0, 3], fitted(*both))
     assert torch.allclose(grafted_losses(model, 1, ids, part, 0.0), plain)
     assert not torch.allclose(grafted_losses(model, 1, ids, part, 1.0), plain)
+
+
+def test_a_graft_is_what_is_new_and_a_sum_over_latents() -> None:
+    x, turn = draw(0, 3, 5, 4), torch.linalg.qr(draw(1, 4, 4)).Q
+    sae, same = SAE(4, 6, TopK(2), decoder_norm=1.0), torch.cat([turn.T, torch.zeros(1, 4)])
+    there, onto = x @ turn, torch.cat([turn, torch.zeros(1, 4)])
+    nothing = said_anew(sae, x, there, same)  # the same state in another basis says nothing new
+    assert torch.allclose(nothing, torch.zeros(()), atol=1e-5)
+    anew = said_anew(sae, x, draw(2, 3, 5, 4), same)
+    whole = graft(sae, anew, range(6), onto)
+    one_by_one = sum(graft(sae, anew, [f], onto) for f in range(6))
+    assert torch.allclose(whole, one_by_one, atol=1e-5)
+    wanted = (sae(x.flatten(0, 1)).x_hat - sae.b_dec) @ turn
+    everything = graft(sae, sae.encode(x.flatten(0, 1)), range(6), onto)
+    assert torch.allclose(everything, wanted, atol=1e-5)
 
 
 def test_the_map_of_a_turned_space_is_found() -> None:

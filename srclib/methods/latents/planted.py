@@ -9,12 +9,13 @@ from torch import Tensor
 from ... import rng
 from ...tables import tidy
 from ...worlds.bilingual import Evidence
-from .reading import granularity, mixed_part
+from .reading import granularity, mixed_part, within
 
 N_TEXTS = 50  # kept for a latent, as in the study
 CONTAMINATIONS = (0.0, 0.1, 0.2, 0.3)  # shares of texts that are replaced by random ones
 KINDS = ("token", "synonymy", "similarity", "uninterpretable")
-PARTS = ("same concept", "same category", "same sentence", "within", "function", "random")
+WITHIN = ("within", "meaning within")
+PARTS = ("same concept", "same category", "same sentence", *WITHIN, "function", "random")
 
 Where = tuple[Tensor, Tensor]  # documents and positions, both [N_TEXTS]
 
@@ -32,12 +33,14 @@ def recovered(evidence: Evidence | None, n_trials: int, seed: int) -> pd.DataFra
 
 
 def recovered_parts(evidence: Evidence | None, n_trials: int, seed: int) -> pd.DataFrame:
-    """The same for the parts of *mixed*: column `truth`."""
+    """The same for the parts of *mixed*, and for what is *within* by a concept or category."""
     tests = {}
     for part, contamination, trial in _tests(evidence, PARTS, n_trials):
         assert evidence is not None
         shown = evidence.at(*planted_mixed(evidence, part, contamination, trial, seed))
-        tests[part, contamination, trial] = {"truth": mixed_part(granularity(shown), shown) == part}
+        by_meaning = part == "meaning within" and within(shown, 2)
+        found = by_meaning or mixed_part(granularity(shown), shown) == part
+        tests[part, contamination, trial] = {"truth": found}
     return _shares(tests)
 
 
@@ -96,7 +99,7 @@ def planted_mixed(
         "same concept": [concept == concept[one]] * 2,
         "same category": [category == category[one]] * 2,
         "same sentence": [relation == relation[draw(in_both(relation), 1)]] * 2,
-        "within": [concept == concept[one], concept == concept[another]],
+        **{name: [concept == concept[i] for i in (one, another)] for name in WITHIN},
         "function": [(concept < 0) & (category < 0)] * 2,
         "random": [every] * 2,
     }[part]

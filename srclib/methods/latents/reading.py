@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 ENOUGH = 5  # texts of each language that a judgement on both rests on
 CONCEPT = ("synonymy", "similarity", "context", "concept")  # classes above a single token
 ALIGNED = ("same concept", "same category")
-PARTS = (*ALIGNED, "same sentence", "same text", "digit", "within", "function")
+SHARED = (*ALIGNED, "same sentence", "same text")  # digits are one token in both languages
+PARTS = (*SHARED, "digit", "within", "function")
 FLAGS = {
     "trend": ("en", "ja", "mixed"),
     "granularity": ("token", *CONCEPT, "text", "uninterpretable"),
     "part": (*PARTS, "random", "other mixed"),
 }
-TOLD = ("synonymy", "similarity", "context", "text", "meaning within")  # by the truth alone
+MARKED = ("meaning within", "same in both", "dedicated")
+TOLD = ("synonymy", "similarity", "context", "text", *MARKED)  # by the truth alone
 
 
 def describe(found: Examples, texts: Checkpoints, min_texts: int = 10) -> pd.DataFrame:
@@ -44,9 +46,10 @@ def describe(found: Examples, texts: Checkpoints, min_texts: int = 10) -> pd.Dat
 
     Columns: `trend`, `granularity` and `part` (`mixed_part`) as words and a column of bools per
     word, to take means of; the bools `living` (at least `min_texts` texts; else all are false),
-    `aligned` (parts of ALIGNED), `meaning within` (within by concept or category), `concept-level`,
-    `mono` (concept-level, of one language) and `strict` (mixed by the rule ">" of the paper's
-    code); `concepts`, see `effective_concepts`. Texts that do not carry their truth are classed by
+    `aligned` (parts of ALIGNED), `same in both` (of SHARED), `meaning within` (within by concept or
+    category), `concept-level`, `mono` (concept-level, of one language) and `strict` (mixed by the
+    rule ">" of the paper's code); `concepts`, see `effective_concepts`; `dedicated`, the concept
+    that 0.8 of the texts show, nan for none. Texts that do not carry their truth are classed by
     their tokens, and what these cannot tell has no column.
     """
     rows = []
@@ -70,15 +73,17 @@ def stacked(tables: Mapping[Any, pd.DataFrame], names: Sequence[str]) -> pd.Data
 def _row(shown: Shown | None, min_texts: int) -> dict[str, Any]:
     if shown is None:
         words = ("trend", "strict", "part", "meaning within")
-        return {"granularity": "excluded", **dict.fromkeys(words), "concepts": math.nan}
+        numbers = dict.fromkeys(("concepts", "dedicated"), math.nan)
+        return {"granularity": "excluded", **dict.fromkeys(words), **numbers}
     kind, lean = granularity(shown, min_texts), trend(shown.languages)
     return {
         "granularity": kind,
         "trend": lean,
         "strict": trend(shown.languages, ">"),
         "part": mixed_part(kind, shown) if lean == "mixed" else None,
-        "meaning within": lean == "mixed" and _within(shown, 2),
+        "meaning within": lean == "mixed" and within(shown, 2),
         "concepts": effective_concepts(shown.concepts),
+        "dedicated": float(next(iter(_agreed(shown.concepts)), math.nan)),
     }
 
 
@@ -90,6 +95,7 @@ def _flagged(table: pd.DataFrame) -> pd.DataFrame:
     table["strict"] = table.strict == "mixed"
     table["meaning within"] = table["meaning within"].eq(True)
     table["aligned"] = table.part.isin(ALIGNED)
+    table["same in both"] = table.part.isin(SHARED)
     table["concept-level"] = table.granularity.isin(CONCEPT)
     table["mono"] = table["concept-level"] & ~table.mixed
     return table.rename_axis("latent")
@@ -126,7 +132,7 @@ def mixed_part(kind: str, shown: Shown) -> str:
         for part in en:
             if any(_agreed(x) & _agreed(y) for x, y in zip(en[part], ja[part], strict=True)):
                 return part
-    if _within(shown):
+    if within(shown):
         return "within"
     if empty >= AGREED * len(category):
         return "function"
@@ -140,7 +146,7 @@ def _labels(shown: Shown) -> dict[str, list[Any]]:
     return own | {"same sentence": sentence, "same text": [shown.topics]}
 
 
-def _within(shown: Shown, n_kinds: int = 3) -> bool:
+def within(shown: Shown, n_kinds: int = 3) -> bool:
     """Whether each language agrees in a label of the first kinds, with all three also in a token,
     and not in one that both share."""
     sides = _in_each_language(shown) if shown.meanings else []

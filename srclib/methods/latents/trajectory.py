@@ -9,6 +9,7 @@ no language model, `shown` gives words and languages without concepts and meanin
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -120,9 +121,25 @@ class Checkpoints:
     def retrieval(self, x: Tensor) -> Retrieval:
         """Retrieval of concepts between the languages; x as `self.x` gives it. Needs evidence."""
         assert self.evidence is not None
-        category = torch.tensor([c.category for c in self.evidence.world.concepts])
         where = (self.evidence.concept.flatten(), self.evidence.language.flatten())
-        return retrieval(x.flatten(0, 1), *where, category)
+        return retrieval(x.flatten(0, 1), *where, _categories(self.evidence))
+
+    def between_spellings(self, x: Tensor) -> float:
+        """Its ceiling: from a concept's commonest spelling to its others in the same language and
+        back, the mean of both languages."""
+        assert self.evidence is not None
+        concept, language = self.evidence.concept, self.evidence.language
+        forms = self.evidence.world.forms.values()
+        commonest = torch.tensor([form.things[0] for side in forms for form in side])
+        other = (~torch.isin(self.evidence.tokens, commonest)).long().flatten()
+        sides = [torch.where(language == i, concept, -1).flatten() for i in (0, 1)]
+        where = other, _categories(self.evidence)
+        found = [retrieval(x.flatten(0, 1), side, *where).concept for side in sides]
+        return sum(found) / len(found)
+
+
+def _categories(evidence: Evidence) -> Tensor:
+    return torch.tensor([concept.category for concept in evidence.world.concepts])
 
 
 @torch.no_grad()
@@ -156,7 +173,9 @@ def own(
     document that they read; SAEs read pure English and Japanese texts of other streams.
     """
     tokens = column(world.documents(n_documents, mix=mix), "tokens")
-    runs = train_lms([replace(config, seed=seed) for seed in seeds], tokens)
+    # Three models on two cores take turns: a second round of one would leave a core without work.
+    workers = len(seeds) if len(seeds) < 2 * (os.cpu_count() or 1) else None
+    runs = train_lms([replace(config, seed=seed) for seed in seeds], tokens, workers)
     folders = {(s, t): at for s, run in zip(seeds, runs, strict=True) for t, at in run.items()}
     texts = world.documents(n_texts, "examples")
     sae_ids = column(world.documents(n_texts_sae, "sae"), "tokens")

@@ -6,8 +6,8 @@ was not available: the formulation is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Graft(NamedTuple):
-    """What some latents of one model's state say, in the basis of another's."""
-
-    there: Tensor  # [n_texts, context - 1, d] the state that they alone would give, of norm about 1
-    inside: Tensor  # [d, r] orthonormal: the span in which they write
-
-
 @torch.no_grad()
 def fitted(given: Tensor, wanted: Tensor) -> Tensor:
     """[d + 1, d]: the least-squares affine map from states [n, d] of one model to another's."""
@@ -36,37 +29,69 @@ def fitted(given: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def graft(sae: SAE, x: Tensor, group: Sequence[int], onto: Tensor) -> Graft:
-    """sum_f z_f W_dec[f] + b_dec over `group`, through the map `onto` of `fitted`.
+def said_anew(sae: SAE, x: Tensor, earlier: Tensor, back: Tensor) -> Tensor:
+    """[n_texts, context - 1, d_sae]: what each latent says of `x` and did not of `earlier`.
 
-    x [n_texts, context - 1, d]: unit vectors of the model that `sae` reads.
+    x, earlier [n_texts, context - 1, d]: unit vectors of the model that `sae` reads and of another
+    one on the same texts; back: the map of `fitted` from the other's states to these.
     """
-    group, turn = list(group), onto[:-1]
-    rows = sae.W_dec[group]
-    said = sae.encode(x.flatten(0, 1))[:, group] @ rows + sae.b_dec
-    r = int(torch.linalg.matrix_rank(rows @ turn)) if group else 0
-    inside = torch.linalg.svd(rows @ turn, full_matrices=False).Vh[:r].T
-    return Graft((said @ turn + onto[-1]).view_as(x), inside)
+    mapped = earlier.flatten(0, 1) @ back[:-1] + back[-1]
+    return (sae.encode(x.flatten(0, 1)) - sae.encode(mapped)).view(*x.shape[:-1], -1)
+
+
+@torch.no_grad()
+def graft(sae: SAE, anew: Tensor, group: Sequence[int], onto: Tensor) -> Tensor:
+    """[n_texts, context - 1, d]: sum_f anew_f W_dec[f] over `group`, turned as by the map `onto`.
+
+    Only the difference moves: what other latents write, in the same span too, stays.
+    """
+    group = list(group)
+    return anew[..., group] @ sae.W_dec[group] @ onto[:-1]
 
 
 @torch.no_grad()
 def grafted_losses(
-    model: PreTrainedModel, layer: int, ids: Tensor, grafted: Graft, dose: float
+    model: PreTrainedModel, layer: int, ids: Tensor, way: Tensor, dose: float
 ) -> Tensor:
     """Losses [n_texts, context - 2] of `model`, in nats, on the words behind the first.
 
-    ids [n_texts, context], BOS first. Inside the span of the graft the state behind block `layer`
-    moves by `dose` of the way to what the graft says, times its own norm. Dose 0 changes nothing.
+    ids [n_texts, context], BOS first. The state behind block `layer` moves by `dose` times the
+    `way` of `graft` times its own norm. Dose 0 changes nothing.
     """
-    there, inside = grafted
 
     def edit(state: Tensor) -> Tensor:
         behind = state[:, 1:]
-        way = there * behind.norm(dim=-1, keepdim=True) - behind
-        return torch.cat([state[:, :1], behind + dose * way @ inside @ inside.T], dim=1)
+        moved = behind + dose * way * behind.norm(dim=-1, keepdim=True)
+        return torch.cat([state[:, :1], moved], dim=1)
 
     with edited(model, layer, "out", edit):
         return token_losses(model, ids, batch_tokens=ids.numel())[:, 1:]
+
+
+def grafted_changes(
+    model: PreTrainedModel,
+    layer: int,
+    ids: Tensor,
+    ways: Mapping[str, Tensor],
+    doses: Sequence[float],
+    counted: Tensor,
+) -> dict[tuple[str, float], dict[str, float]]:
+    """Change of the loss by (group, dose), on even texts (`chosen`) and on odd ones (`measured`).
+
+    ways: by group, from `graft`; counted [n_texts, context - 2]: the words whose losses count.
+    """
+
+    def halves(way: Tensor, dose: float) -> list[float]:
+        losses = grafted_losses(model, layer, ids, way, dose)
+        return [losses[i::2][counted[i::2]].mean().item() for i in (0, 1)]
+
+    plain, found = halves(torch.zeros(()), 0.0), {}
+    for name, way in ways.items():
+        for dose in doses:
+            moved = halves(way, dose) if way.any() else plain  # an empty group
+            pairs = zip(("chosen", "measured"), moved, plain, strict=True)
+            found[name, dose] = {half: after - before for half, after, before in pairs}
+    return found
 
 
 def alike(
