@@ -26,11 +26,13 @@ from srclib.methods.saemd import (
     mlp_share,
     modes,
     pair,
+    still,
     usage,
 )
 from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.held_out import HeldOut
+from srclib.tables import tidy
 from srclib.trainer import train
 from srclib.worlds.text import TextWorld
 
@@ -101,11 +103,25 @@ def test_two_groups_are_two_modes_and_one_is_not() -> None:
     assert modes(*with_cosines(0.5, 0.5, 0.9, 0.95), 0.2)["valley"] == 1e3
 
 
+def test_modes_of_all_latents_count_the_dead() -> None:
+    a, b = with_cosines(0.2, 0.9)
+    with torch.no_grad():
+        a.sae.b_enc[1] = -100
+    assert modes(a, b, 0.2)["high"] == 0 and modes(a, b, 0.2, dead_too=True)["high"] == 0.5
+
+
 def test_a_curve_that_is_lifted_by_a_constant_has_that_gap() -> None:
     a = [(0.1, 1.5), (0.9, 2.5), (0.5, 2.0)]
     b = [(0.0, 0.125 + 0.25), (1.0, 1.625)]  # half below, at every x
-    assert matched_gap(a, b) == pytest.approx(1.0)
-    assert math.isnan(matched_gap(a, [(0.95, 0.0), (1.0, 1.0)]))
+    assert matched_gap(a, b) == pytest.approx((1, 1))
+    assert all(map(math.isnan, matched_gap(a, [(0.95, 0.0), (1.0, 1.0)])))
+
+
+def test_a_gap_that_changes_its_sign_is_told_from_its_mean() -> None:
+    rises, flat = [(0.0, -1.0), (1.0, 1.0)], [(0.0, 0.0), (1.0, 0.0)]
+    assert matched_gap(rises, flat) == pytest.approx((0, -1))
+    assert matched_gap(rises, flat, below=0.5).mean == pytest.approx(-0.5)
+    assert math.isnan(matched_gap(rises, flat, below=0.0).mean)
 
 
 def test_a_latent_that_fires_with_a_predicate_means_it() -> None:
@@ -117,9 +133,21 @@ def test_a_latent_that_fires_with_a_predicate_means_it() -> None:
         run.sae.W_dec.copy_(x)
     assert torch.equal(f1_with(run, x, truth), torch.eye(3))
     row = meaning(run, run, x, truth)
-    assert row["found either"] == row["found both"] == row["aligned"] == 1
+    assert row["found either"] == row["found both"] == row["aligned"] == 1 and row["missed"] == 0
+    assert row["rate aligned"] == pytest.approx(1 / 3)
     assert "f1 shared" not in row  # all are
     assert meaning(run, run, x, truth[:, :0]) == {}
+
+
+def test_what_stands_still_is_told_by_arm_and_as_nothing_where_nothing_ran() -> None:
+    seen = {"md": {"alive": 0.25, "stayed": 0.5}, "std": {"alive": 1.0, "stayed": 0.0}}
+    table = tidy({("a", arm): row for arm, row in seen.items()}, ("lm", "arm"))
+    assert still(table).loc[("a", "md")].to_dict() == {"dead": 0.75, "unmoved": 0.5}
+    assert still(table, ["md"], " late").loc["a"].to_dict() == {
+        "dead md late": 0.75,
+        "unmoved md late": 0.5,
+    }
+    assert not len(still(table[:0], ["md"])) and "dead md" in still(table[:0], ["md"])
 
 
 # --- sources and subjects -----------------------------------------------------------------------

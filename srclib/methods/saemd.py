@@ -22,6 +22,7 @@ from ..runs import Run
 from ..sources.held_out import HeldOut
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from transformers import PreTrainedModel
 
 SHARED = 0.7  # both cosines of a shared latent exceed it (Paulo & Belrose)
@@ -109,15 +110,30 @@ def agreement(a: Run, b: Run) -> dict[str, float]:
     return row | {part: _mean(two.alignment, mask) for part, mask in parts.items()}
 
 
-def modes(a: Run, b: Run, floor: float) -> dict[str, float]:
-    """Do matched decoder cosines of live latents fall into two groups?
+def still(table: DataFrame, arms: Sequence[str] = (), suffix: str = "") -> DataFrame:
+    """Shares of dead latents, and of live ones that never left their start; by arm where given.
+
+    Of a table with `alive` and `stayed`. Beside every stability: where two runs share a start, such
+    latents agree for nothing.
+    """
+    import pandas as pd
+
+    found = pd.DataFrame({"dead": 1 - table.alive, "unmoved": table.stayed})
+    if not arms:
+        return found
+    wide = found.unstack("arm").reindex(columns=pd.MultiIndex.from_product([list(found), arms]))
+    return pd.DataFrame({f"{name} {arm}{suffix}": wide[name, arm] for name, arm in wide})
+
+
+def modes(a: Run, b: Run, floor: float, dead_too: bool = False) -> dict[str, float]:
+    """Do matched decoder cosines of live latents, or of all, fall into two groups?
 
     high: share from 0.6 to 1; low: share within 0.15 of `floor`, which random dictionaries reach;
     valley: density between the two, over the smaller of theirs, at most 1,000. Below 1 there are
     two modes.
     """
     two = pair(a, b)
-    cosines = two.match.cos_dec[two.both]
+    cosines = two.match.cos_dec[two.both | dead_too]
     edges = [floor - 0.15, floor + 0.15, 0.6, 1.0]
     low, middle, high = (
         ((cosines >= edges[i]) & (cosines < edges[i + 1] + (i == 2))).double().mean().item()
@@ -128,18 +144,27 @@ def modes(a: Run, b: Run, floor: float) -> dict[str, float]:
     return {"high": high, "low": low, "valley": min(valley, 1e3)}
 
 
-def matched_gap(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
-    """Curve a minus curve b, averaged over the range of x that both cover; NaN where none is.
+class Gap(NamedTuple):
+    """Curve a minus curve b; NaN where none of x is covered by both."""
 
-    a, b: points (x, y), joined by straight lines.
+    mean: float  # over the range of x that both cover
+    first: float  # at the smallest x of that range
+
+
+def matched_gap(
+    a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], below: float = math.inf
+) -> Gap:
+    """The gap between two curves where both are. a, b: points (x, y), joined by straight lines.
+
+    below: no x above it counts.
     """
     lines = sorted(map(tuple, a)), sorted(map(tuple, b))
     low, high = max(line[0][0] for line in lines), min(line[-1][0] for line in lines)
-    if high <= low:
-        return math.nan
-    grid = np.linspace(low, high, 50)
+    if min(high, below) <= low:
+        return Gap(math.nan, math.nan)
+    grid = np.linspace(low, min(high, below), 50)
     first, second = (np.interp(grid, *np.array(line).T) for line in lines)
-    return float((first - second).mean())
+    return Gap(float((first - second).mean()), float(first[0] - second[0]))
 
 
 @torch.no_grad()
@@ -156,8 +181,9 @@ def meaning(a: Run, b: Run, x: Tensor, truth: Tensor) -> dict[str, float]:
     """Do latents that two runs share mean more? x, truth: as in `f1_with`.
 
     aligned, unaligned: mean best F1 of the third of live latents with the highest and the lowest
-    alignment. found: share of predicates with a latent of F1 > 0.5. f1 shared, f1 unshared: only
-    where there are both. Empty where nothing is known of the text.
+    alignment; rate: how often these fire. found: share of predicates with a latent of F1 > 0.5;
+    missed: share of those found by either run that one of them lacks, NaN where none is found.
+    f1 shared, f1 unshared: only where there are both. Empty where nothing is known of the text.
     """
     if not truth.shape[1]:
         return {}
@@ -166,12 +192,12 @@ def meaning(a: Run, b: Run, x: Tensor, truth: Tensor) -> dict[str, float]:
     order = two.alignment[two.both].argsort(descending=True)
     third = max(1, len(order) // 3)
     found_a, found_b = (f1.max(dim=0).values > FOUND for f1 in (f1_a, f1_b))
-    row = {
-        "aligned": best[order[:third]].mean().item(),
-        "unaligned": best[order[-third:]].mean().item(),
-        "found either": (found_a | found_b).double().mean().item(),
-        "found both": (found_a & found_b).double().mean().item(),
-    }
+    either, both = (each.double().mean().item() for each in (found_a | found_b, found_a & found_b))
+    row = {"found either": either, "found both": both}
+    row["missed"] = 1 - both / either if either else math.nan
+    rate = usage(a).rate[two.both]
+    for name, part in (("aligned", order[:third]), ("unaligned", order[-third:])):
+        row |= {name: best[part].mean().item(), f"rate {name}": rate[part].mean().item()}
     if common.any() and not common.all():
         row |= {"f1 shared": best[common].mean().item(), "f1 unshared": best[~common].mean().item()}
     return row
