@@ -83,7 +83,7 @@ def _row(shown: Shown | None, min_texts: int) -> dict[str, Any]:
         "part": mixed_part(kind, shown) if lean == "mixed" else None,
         "meaning within": lean == "mixed" and within(shown, 2),
         "concepts": effective_concepts(shown.concepts),
-        "dedicated": float(next(iter(_agreed(shown.concepts)), math.nan)),
+        "dedicated": float(next(iter(_agreed(shown.concepts)), math.nan)),  # type: ignore[arg-type]
     }
 
 
