@@ -81,9 +81,9 @@ def test_nested_is_the_mean_over_prefixes() -> None:
         for m in (3, 6, 12)
     ]
     found = Nested((3, 6, 12))(sae, x, out, HERE)
-    assert float(found) == pytest.approx(float(sum(each) / 3), rel=1e-5)
-    assert float(Nested((12,))(sae, x, out, HERE)) == pytest.approx(
-        float(SquaredError()(sae, x, out, HERE)), rel=1e-5
+    assert found.item() == pytest.approx((sum(each) / 3).item(), rel=1e-5)
+    assert Nested((12,))(sae, x, out, HERE).item() == pytest.approx(
+        SquaredError()(sae, x, out, HERE).item(), rel=1e-5
     )
 
 
