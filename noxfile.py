@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent
 ENVIRONMENT = ROOT / ".nox" / "suite"
 PYTHON = str(ENVIRONMENT / "bin" / "python")
 INDEX = ROOT / "book" / "_build" / "html" / "index.html"
+# Studies at once: each trains on all cores, but half of its time it measures and draws on one.
+JOBS = ("--jobs", str(min(3, os.cpu_count() or 1)))
 NOTEBOOK_ENV = {
     "PYTHONHASHSEED": "0",
     "MPLBACKEND": None,  # a backend from somebody's shell would leave the pages without figures
@@ -110,7 +112,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def smoke(session: nox.Session) -> None:
     """Run every notebook at the smoke profile, build the book from them, check its HTML."""
-    python(session, "-m", "srclib", "run", "all", "--profile", "smoke", env=NOTEBOOK_ENV)
+    python(session, "-m", "srclib", "run", "all", "--profile", "smoke", *JOBS, env=NOTEBOOK_ENV)
     python(session, "-m", "srclib", "book", env=NOTEBOOK_ENV)
     python(session, "tests/html_walk.py", str(INDEX.parent), env=NOTEBOOK_ENV)
 
@@ -134,7 +136,7 @@ def lab(session: nox.Session) -> None:
 def book(session: nox.Session) -> None:
     """Run every study at the laptop profile (what is up to date is reused) and build the book."""
     started = time.monotonic()
-    python(session, "-m", "srclib", "run", "all", "--profile", "laptop", env=NOTEBOOK_ENV)
+    python(session, "-m", "srclib", "run", "all", "--profile", "laptop", *JOBS, env=NOTEBOOK_ENV)
     python(session, "-m", "srclib", "book", env=NOTEBOOK_ENV)
     python(session, "-m", "srclib", "list", env=NOTEBOOK_ENV)
     session.log(f"book: {INDEX} (in {time.monotonic() - started:.0f} s)")
