@@ -229,3 +229,19 @@ def test_a_silencer_at_one_sets_the_slot_to_zero_or_takes_the_whole_offset_away(
     torch.testing.assert_close(ways["means"](1.0), h - means + means.mean(dim=0))
     torch.testing.assert_close(ways["slot"](1.0), steering.swap_slots(sae, h, out, out, 0.0))
     torch.testing.assert_close(ways["slot"](3.0), steering.swap_slots(sae, h, out, out, -2.0))
+
+
+def test_judging_people_are_asked_at_the_strength_that_others_chose_and_at_no_more() -> None:
+    todo, alphas = task().swapped(task().rows("train")), (0.0, 3.0, 9.0)
+    h = steering.read(model(), task().prompts, 1)[todo.question]
+    handle = handles.along(h, rng.normals(0, "noise", shape=tuple(h.shape)))
+    said = task().rewritten(model(), todo, {3.0: handle(3.0)}, 1).said.tolist()
+    todo = todo._replace(wanted=said)  # what is said at 3 is wanted
+    few = task().tried(model(), todo, handle, alphas, 1, also=[0.0])
+    every = task().rewritten(model(), todo, {t: handle(t) for t in alphas}, 1)
+    best = [outcomes.tuned(pd.concat({0: each}, names=["lm"])) for each in (few, every)]
+    pd.testing.assert_frame_equal(*best)
+    assert set(best[0].alpha) == {3.0} and best[0].exact.all()
+    judging = few[~outcomes.choosing(few)].index.get_level_values("alpha")
+    assert set(judging) == {0.0, 3.0}
+    assert len(outcomes.at(few, alpha=0.0)) == len(todo.question)

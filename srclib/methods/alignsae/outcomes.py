@@ -36,7 +36,7 @@ def at(table: Any, **levels: Any) -> Any:
 
 def choosing(table: pd.DataFrame) -> np.ndarray:
     """[rows] bool: whether the row's person takes part in choices, and not in judging them."""
-    return np.asarray(table.index.get_level_values("person") % 2 == 0)
+    return swaps.choosing(table.index.get_level_values("person").tolist()).numpy()
 
 
 def tuned(

@@ -12,7 +12,7 @@ the columns: so `ledger.record(id, new.exact, by="alpha", cluster="person")` nee
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,30 @@ class Task:
         )
         parts = {key: self.outcomes(todo, said[i * n :][:n]) for i, key in enumerate(vectors)}
         return pd.concat(parts, names=list(names))
+
+    def tried(
+        self,
+        model: PreTrainedModel,
+        todo: swaps.Swaps,
+        handle: Callable[[float], Tensor],
+        alphas: Sequence[float],
+        site: int,
+        also: Sequence[float] = (),
+    ) -> pd.DataFrame:
+        """`rewritten` at every strength, as far as `outcomes.tuned` reads it.
+
+        handle: vectors [swaps, d_model] at a strength. People that choose are asked at all
+        `alphas`, those that judge at the one that serves the former best, and at `also`.
+        """
+        import pandas as pd
+
+        written, rows = {alpha: handle(alpha) for alpha in alphas}, swaps.choosing(todo.person)
+        some, others = (swaps.only(todo, each) for each in (rows, ~rows))
+        first = self.rewritten(model, some, {t: v[rows] for t, v in written.items()}, site)
+        shares = first.groupby("alpha", sort=False).exact.mean()
+        kept = dict.fromkeys([*also, shares.idxmax() if len(shares) else alphas[0]])
+        last = self.rewritten(model, others, {t: written[t][~rows] for t in kept}, site)
+        return pd.concat([first, last])
 
     def _spoken(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         return [self.tokenizer.decode(each).strip() for each in tokens]

@@ -50,6 +50,18 @@ def all_swaps(
     return Swaps(list(question), list(people), *ends, list(wanted))
 
 
+def choosing(person: Sequence[int]) -> Tensor:
+    """[n] bool: whether people take part in choices, and not in judging them: even numbers do."""
+    return torch.tensor(person, dtype=torch.long) % 2 == 0
+
+
+def only(todo: Swaps, rows: Tensor) -> Swaps:
+    """Those swaps that rows [n], bool, names."""
+    kept = rows.nonzero().flatten().tolist()
+    question, person, wanted = ([each[i] for i in kept] for each in (todo[0], todo[1], todo[4]))
+    return Swaps(question, person, todo.source[rows], todo.target[rows], wanted)
+
+
 def exact(answers: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """[n] bool: the whole answer is the wanted one."""
     return torch.tensor([a == w for a, w in zip(answers, wanted, strict=True)])
