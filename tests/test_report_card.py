@@ -111,10 +111,104 @@ def test_weights_alone_tell_some_of_it() -> None:
     rows = report_card.report(sae)
     copies = {row.name: row.value for row in rows}["rows with a copy"]
     assert {row.group for row in rows} == {"weights"} and copies == pytest.approx(2 / 12)
-    assert len(report_card.missing(None, None, None)) == 3
+    assert len(report_card.missing(None, None, None)) == 5
     for bad in (draw(1, 200, 5), draw(1, 50, 6), draw(1, 200, 6) / 0):
         with pytest.raises(DataError, match="acts="):
             report_card.report(sae, bad)
+
+
+def test_two_seeds_bound_what_both_can_have_recovered() -> None:
+    one, other = (srclib.SAE(64, 32, srclib.TopK(2), seed=s, decoder_norm=1.0) for s in (0, 1))
+    bound = "recovered features, at most"
+    for second, most in ((one, 1), (other, 0.5)):  # random rows are never near each other
+        rows = {row.name: row.value for row in report_card.report(one, second=second)}
+        assert rows[bound] == most
+    with torch.no_grad():  # half of the rows are the same, in another order
+        other.W_dec[:16] = one.W_dec[16:]
+    rows = {row.name: row.value for row in report_card.report(one, second=other)}
+    assert rows[bound] == 0.75
+
+
+def test_siblings_tell_where_a_score_is_least() -> None:
+    saes, acts = [srclib.SAE(8, 8, srclib.TopK(k)) for k in (1, 2, 4)], draw(3, 400, 8)
+    for sae, lean in zip(saes, (0.5, 0.0, 0.5), strict=True):
+        with torch.no_grad():
+            sae.W_dec.copy_(torch.eye(8) + lean * torch.ones(8, 8))
+    rows = {row.name: row for row in report_card.report(saes[0], acts, siblings=saes[1:])}
+    assert rows["L0 where c_dec is least"].value == metrics.l0(saes[1](acts).acts)
+    assert "at an end" not in rows["L0 where c_dec is least"].silent
+    rows = {row.name: row for row in report_card.report(saes[0], acts, siblings=saes[1:2])}
+    assert "at an end" in rows["L0 where c_dec is least"].silent
+
+
+WORDS = [f"{first}{second}{last}" for first in "ab" for second in "cde" for last in "fghijklmno"]
+WORDS += ["\N{HIRAGANA LETTER A}", "\N{HIRAGANA LETTER I}"]
+
+
+def spoken(n_texts: int, *, letters: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens [n_texts, 8], and activations: a direction of each word, and of its first letter."""
+    tokens = (draw(7, n_texts, 8).abs() * 1e4).long() % len(WORDS)
+    first = torch.tensor([[w[0] == c for c in "ab"] for w in WORDS]).float()
+    return tokens, torch.cat([torch.eye(len(WORDS)), letters * first], 1)[tokens]
+
+
+def reader(n_words: int, *, letters: bool) -> srclib.SAE:
+    """One latent per direction; without letters those of words write their first letter, too."""
+    n = n_words + 2
+    sae = srclib.SAE(n, n, srclib.JumpReLU(threshold=0.5, bandwidth=0.1)).eval()
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.eye(n))
+        sae.W_dec.copy_(torch.eye(n))
+        if not letters:
+            sae.W_enc[:, n_words:] = 0
+            for i, word in enumerate(WORDS):
+                if word[0] in "ab":
+                    sae.W_dec[i, n_words + "ab".index(word[0])] = 1
+    return sae
+
+
+def test_latents_of_one_token_and_of_both_scripts() -> None:
+    tokens, acts = spoken(600, letters=1.0)
+    n = len(WORDS)
+    names = ("latents on one token", "latents on related tokens", "latents of both scripts")
+    said = report_card.report(
+        reader(n, letters=True), acts, tokens=tokens, decode=WORDS.__getitem__
+    )
+    rows = {row.name: row.value for row in said}
+    assert [rows[name] for name in names] == pytest.approx([n / (n + 2), 2 / (n + 2), 0])
+    both = reader(n, letters=True)
+    with torch.no_grad():
+        both.W_enc.zero_()
+        both.W_enc[:n, 0] = 1  # fires on every word
+    said = report_card.report(both, acts, tokens=tokens, decode=lambda t: WORDS[-(t % 2) * 9 - 1])
+    rows = {row.name: row.value for row in said}
+    assert rows["latents of both scripts"] == 1
+
+
+def test_absorption_of_first_letters_is_found_where_it_was_planted() -> None:
+    tokens, acts = spoken(600, letters=1.0)
+    for letters in (True, False):
+        sae = reader(len(WORDS), letters=letters)
+        said = report_card.report(sae, acts, tokens=tokens, decode=WORDS.__getitem__)
+        rows = {row.name: row for row in said}
+        assert "2 of 2 letters" in rows["absorption of first letters"].says
+        value = rows["absorption of first letters"].value
+        assert value < 0.05 if letters else value > 0.9
+
+
+def test_labels_are_read_from_a_latent() -> None:
+    acts = draw(5, 80, 6, 4)
+    names = ["sun" if i % 2 else "sea" for i in range(80)]
+    acts[::2, :, 0] += 20
+    sae = srclib.SAE(4, 4, srclib.ReLU()).eval()
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.eye(4))
+        sae.W_dec.copy_(torch.eye(4))
+    rows = {row.name: row.value for row in report_card.report(sae, acts, labels=names)}
+    assert rows["accuracy of one latent"] == 1 == rows["accuracy of the activations"]
+    for bad in (names[:-1], ["sun"] * 80, ["sun", *["sea"] * 79]):
+        with pytest.raises(DataError, match="labels"):
+            report_card.report(sae, acts, labels=bad)
 
 
 def test_six_definitions_of_explained_variance() -> None:
@@ -143,6 +237,15 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert "loss recovered" in said and "c_dec" in said and "saved card.html" in said
     page = (tmp_path / "card.html").read_text("utf-8")
     assert "<h1>Report card: sae</h1>" in page and "http" not in page
+    assert "latents on one token" in said
+    (tmp_path / "labels.txt").write_text("\n".join(["sun", "sea"] * 20))
+    assert main(["report", "sae", *lm, "--labels", "labels.txt", "--siblings", "sae"]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy of one latent" in said and "L0 where c_dec is least" in said
+    (tmp_path / "short.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in [*texts, "a"]))
+    lm[3] = "short.jsonl"
+    assert main(["report", "sae", *lm, "--labels", "labels.txt"]) != 0
+    assert "--context=20" in capsys.readouterr().err
     assert main(["report", "sae", "--json"]) == 0
     card = json.loads(capsys.readouterr().out)
     assert card["schema"] == 1 and {row["group"] for row in card["numbers"]} == {"weights"}
