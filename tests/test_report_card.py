@@ -211,16 +211,21 @@ def test_labels_are_read_from_a_latent() -> None:
             report_card.report(sae, acts, labels=bad)
 
 
-def test_six_definitions_of_explained_variance() -> None:
+def test_seven_definitions_of_explained_variance() -> None:
     x = draw(1, 500, 4) + 3
     sae = srclib.SAE(4, 8, srclib.ReLU())
     with torch.no_grad():
         sae.W_enc.zero_()
         sae.b_dec.copy_(x.mean(0))
-    found = report_card.explained(sae, x)
-    assert len(found) == 6
+    found, again = (report_card.explained(sae, x, unit) for unit in (1, 0.1))
+    assert len(found) == 7
     assert found["share of variance, all dimensions together"] == pytest.approx(0, abs=1e-5)
     assert found["share of squares, not centred"] > 0.5, "the mean alone explains most squares"
+    s, r = float(x.square().mean()), float((x - x.mean(0)).square().mean())
+    for scale, each in ((1, found), (100, again)):  # d s - s^2, where s has the unit's square
+        expected = 1 - 4 * scale * r / (4 * scale * s - (scale * s) ** 2)
+        assert each.pop(report_card.UNIT) == pytest.approx(expected, rel=1e-4)
+    assert again == pytest.approx(found, abs=1e-5), "a unit is no finding"
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

@@ -23,8 +23,9 @@ from . import numbers, words
 from .rows import Row
 from .words import Decode
 
-__all__ = ["DEFINITIONS", "Row", "explained", "missing", "report", "texts_of"]
+__all__ = ["DEFINITIONS", "UNIT", "Row", "explained", "missing", "report", "texts_of"]
 
+UNIT = "as SAEBench computes it, in this unit"  # the one that depends on the unit of activations
 DEFINITIONS: dict[str, Callable[[Tensor, Tensor], float]] = {
     "share of variance, all dimensions together": lambda x, y: 1 - metrics.fvu(x, y),
     "share of squares, not centred": metrics.uncentred_variance_explained,
@@ -39,6 +40,11 @@ DEFINITIONS: dict[str, Callable[[Tensor, Tensor], float]] = {
     ),
     "squared cosine with the input": lambda x, y: float(
         torch.cosine_similarity(x, y).square().mean()
+    ),
+    # `explained_variance` of its core evaluation (commit 8042bb3): what it takes from the mean
+    # square is not the square of the mean input but that of the mean square per dimension.
+    UNIT: lambda x, y: float(
+        1 - (x - y).square().sum(1).mean() / (x.square().sum(1).mean() - x.square().mean() ** 2)
     ),
 }
 
@@ -109,11 +115,14 @@ def missing(
     return [f"{name} would tell: {what}" for name, (given, what) in would.items() if given is None]
 
 
-def explained(sae: SAE, acts: Tensor) -> dict[str, float]:
-    """ "Explained variance" under each definition in use: the same SAE, six numbers."""
+def explained(sae: SAE, acts: Tensor, unit: float = 1.0) -> dict[str, float]:
+    """ "Explained variance" under each definition in use: the same SAE, seven numbers.
+
+    unit: activations and reconstructions are divided by it, which should change nothing.
+    """
     with torch.no_grad():
-        x_hat = sae(acts).x_hat
-    return {name: rule(acts, x_hat) for name, rule in DEFINITIONS.items()}
+        x, x_hat = acts / unit, sae(acts).x_hat / unit
+    return {name: rule(x, x_hat) for name, rule in DEFINITIONS.items()}
 
 
 def _check(sae: SAE, acts: Tensor) -> None:
