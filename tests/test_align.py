@@ -174,6 +174,38 @@ def test_labels_outside_the_ontology_are_refused() -> None:
         Binding(1.0)(sae, x, sae(x), Context(0, None))
 
 
+def test_every_level_has_a_loss_of_its_own() -> None:
+    """Two ontologies over five slots cost what each costs alone; with one level nothing changes."""
+    sae, x, other = AlignSAE(D, 20, 5, ANSWERS), world(), torch.arange(60) % 2
+    told, out = alignsae.labels(RELATION, ANSWER, K, mood=(other, 2)), sae(world())
+    assert torch.equal(told[:, :2], LABELS) and torch.equal(told[:, 2], other)
+    slots = sae.slots(out.pre_acts)
+    apart = [F.cross_entropy(slots[:, :K], RELATION), F.cross_entropy(slots[:, K:], other)]
+    loss = Binding(1.0, levels=(K, 2))(sae, x, out, Context(0, None, told))
+    torch.testing.assert_close(loss, sum(apart))
+    hot = torch.cat([F.one_hot(RELATION, K), F.one_hot(other, 2)], dim=1)
+    form = Binding(1.0, form="mse", levels=(K, 2))(sae, x, out, Context(0, None, told))
+    wanted = (sae.slots(out.acts) - hot).square().mean(dim=0)
+    torch.testing.assert_close(form, wanted[:K].mean() + wanted[K:].mean())
+    one, small = new(), new()(x)
+    same = Binding(1.0, levels=(K,))(one, x, small, Context(0, None, LABELS))
+    assert torch.equal(same, Binding(1.0)(one, x, small, Context(0, None, LABELS)))
+
+
+@pytest.mark.parametrize("levels", [(K, 1), (K, 3), (5,), (2, 3), ()])
+def test_more_concepts_than_slots_are_refused_at_every_level(levels: tuple[int, ...]) -> None:
+    sae, x = AlignSAE(D, 20, 5, ANSWERS), world()
+    told = alignsae.labels(RELATION, ANSWER, K, mood=(torch.arange(60) % 2, 2))
+    with pytest.raises(ParameterError, match="levels"):
+        Binding(1.0, levels=levels)(sae, x, sae(x), Context(0, None, told))
+
+
+def test_a_concept_of_any_level_without_examples_is_refused() -> None:
+    for places, seen in ((torch.zeros(60), "moods without a row"), (RELATION, "mood of row 2=2")):
+        with pytest.raises(DataError, match=seen):
+            alignsae.labels(RELATION, ANSWER, K, mood=(places.long(), 2))
+
+
 def test_a_plain_sae_has_no_slots() -> None:
     sae, x = SAE(D, 20, ReLU()), world()
     with pytest.raises(ParameterError, match="slots on='SAE'"):

@@ -233,7 +233,7 @@ def imported_by(notebook: Path) -> set[str]:
 
 
 EVERY = {"align_2hop", "align_sae", "checkpoints", "gba", "gba_lm", "l0", "l0_lm", "sae_md"}
-EVERY |= {"matrix", "report_card"}
+EVERY |= {"align_many", "matrix", "report_card"}
 STALE = {  # what an edit of one line must do, by the beginning of the module's name
     "srclib.errors": set(),
     "srclib.suite.figures": set(),
@@ -246,7 +246,8 @@ STALE = {  # what an edit of one line must do, by the beginning of the module's 
     "srclib.objectives": EVERY,
     "srclib.metrics": EVERY,
     "srclib.methods.gba": {"gba", "gba_lm", "matrix"},
-    "srclib.methods.alignsae.": {"align_2hop", "align_sae"},
+    "srclib.methods.alignsae.": {"align_2hop", "align_many", "align_sae"},
+    "srclib.worlds.favourites": {"align_many"},
     "srclib.worlds.python_docs": {"gba_lm", "l0_lm", "report_card", "sae_md"},
     "srclib.worlds.bilingual": {"checkpoints"},
     "srclib.evals.tpp": {"gba_lm", "sae_md"},

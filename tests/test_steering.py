@@ -155,7 +155,7 @@ def test_designated_latents_are_found_where_they_were_planted() -> None:
 
 # --- swaps -----------------------------------------------------------------------------------
 
-VALUES = [("a", "rome", "rome"), ("b", "oslo", "bern")]
+VALUES = [("a", "rome", "rome")] * 2 + [("b", "oslo", "bern")]  # of two people
 
 
 def test_targets_of_equal_value_are_left_out() -> None:

@@ -1,9 +1,9 @@
 """AlignSAE (arXiv:2512.02004): some latents are reserved, one per concept of a given ontology.
 
 The last `n_slots` latents are the slots; the others are free. Labels are [batch, 2], relation and
-answer, from `Rows(x, labels=...)`. What an AlignSAE is trained to minimise stands in `terms`,
-whether each relation drives its slot in `binding`, how slots are written back into a language
-model in `steering`, and what counts as a success there in `swaps`.
+answer, or wider where there are levels of concepts, from `Rows(x, labels=...)`. What an AlignSAE is
+trained to minimise stands in `terms`, whether each relation drives its slot in `binding`, how slots
+are written back into a language model in `steering`, and what counts as a success there in `swaps`.
 """
 
 from __future__ import annotations
@@ -88,23 +88,27 @@ class AlignSAE(SAE):
         return torch.addmm(self.head_out_bias[relation], hidden, self.head_out[relation])
 
 
-def labels(relation: Tensor, answer: Tensor, n_relations: int) -> Tensor:
-    """[n, 2] int64 for `Rows(x, labels=...)`.
+def labels(
+    relation: Tensor, answer: Tensor, n_relations: int, **levels: tuple[Tensor, int]
+) -> Tensor:
+    """[n, 2 + levels] int64 for `Rows(x, labels=...)`.
 
-    Raises DataError for a relation outside the ontology, or one without any row: its slot would
+    levels: further concepts by name, [n] places and how many there are: the group of a relation,
+    or what is no relation at all. Their slots follow those of the relations, see `terms.Binding`.
+    Raises DataError for a concept outside the ontology, or one without any row: its slot would
     learn nothing.
     """
-    for i, r in enumerate(relation.tolist()):
-        if not 0 <= r < n_relations:
-            allowed = f"0 <= relation < {n_relations}, the ontology"
-            fix = "Add the relation to the ontology, or drop the row."
-            raise DataError(message(f"relation of row {i}", r, allowed, fix))
-    missing = set(range(n_relations)) - set(relation.tolist())
-    if missing:
-        fix = "Ask about it, or take it out of the ontology."
-        allowed = "none: each needs a training question"
-        raise DataError(message("relations without a row", sorted(missing), allowed, fix))
+    for name, (places, n) in {"relation": (relation, n_relations), **levels}.items():
+        for i, r in enumerate(places.tolist()):
+            if not 0 <= r < n:
+                allowed = f"0 <= {name} < {n}, the ontology"
+                fix = f"Add the {name} to the ontology, or drop the row."
+                raise DataError(message(f"{name} of row {i}", r, allowed, fix))
+        if missing := set(range(n)) - set(places.tolist()):
+            fix = "Ask about it, or take it out of the ontology."
+            allowed = "none: each needs a training question"
+            raise DataError(message(f"{name}s without a row", sorted(missing), allowed, fix))
     if len(answer) != len(relation) or bool((answer < 0).any()):
         allowed = f"{len(relation)} indices >= 0, one per row"
         raise DataError(message("answers", answer.tolist(), allowed, "Index them."))
-    return torch.stack([relation, answer], dim=1).long()
+    return torch.stack([relation, answer, *(each for each, _ in levels.values())], dim=1).long()

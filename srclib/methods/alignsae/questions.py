@@ -1,4 +1,4 @@
-"""Questions of a biography world as a language model reads them; answers as one tidy table.
+"""Questions of a world as a language model reads them; answers as one tidy table.
 
     task = task_of(world)
     said = task.answered(model)                  # a row per question, index (split, person)
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ...worlds.favourites import FavouriteWorld
+
 Rows = Sequence[int] | np.ndarray
 SHORT = dict(zip(SPLITS, ("train", "held-out", "unseen", "unseen both"), strict=True))
 
@@ -38,7 +41,7 @@ SHORT = dict(zip(SPLITS, ("train", "held-out", "unseen", "unseen both"), strict=
 class Task:
     """Every question of a world, as tokens and with its truth."""
 
-    world: BiographyWorld
+    world: BiographyWorld | FavouriteWorld
     tokenizer: PreTrainedTokenizerBase
     table: pd.DataFrame
     """index split (values of SHORT), person; columns relation, wording, prompt, answer, taught"""
@@ -63,12 +66,23 @@ class Task:
         frame = self.table.iloc[rows].assign(said=said)
         return frame.assign(right=swaps.exact(said, frame.answer).numpy())
 
+    @cached_property
+    def instead(self) -> list[list[str]]:
+        """[n] the answers to each question if it asked about each of the relations in turn."""
+        table = self.table.reset_index()
+        keys = ["person", "wording"]
+        asked = table.pivot(index=keys, columns="relation", values="answer")
+        return asked.loc[table.set_index(keys).index].to_numpy().tolist()
+
     def lessons(self, n_questions: int, n_texts: int) -> list[parts.Part]:
         """Taught questions and biographies, so many a step, to train a language model on."""
         taught = np.flatnonzero(self.table.taught)
         asked = [self.prompts[i] for i in taught], [self.answers[i] for i in taught]
-        told = self.tokenizer(list(self.world.biographies()["text"]))["input_ids"]
-        return [parts.answers(*asked, n_questions), parts.texts(told, n_texts)]
+        found = [parts.answers(*asked, n_questions)]
+        if n_texts:  # only a world of biographies tells any
+            told = self.tokenizer(list(self.world.biographies()["text"]))["input_ids"]
+            found.append(parts.texts(told, n_texts))
+        return found
 
     def pick(
         self, right: Sequence[bool], n: int, seed: int, draw: int = 0, split: str = "train"
@@ -94,9 +108,8 @@ class Task:
     def swapped(self, rows: Rows, targets: Sequence[int] | None = None) -> swaps.Swaps:
         """Questions, each with every other relation that can be told, or those of `targets`."""
         person = self.table.index.get_level_values("person").tolist()
-        values = [each.values for each in self.world.people]
         rows = [int(i) for i in rows]
-        return swaps.all_swaps(rows, person, self.relation.tolist(), values, targets)
+        return swaps.all_swaps(rows, person, self.relation.tolist(), self.instead, targets)
 
     def kept(self, rows: Rows, touched: Tensor | None = None) -> swaps.Swaps:
         """Questions whose own answers are wanted, whatever is written. touched: [n] relations."""
@@ -168,7 +181,9 @@ class Task:
         return [self.tokenizer.decode(each).strip() for each in tokens]
 
 
-def task_of(world: BiographyWorld, model_name: str = "", head: str = "answers") -> Task:
+def task_of(
+    world: BiographyWorld | FavouriteWorld, model_name: str = "", head: str = "answers"
+) -> Task:
     """The task of a world.
 
     model_name: a folder or hub name whose tokeniser is used in place of the world's own.

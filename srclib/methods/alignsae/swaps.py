@@ -31,15 +31,15 @@ def all_swaps(
     """Every question with every other relation whose value is a different one.
 
     questions: places of those asked, best the ones the model answers; person and relation: of all
-    questions; values: of all people, in the order of the relations. A person whose birth city is
-    also the work city cannot show that the two were swapped. targets: relations that are wanted,
-    by default all; of some there may be no swap, of all there must be one.
+    questions; values: what the answer to each would be for each of the relations. A person whose
+    birth city is also the work city cannot show that the two were swapped. targets: relations that
+    are wanted, by default all; of some there may be no swap, of all there must be one.
     """
     rows = [
         (q, person[q], relation[q], target, wanted)
         for q in questions
-        for target, wanted in enumerate(values[person[q]])
-        if target != relation[q] and wanted != values[person[q]][relation[q]]
+        for target, wanted in enumerate(values[q])
+        if target != relation[q] and wanted != values[q][relation[q]]
         if targets is None or target in targets
     ]
     if not rows and targets is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from operator import sub
 from typing import Literal
 
 import torch
@@ -84,16 +85,27 @@ class Binding(_SlotTerm):
 
     form: "ce_pre" cross entropy of the slots' pre-activations; "ce_post" of the slots themselves
     (the paper's formula: a slot at zero has no gradient); "mse" against one-hot (its code).
+    levels: numbers of slots of several ontologies, one after another, each with a loss of its own:
+    relations first, then those of `labels(..., **levels)`; () is relations alone.
     """
 
     form: Form = "ce_pre"
+    levels: tuple[int, ...] = ()
     name = "binding"
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
         slots = sae.slots(out.pre_acts if self.form == "ce_pre" else out.acts)  # [batch, K]
+        sizes, told = self.levels or (sae.n_slots,), labels[:, [0, *range(2, labels.shape[1])]]
+        n_levels, most = told.shape[1], (told.amax(dim=0) + 1).tolist()
+        if sum(sizes) != sae.n_slots or len(sizes) != n_levels or min(map(sub, sizes, most)) < 0:
+            seen = f"{sizes}, labels of {n_levels} levels with up to {most} concepts"
+            allowed, fix = f"{n_levels} sizes that sum to n_slots={sae.n_slots}", "Add slots."
+            raise ParameterError(message("levels", seen, allowed, fix))
+        loss = F.mse_loss if self.form == "mse" else F.cross_entropy
+        parts = zip(slots.split(sizes, dim=1), told.unbind(dim=1), strict=True)
         if self.form == "mse":
-            return F.mse_loss(slots, F.one_hot(labels[:, 0], sae.n_slots).to(slots.dtype))
-        return F.cross_entropy(slots, labels[:, 0])
+            parts = ((part, F.one_hot(r, part.shape[1]).to(part)) for part, r in parts)
+        return torch.stack([loss(part, r) for part, r in parts]).sum()
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ class Value(_SlotTerm):
     name = "value"
 
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
-        relation, answer = labels.unbind(dim=1)
+        relation, answer = labels[:, 0], labels[:, 1]
         own = sae.slots(out.acts).gather(1, labels[:, :1])  # [batch, 1]
         mine = F.one_hot(relation, sae.n_slots).to(own.dtype)  # [batch, K]
         hidden = F.relu(torch.addcmul(sae.head_in_bias, own[:, :, None], sae.head_in))
@@ -146,6 +158,7 @@ def objective(
     independence: float = 0.0,
     value: float = 0.5,
     form: Form = "ce_pre",
+    levels: tuple[int, ...] = (),
 ) -> Objective:
     """The paper's weights; a weight of 0 leaves its term out. `start`: first update of stage 2.
 
@@ -154,7 +167,7 @@ def objective(
     """
     terms: list[Sparsity | _SlotTerm] = [
         Sparsity(sparsity, start),
-        Binding(binding, start, form),
+        Binding(binding, start, form, levels),
         Orthogonality(orthogonality, start),
         Independence(independence, start),
         Value(value, start),
@@ -191,12 +204,12 @@ def independence(free: Tensor) -> Tensor:
 
 def _checked(sae: AlignSAE, labels: Tensor | None) -> Tensor:
     """The labels of a batch, refused where they are none of this SAE's ontology."""
-    if labels is None or labels.ndim != 2 or labels.shape[1] != 2:
+    if labels is None or labels.ndim != 2 or labels.shape[1] < 2:
         seen = None if labels is None else tuple(labels.shape)
         fix = "Give the source labels: Rows(x, labels=alignsae.labels(...))."
-        raise DataError(message("labels.shape", seen, "[batch, 2]: relation, answer", fix))
+        raise DataError(message("labels.shape", seen, "[batch, >= 2]: relation, answer", fix))
     sizes = ("relation", sae.n_slots), ("answer", sae.head_out.shape[2])
-    least, most = (each.tolist() for each in labels.aminmax(dim=0))
+    least, most = (each.tolist()[:2] for each in labels.aminmax(dim=0))
     for (name, size), low, high in zip(sizes, least, most, strict=True):
         if low < 0 or high >= size:
             fix = "Make the SAE with a slot for each relation and an output for each answer."
