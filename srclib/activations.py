@@ -66,7 +66,7 @@ class BatchTopK:
     def support(self, scores: Tensor) -> Tensor:
         return self.select(scores)[0]
 
-    def select(self, scores: Tensor) -> tuple[Tensor, float]:
+    def select(self, scores: Tensor) -> tuple[Tensor, float | Tensor]:
         """The support, and the smallest score that is kept."""
         return keep_largest(scores, self.n_kept(scores.numel() // scores.shape[-1]))
 

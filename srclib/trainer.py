@@ -21,6 +21,7 @@ from .config import TrainConfig, check, constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
 from .objectives import Context, Objective, Term
+from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
 from .sources import Labelled, Source
 from .state import Flat, Member, TrainState, load_state, save_state
@@ -107,30 +108,46 @@ def start(
 
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
     """One step for every SAE."""
-    index, device = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec.device
-    x = source.batch(index, cfg.n_batch).to(device)
+    index, W = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec
+    x = source.batch(index, cfg.n_batch).to(W.device, W.dtype, non_blocking=True)
     labels = source.labels(index, cfg.n_batch) if isinstance(source, Labelled) else None
-    labels = labels if labels is None else labels.to(device)
+    # A number that is read makes an accelerator wait. NaN stays NaN, so it is found a little later.
+    look = on_cpu(W) or _looks(step + 1, cfg)
     for place, member in enumerate(state.members):
         sae, gradient = member.sae, state.flat.gradients[place]
         if member.control is not None:
             member.control.before_step(step, sae, x)
         dead = member.silent > cfg.dead_window
-        context = Context(step, dead if bool(dead.any()) else None, labels)
+        if look:
+            member.any_dead = bool(dead.any())
+        context = Context(step, dead if member.any_dead else None, labels)
         member.newest = objectives.backward(member.objective, sae, x, context)
         if member.control is not None:
             member.control.after_pass(step, sae, member.newest.acts)
         constrain_gradients(sae, cfg)
-        norm = float(torch.linalg.vector_norm(gradient))
-        if not math.isfinite(norm):
+        if not _clip(gradient, cfg.clip, look):
             raise _not_finite(x, step, source, place)
-        if norm > cfg.clip:
-            gradient *= cfg.clip / norm
         _count(member)
     state.adam.update(state.flat.gradient, cfg.lr_at(step))
     for member in state.members:
         constrain_weights(member.sae, cfg)
     state.step = step + 1
+
+
+def _clip(gradient: Tensor, largest: float, look: bool) -> bool:
+    """Scale down to a norm of `largest`; False where the norm was looked at and is not finite."""
+    norm = torch.linalg.vector_norm(gradient)
+    if not look:
+        gradient *= (largest / norm).clamp_(max=1)
+    elif float(norm) > largest:
+        gradient *= largest / float(norm)
+    return not look or math.isfinite(float(norm))
+
+
+def _looks(n_done: int, cfg: TrainConfig) -> bool:
+    """Whether this step is one after which numbers are read anyhow, or every 64th."""
+    every = (cfg.log_every, cfg.eval_every, cfg.checkpoint_every, LOOK_EVERY)
+    return any(_due(n_done, each, cfg.n_steps) for each in every)
 
 
 @torch.no_grad()
@@ -139,13 +156,19 @@ def _count(member: Member) -> None:
     _, acts, smallest = member.newest
     fired = acts.sum(dim=0).sign_().abs_()
     member.silent = (member.silent + 1).mul_(1 - fired)
-    if smallest is not None and math.isfinite(smallest):
-        member.ema += THRESHOLD_EMA * (smallest - member.ema)
-        member.ema_steps += 1
-        # Paper: the average starts at 0; here: that start is divided out, as in Adam,
-        # because a short run would otherwise end with a threshold that is too low.
-        memory = (1 - THRESHOLD_EMA) ** member.ema_steps
-        member.sae.threshold.fill_(member.ema / (1 - memory))
+    if smallest is None:
+        return
+    if isinstance(smallest, Tensor):  # on an accelerator: the same, without looking at it
+        found: Any = torch.isfinite(smallest)
+        smallest = torch.where(found, smallest.double(), member.ema)
+    elif not (found := math.isfinite(smallest)):
+        return
+    member.ema = member.ema + THRESHOLD_EMA * (smallest - member.ema)
+    member.ema_steps = member.ema_steps + found
+    # Paper: the average starts at 0; here: that start is divided out, as in Adam,
+    # because a short run would otherwise end with a threshold that is too low.
+    memory = (1 - THRESHOLD_EMA) ** member.ema_steps
+    member.sae.threshold.fill_(member.ema / (1 - memory)).nan_to_num_()
 
 
 def _record(
