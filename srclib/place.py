@@ -31,6 +31,11 @@ class Place(NamedTuple):
     dtype: torch.dtype
 
     @property
+    def training(self) -> torch.device:
+        """Where SAEs train: on the CPU beside mps, which lacks the float64 of their thresholds."""
+        return torch.device("cpu") if self.device.type == "mps" else self.device
+
+    @property
     def identity(self) -> dict[str, str]:
         """What of it can move a number: part of every key, and of the provenance."""
         found = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}

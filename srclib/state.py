@@ -166,4 +166,4 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
             member.control.load(saved["control"])
     for name, tensor in state.adam.moments.items():
         tensor.copy_(tensors[f"adam.{name}"])
-    state.step, state.history = meta["step"], meta["history"]
+    state.step, state.history[:] = meta["step"], meta["history"]

@@ -23,7 +23,7 @@ from .fast import Adam
 from .objectives import Context, Objective, Term
 from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
-from .sources import Labelled, Source
+from .sources import SEED_STRIDE, Labelled, Source
 from .state import Flat, Member, TrainState, load_state, save_state
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Observer = Callable[[dict[str, Any]], None]
 THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
-SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads other batches
 
 
 class TrainResult(NamedTuple):
@@ -66,15 +65,37 @@ def train(
     source named), CheckpointError (a checkpoint of another run: the differing fields named).
     """
     saes = [sae] if isinstance(sae, SAE) else list(sae)
+    result = TrainResult(sae if isinstance(sae, SAE | list) else saes, [])
+    steps = training(saes, source, cfg, result.history, objective, control, observe, resume_from)
+    with tqdm(total=cfg.n_steps, disable=None, leave=False) as bar:
+        for n_done in steps:
+            bar.update(n_done - bar.n)
+    return result
+
+
+def training(
+    saes: list[SAE],
+    source: Source,
+    cfg: TrainConfig,
+    history: list[dict[str, Any]],
+    objective: Objective | Term | Sequence[Objective | Term | None] | None = None,
+    control: Control | Sequence[Control | None] | None = None,
+    observe: Observer | None = None,
+    resume_from: str | Path | None = None,
+) -> Iterator[int]:
+    """`train`, which hands control back after every update with the number of updates made.
+
+    So several trainings can keep step on one source (see `memo`). `history` is filled in place.
+    """
     check(saes, source, cfg)
     state, resumes_here = start(saes, cfg, objective, control), False
+    state.history = history
     try:
         if resume_from is not None:
             there, here = Path(resume_from).resolve(), cfg.checkpoint_dir
             load_state(state, there, source, cfg)
             resumes_here = here is not None and Path(here).resolve() in (there, there.parent)
-        steps = range(state.step, cfg.n_steps)
-        for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
+        for step in range(state.step, cfg.n_steps):
             update(state, step, source, cfg)
             evaluate = _due(step + 1, cfg.eval_every, cfg.n_steps)
             if evaluate or _due(step + 1, cfg.log_every, cfg.n_steps):
@@ -82,9 +103,9 @@ def train(
             if cfg.checkpoint_every and (step + 1) % cfg.checkpoint_every == 0:
                 save_state(state, source, cfg, fresh=not resumes_here)
                 resumes_here = True
+            yield step + 1
     finally:
         state.flat.release()
-    return TrainResult(sae if isinstance(sae, SAE | list) else saes, state.history)
 
 
 def start(

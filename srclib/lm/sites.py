@@ -10,7 +10,7 @@ Needs no transformers itself: whoever holds a model has imported it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -123,6 +123,23 @@ def residual(
     except _Reached as reached:
         return reached.residual
     raise DataError(f"{hook_point(model, layer, site)}: the forward pass did not come by here.")
+
+
+def residuals(
+    model: PreTrainedModel, input_ids: Tensor, places: Sequence[tuple[int, Site]]
+) -> dict[tuple[int, Site], Tensor]:
+    """`residual` at several sites from one pass, which stops at the deepest."""
+    found: dict[tuple[int, Site], Tensor] = {}
+    deepest = max(places, key=lambda place: (place[0], place[1] == "out"))
+
+    def note(place: tuple[int, Site]) -> Callable[[Tensor], Tensor]:
+        return lambda value: found.setdefault(place, value)
+
+    with contextlib.ExitStack() as hooks:
+        for place in places:
+            hooks.enter_context(_hooked(model, *place, note(place), first=False))
+        found[deepest] = residual(model, input_ids, None, *deepest)
+    return found
 
 
 @contextlib.contextmanager

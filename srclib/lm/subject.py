@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from ..errors import DataError, message
 from ..sources.held_out import HeldOut
 from ..sources.rows import Rows, Scaled
-from ..sources.streamed import Streamed
+from ..sources.streamed import Blocks
 from ..worlds.engine import BOS, pack
 from ..worlds.text import TextWorld, predicates
 from .corpora import read
@@ -147,7 +147,7 @@ def named(
     ids, test_ids = rows(False), rows(True)
     scale = _size(_activations(model, ids[:N_SCALE], layer))
     mine = ids[:n_rows]
-    streamed = Streamed(model, mine, layer, block_rows=min(BLOCK, len(mine)))
+    streamed = Blocks(model, mine, block_rows=min(BLOCK, len(mine))).at(layer)
     test = _activations(model, test_ids[:n_test_rows], layer) / scale
     source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
     evidence = {"lm": described(model.config), "corpus": corpus, "available": mine.numel()}
