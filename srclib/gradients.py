@@ -90,11 +90,12 @@ def closed_form_gradients(
         losses[penalty.name] = _add_penalty(sae, acts, penalty, step, A)
     d_pre = A * gate
     if isinstance(sae.activation, JumpReLU) and (targets or _reads_threshold(sae, sae.activation)):
-        slope = torch.zeros_like(losses["mse"]) if targets else None
+        slope = torch.zeros_like(losses["mse"])
         for target in targets:
             losses[target.name], more = target.of(gate.sum() / len(x), step)
             slope += more
-        _threshold_gradient(sae, sae.activation, pre_acts, gate, A, slope, d_pre)
+        asked = slope if targets else None
+        _threshold_gradient(sae, sae.activation, pre_acts, gate, A, asked, d_pre)
     if dead is not None and aux:
         losses["auxk"] = _add_auxk(sae, pre_acts, residual, dead, aux, d_pre)
     torch.mm(centred.T, d_pre, out=dW_enc)

@@ -4,7 +4,8 @@ Language models and the training loop run on the device. What they give back (ac
 measured, losses, trained SAEs) is on the CPU, so a measure or a notebook needs to know no device.
 
     SRCLIB_DEVICE   auto (an accelerator where there is one), cpu, cuda, cuda:1, mps
-    SRCLIB_DTYPE    of language models: auto (bfloat16 on an accelerator), float32, bfloat16
+    SRCLIB_DTYPE    of named language models: auto (as stored; on an accelerator bfloat16),
+                    float32, bfloat16
 
 Every study has the parameters `device` and `dtype`, which set these variables, so that processes
 and workers that it starts compute in the same place. SAEs are float32 everywhere, moments too;
@@ -25,10 +26,10 @@ LOOK_EVERY = 64  # steps between two looks at an accelerator: reading a number f
 
 
 class Place(NamedTuple):
-    """A device and the dtype of language models on it."""
+    """A device and the dtype of named language models on it, None: as they are stored."""
 
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype | None
 
     @property
     def training(self) -> torch.device:
@@ -38,7 +39,8 @@ class Place(NamedTuple):
     @property
     def identity(self) -> dict[str, str]:
         """What of it can move a number: part of every key, and of the provenance."""
-        found = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
+        dtype = "as stored" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        found = {"device": self.device.type, "dtype": dtype}
         return found if self.device.type == "cpu" else found | {"matmul": _matmul()}
 
 
@@ -59,10 +61,10 @@ def place() -> Place:
     if dtype not in ("auto", *DTYPES):
         fix = "Use auto."
         raise ParameterError(message("dtype", dtype, f"auto, {', '.join(DTYPES)}", fix))
-    chosen = {"auto": "float32" if kind == "cpu" else "bfloat16"}.get(dtype, dtype)
+    chosen = {"auto": "" if kind == "cpu" else "bfloat16"}.get(dtype, dtype)
     if kind == "cuda":
         torch.set_float32_matmul_precision(_matmul())
-    return Place(torch.device(name), DTYPES[chosen])
+    return Place(torch.device(name), DTYPES.get(chosen))
 
 
 def available() -> list[str]:

@@ -62,6 +62,8 @@ default = "random"
 
 CELL = """profile: str = "laptop"  # size of the run
 seed: int = 0  # root of all random numbers
+device: str = "auto"  # where to compute
+dtype: str = "auto"  # of language models
 d_sae: int = None  # latents
 k_values: list = None  # SAE sparsities
 lr: float = None  # learning rate

@@ -115,8 +115,8 @@ def test_a_loss_that_is_no_number_is_found_at_the_next_look(
 
 def test_the_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRCLIB_DEVICE", "cpu")
-    assert places.place() == (torch.device("cpu"), torch.float32)
-    assert places.place().identity == {"device": "cpu", "dtype": "float32"}
+    assert places.place() == (torch.device("cpu"), None)
+    assert places.place().identity == {"device": "cpu", "dtype": "as stored"}
     monkeypatch.setenv("SRCLIB_DTYPE", "bfloat16")
     assert places.place().identity == {"device": "cpu", "dtype": "bfloat16"}
 
@@ -142,4 +142,4 @@ def test_a_refused_place_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SRCLIB_DTYPE", raising=False)
     with pytest.raises(ParameterError, match="device"):
         places.use("tpu", "float32")
-    assert places.place().identity == {"device": "cpu", "dtype": "float32"}
+    assert places.place().identity == {"device": "cpu", "dtype": "as stored"}

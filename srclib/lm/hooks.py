@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError, message
+from ..place import place
 from ..sources.rows import Centred, Rows, Unit
 from ..sources.streamed import Blocks, Streamed
 from ..worlds import python_docs
@@ -94,7 +95,7 @@ def named_model(
         raise ParameterError(message("lm_seeds", lm_seeds, allowed, "Give one."))
     texts = _texts(corpora, n_chars)
     tokenizer = load_tokenizer(name)
-    lm, ids = load_model(name), _packed(texts, tokenizer)
+    lm, ids = load_model(name, dtype=place().dtype), _packed(texts, tokenizer)
     available = min((len(rows) - _held_out(rows)) * (CONTEXT - 1) for rows in ids.values())
     facts = {"lm": described(lm.config), "corpus": [Path(each).name for each in corpora]}
     made = _hooks({lm_seeds[0]: lm}, ids, layers, stream=True)

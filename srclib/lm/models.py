@@ -26,6 +26,7 @@ from transformers.utils import logging
 
 from .. import rng
 from ..errors import DataError, ParameterError, message, whole
+from ..place import place
 
 FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
 
@@ -98,7 +99,7 @@ def new_model(cfg: LMConfig) -> PreTrainedModel:
 def load_model(
     name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """A causal language model from a folder or from the local cache of the hub, in eval mode.
+    """A causal language model from a folder or the hub's local cache, in eval mode, on the device.
 
     revision: commit, tag or branch, for a hub model only; without it, the cached `main`.
     dtype: by default the one in which the weights are stored.
@@ -124,7 +125,7 @@ def load_model(
             raise ValueError(f"no weights for {', '.join(sorted(report['missing_keys']))}")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _does_not_load(name_or_path, revision, error) from error
-    loaded: PreTrainedModel = model.eval()
+    loaded: PreTrainedModel = model.eval().to(place().device)
     return loaded
 
 

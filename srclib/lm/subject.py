@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import DataError, message
+from ..place import place
 from ..sources.held_out import HeldOut
 from ..sources.rows import Rows, Scaled
 from ..sources.streamed import Blocks
@@ -136,7 +137,7 @@ def named(
         return None
     from ..worlds.python_docs import prose
 
-    model = load_model(name)  # says how to fetch what is not there
+    model = load_model(name, dtype=place().dtype)  # says how to fetch what is not there
     texts = read(corpus) if corpus else prose()
     tokenizer = load_tokenizer(name)
 
@@ -182,5 +183,5 @@ def _activations(model: PreTrainedModel, rows: Tensor, layer: int) -> Tensor:
 
 
 def _size(x: Tensor) -> Tensor:
-    """Root mean square norm of rows."""
-    return x.square().sum(dim=1).mean().sqrt()
+    """Root mean square norm of rows; in float64, since the order of a sum depends on threads."""
+    return x.double().square().sum(dim=1).mean().sqrt().to(x.dtype)

@@ -184,11 +184,12 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     from ..lm.corpora import read_rows
     from ..lm.hub import load_tokenizer
     from ..lm.models import load_model
+    from ..place import place
 
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}
     rows = read_rows(options.text, tokenizer, options.context, **how)
-    return load_model(options.model), rows.rows.long()
+    return load_model(options.model, dtype=place().dtype), rows.rows.long()
 
 
 def _needed(options: argparse.Namespace) -> tuple[Any, Any]:

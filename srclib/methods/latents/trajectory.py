@@ -26,6 +26,7 @@ from ...lm.hub import expand, shared_tokenizer
 from ...lm.models import LMConfig, described, load_model
 from ...lm.released import load_series
 from ...lm.train import train_lms
+from ...place import place
 from ...runs import Run
 from ...sources.held_out import HeldOut
 from ...sources.rows import Rows, Unit, unit
@@ -204,7 +205,7 @@ def named(
     folders = expand(template, steps)
     tokenizer = shared_tokenizer(folders)
     rows = read_rows(corpus, tokenizer, CONTEXT, n_documents=n_texts_sae + n_texts).rows
-    loaded = {step: load_model(folder) for step, folder in folders.items()}
+    loaded = {step: load_model(folder, dtype=place().dtype) for step, folder in folders.items()}
     models = {(seed, step): model for seed in seeds for step, model in loaded.items()}
     sae_ids, ids = rows[:-n_texts], rows[-n_texts:]
     facts = {
