@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import operator
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +185,25 @@ def folder_atomic(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def pack(folder: Path) -> bytes:
+    """A folder of plain files as bytes, for `unpack`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """Put what `pack` took into place, whole or not at all. Raises DataError for other names."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive, folder_atomic(folder) as new:
+        for name in archive.namelist():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise DataError(f"{name!r}: a worker sent a file outside its folder. Check it.")
+        archive.extractall(new)
 
 
 def _beside(path: Path) -> Path:

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from . import checkpoint, files, fingerprint
-from .engine import in_processes
+from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
 from .state import frozen
@@ -52,8 +52,11 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
             shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
     work = sum(run.config.n_steps for team in todo for chunk in team for _, _, run in chunk)
-    alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
-    finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
+    alone = is_local() and (workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS)
+    finished: Iterable[Any] = map(_run_here, todo)
+    if not alone:
+        own = [[key for chunk in team for _, key, _ in chunk] for team in todo]
+        finished = compute(_run, todo, own, workers)
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
         pass
     for i, run in new.items():

@@ -57,6 +57,8 @@ def place() -> Place:
     if kind not in (*here, "meta") or (index and not (index.isdigit() and int(index) < count)):
         allowed = f"auto, {', '.join(here)} on this machine ({count} of the kind)"
         raise ParameterError(message("device", wanted, allowed, "Use auto, or another machine."))
+    if name == "cuda":  # a worker of several takes one of them
+        name = f"cuda:{int(os.environ.get('SRCLIB_WORKER', 0)) % count}"
     dtype = os.environ.get("SRCLIB_DTYPE") or "auto"
     if dtype not in ("auto", *DTYPES):
         fix = "Use auto."

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .. import rng
+from .. import files, rng
 from ..errors import DataError, ParameterError, message, whole
 from ..place import place
 
@@ -168,6 +168,39 @@ def _remedy(name: str | Path, revision: str | None) -> str:
     if Path(name).is_dir():
         return "Save it again with save_pretrained."
     return f"With a network: `hf download {name} --revision {revision or 'main'}`."
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a model lies, in place of its weights: what a task carries to a worker."""
+
+    name: str
+    revision: str | None
+    dtype: torch.dtype
+    weights: str  # their hash
+
+    def load(self) -> PreTrainedModel:
+        """The model. Raises DataError where it is not there, or other weights are."""
+        model = load_model(self.name, self.revision, self.dtype)
+        if files.tensors_sha256(model.state_dict().values()) != self.weights:
+            raise DataError(
+                f"{self.name}: other weights than those of the process that sent the task. "
+                "Allowed is the same model on every worker: bring it there again."
+            )
+        return model
+
+
+def reference(model: PreTrainedModel, weights: str) -> Reference:
+    """weights: the hash of the model's, which is saved in the store if it has no folder."""
+    name = str(model.name_or_path)
+    if not name:
+        folder = files.place(files.sha256(f"reference {weights}"))
+        if not folder.is_dir():
+            with files.folder_atomic(folder) as new:
+                save_model(model, new)
+        name = str(folder)
+    revision = getattr(model.config, "_commit_hash", None)
+    return Reference(name, None if Path(name).is_dir() else revision, model.dtype, weights)
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import math
 import os
 import shutil
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from .. import checkpoint, files, fingerprint
-from ..engine import in_processes
+from ..engine import compute, is_local
 from ..errors import CheckpointError, DataError, ParameterError, message
 from ..place import place
 from .models import LMConfig, load_model, new_model, save_model
@@ -78,9 +79,18 @@ def train_lms(
         fix = "Give one corpus for all, or one each."
         raise DataError(message("len(tokens)", len(corpora), f"{len(configs)}", fix))
     workers = min(workers or os.cpu_count() or 1, len(configs))
-    if workers < 2:
-        return list(map(checkpoints, configs, corpora))
-    return list(in_processes(workers, checkpoints, configs, corpora))
+    wanted = list(zip(configs, corpora, strict=True))
+    keys = [[_key(c, [packed(c, each)], PRETRAINING, None)] for c, each in wanted]
+    missing = [i for i, (key,) in enumerate(keys) if not files.place(key).is_dir()]
+    if len(missing) > 1 and (workers > 1 or not is_local()):
+        own = [keys[i] for i in missing]
+        for _ in compute(_checkpoints, [wanted[i] for i in missing], own, workers):
+            pass
+    return list(itertools.starmap(checkpoints, wanted))
+
+
+def _checkpoints(task: tuple[LMConfig, Tensor]) -> None:
+    checkpoints(*task)
 
 
 def train_supervised(

@@ -107,6 +107,22 @@ class Blocks:
             self._hash = written, files.tensors_sha256(tensors)
         return self._hash[1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without weights and activations: a task carries a reference to the model."""
+        from ..lm.models import reference
+
+        state = self.__dict__ | {"_newest": {}, "_next": None, "n_computed": 0, "_hash": ((), "")}
+        return state | {
+            "model": reference(self.model, self._weights()),
+            "_thread": self._thread is not None,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        threaded = state.pop("_thread")
+        self.__dict__.update(state)
+        self.model = state["model"].load()
+        self._thread = ThreadPoolExecutor(1) if threaded else None
+
     def at(self, layer: int, site: Site = "out") -> Streamed:
         """A source of what stands at one place. Ask for all of them before the first batch."""
         hook_point(self.model, layer, site)  # refuses what does not exist

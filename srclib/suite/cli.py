@@ -62,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     run("--force", action="store_true", help="recompute from nothing")
     run("--publish", action="store_true", help="write data/results/")
     run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
+    engines = "where runs are computed: local, local:N or dask:ADDRESS"
+    run("--engine", metavar="ENGINE", default=os.environ.get("SRCLIB_ENGINE"), help=engines)
     run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
     claims = add("claims", _claims, "what was measured and how each claim was judged")
     claims("--study", help="one study only")
@@ -105,6 +107,8 @@ def _list(options: Options) -> None:
 
 def _run(options: Options) -> int:
     profile, overrides = _settings(options)
+    if options.engine:
+        os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
