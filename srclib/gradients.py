@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from . import parallel
 from .activations import JumpReLU, kernel
 from .place import on_cpu
 from .sae import SAE
@@ -92,7 +93,7 @@ def closed_form_gradients(
     if isinstance(sae.activation, JumpReLU) and (targets or _reads_threshold(sae, sae.activation)):
         slope = torch.zeros_like(losses["mse"])
         for target in targets:
-            losses[target.name], more = target.of(gate.sum() / len(x), step)
+            losses[target.name], more = target.of(parallel.mean_(gate.sum() / len(x)), step)
             slope += more
         asked = slope if targets else None
         _threshold_gradient(sae, sae.activation, pre_acts, gate, A, asked, d_pre)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, files, fingerprint
+from . import checkpoint, files, fingerprint, parallel
 from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
@@ -42,6 +42,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
 
     The store is `build/cache`; `python -m srclib clean` empties it.
     """
+    parallel.start()
     new = {i: run for i, run in enumerate(runs) if not run.key}  # trained once, in any sweep
     refuse_shared_notes([run.control for run in new.values()])
     _refuse_used(runs)
@@ -51,6 +52,12 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
+    if parallel.ranks() > 1:  # started by torchrun: each rank trains its share
+        with parallel.alone():
+            for team in parallel.mine(todo):
+                _run_here(team)
+        parallel.barrier()
+        todo = []
     work = sum(run.config.n_steps for team in todo for chunk in team for _, _, run in chunk)
     alone = is_local() and (workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS)
     finished: Iterable[Any] = map(_run_here, todo)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from . import parallel
 from .activations import BatchTopK, JumpReLU, TopK
 from .errors import ParameterError, message, positive
 from .gradients import Pass, auxk_rows, closed_form_gradients
@@ -198,6 +199,9 @@ def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pas
     if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
         aux = sum(t.coefficient for t in auxiliary)
         return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
+    if parallel.size() > 1:
+        fix = "Train without torchrun, or with SquaredError, AuxK, L1, TanhSparsity and L0Target."
+        raise ParameterError(f"objective {objective}: no term of it splits over ranks. {fix}")
     out = sae(x)
     losses = {term.name: term(sae, x, out, context) for term in terms}
     sae.zero_grad(set_to_none=False)

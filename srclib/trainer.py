@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import objectives
+from . import objectives, parallel
 from .config import TrainConfig, check, constrain_gradients, constrain_weights
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
@@ -88,6 +88,7 @@ def training(
     So several trainings can keep step on one source (see `memo`). `history` is filled in place.
     """
     check(saes, source, cfg)
+    parallel.start()
     state, resumes_here = start(saes, cfg, objective, control), False
     state.history = history
     try:
@@ -130,8 +131,10 @@ def start(
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
     """One step for every SAE."""
     index, W = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec
-    x = source.batch(index, cfg.n_batch).to(W.device, W.dtype, non_blocking=True)
+    x = parallel.share(source.batch(index, cfg.n_batch), cfg.n_batch)
+    x = x.to(W.device, W.dtype, non_blocking=True)
     labels = source.labels(index, cfg.n_batch) if isinstance(source, Labelled) else None
+    labels = parallel.share(labels, cfg.n_batch)
     # A number that is read makes an accelerator wait. NaN stays NaN, so it is found a little later.
     look = on_cpu(W) or _looks(step + 1, cfg)
     for place, member in enumerate(state.members):
@@ -143,6 +146,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
             member.any_dead = bool(dead.any())
         context = Context(step, dead if member.any_dead else None, labels)
         member.newest = objectives.backward(member.objective, sae, x, context)
+        parallel.mean_(gradient)
         if member.control is not None:
             member.control.after_pass(step, sae, member.newest.acts)
         constrain_gradients(sae, cfg)
@@ -175,7 +179,7 @@ def _looks(n_done: int, cfg: TrainConfig) -> bool:
 def _count(member: Member) -> None:
     """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
     _, acts, smallest = member.newest
-    fired = acts.sum(dim=0).sign_().abs_()
+    fired = parallel.max_(acts.sum(dim=0).sign_().abs_())
     member.silent = (member.silent + 1).mul_(1 - fired)
     if smallest is None:
         return

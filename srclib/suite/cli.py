@@ -62,8 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     run("--force", action="store_true", help="recompute from nothing")
     run("--publish", action="store_true", help="write data/results/")
     run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
-    engines = "where runs are computed: local, local:N or dask:ADDRESS"
-    run("--engine", metavar="ENGINE", default=os.environ.get("SRCLIB_ENGINE"), help=engines)
+    run("--engine", metavar="local[:N]|dask:ADDRESS", help="where runs are computed")
     run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
     claims = add("claims", _claims, "what was measured and how each claim was judged")
     claims("--study", help="one study only")
