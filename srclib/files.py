@@ -154,12 +154,13 @@ def seal(document: Any, *place: str) -> Any:
     return copy
 
 
-def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a file so that a crash leaves the old content or the new one."""
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> Path:
+    """Write a file, at once or in pieces, so that a crash leaves the old content or the new one."""
     temporary = _beside(path)
+    data = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

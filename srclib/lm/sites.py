@@ -64,10 +64,26 @@ def family(model: PreTrainedModel | PretrainedConfig) -> str:
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The transformer blocks in order. Raises DataError for an unknown architecture."""
-    found = model.get_decoder().get_submodule(LAYOUTS[family(model)].blocks)
-    assert isinstance(found, nn.ModuleList)
-    return found
+    """The transformer blocks in order.
+
+    Of a family outside `LAYOUTS` the one list of as many modules as the model has layers. Raises
+    DataError where there is none, or several.
+    """
+    decoder, config = model.get_decoder(), model.config.get_text_config()
+    if config.model_type in LAYOUTS:
+        found = decoder.get_submodule(LAYOUTS[config.model_type].blocks)
+        assert isinstance(found, nn.ModuleList)
+        return found
+    lists = {
+        name: each
+        for name, each in decoder.named_modules()
+        if isinstance(each, nn.ModuleList) and len(each) == config.num_hidden_layers
+    }
+    if len(lists) != 1:
+        allowed = f"one list of {config.num_hidden_layers} blocks (num_hidden_layers)"
+        fix = "Add the family and the path of its blocks to sites.LAYOUTS."
+        raise DataError(message(f"{config.model_type}: blocks", sorted(lists), allowed, fix))
+    return next(iter(lists.values()))
 
 
 def block(model: PreTrainedModel, layer: int) -> nn.Module:

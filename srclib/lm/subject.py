@@ -21,9 +21,9 @@ from ..place import place
 from ..sources.held_out import HeldOut
 from ..sources.rows import Rows, Scaled
 from ..sources.streamed import Blocks
-from ..worlds.engine import BOS, pack
+from ..worlds.engine import BOS
 from ..worlds.text import TextWorld, predicates
-from .corpora import read
+from .corpora import packed, read
 from .harvest import harvest
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
@@ -130,8 +130,8 @@ def named(
 ) -> Subject | None:
     """A stored Gemma-2 or its like, or None for no name; nothing is downloaded.
 
-    corpus: what `corpora.read` takes, every tenth document of which is held
-    out; empty: the prose of this Python. Activations are computed when training asks for them.
+    corpus: what `corpora.read` takes, a tenth of whose documents is held out; empty: the prose of
+    this Python. Activations are computed when training asks for them.
     """
     if not name:
         return None
@@ -141,17 +141,13 @@ def named(
     texts = read(corpus) if corpus else prose()
     tokenizer = load_tokenizer(name)
 
-    def rows(held_out: bool) -> Tensor:
-        mine = [i for i in range(len(texts)) if (i % 10 == 9) == held_out]
-        return pack(tokenizer(list(texts.select(mine)["text"]))["input_ids"], context)
-
-    ids, test_ids = rows(False), rows(True)
+    ids = packed(texts, tokenizer, context, n_rows)
+    test_ids = packed(texts, tokenizer, context, n_test_rows, held_out=True)
     scale = _size(_activations(model, ids[:N_SCALE], layer))
-    mine = ids[:n_rows]
-    streamed = Blocks(model, mine, block_rows=min(BLOCK, len(mine))).at(layer)
-    test = _activations(model, test_ids[:n_test_rows], layer) / scale
+    streamed = Blocks(model, ids, block_rows=min(BLOCK, len(ids))).at(layer)
+    test = _activations(model, test_ids, layer) / scale
     source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
-    evidence = {"lm": described(model.config), "corpus": corpus, "available": mine.numel()}
+    evidence = {"lm": described(model.config), "corpus": corpus, "available": ids.numel()}
     return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
 
 
