@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from . import checkpoint, files, fingerprint, parallel
+from .config import memory_needed, memory_of
 from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Team = list[Chunk]  # chunks that read the same blocks of activations, in one process
 
 WORTH_A_PROCESS = 4_000  # SAE-steps, some six seconds of work; a worker takes two to start
+A_PROCESS = 2**29  # bytes that a worker takes before it trains anything
 WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
 
 
@@ -47,7 +49,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     refuse_shared_notes([run.control for run in new.values()])
     _refuse_used(runs)
     keys = {i: key_of(run) for i, run in new.items()}
-    workers = workers or os.cpu_count() or 1
+    workers = workers or place().workers
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
@@ -63,11 +65,20 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     finished: Iterable[Any] = map(_run_here, todo)
     if not alone:
         own = [[key for chunk in team for _, key, _ in chunk] for team in todo]
-        finished = compute(_run, todo, own, workers)
+        finished = compute(_run, todo, own, min(workers, _that_fit(todo)))
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
         pass
     for i, run in new.items():
         _load(run, keys[i])
+
+
+def _that_fit(todo: Sequence[Team]) -> int:
+    """Workers that fit into the memory of this machine side by side, one at least."""
+    widest = max(
+        sum(memory_needed([run.sae for _, _, run in chunk], chunk[0][2].config) for chunk in team)
+        for team in todo
+    )
+    return max(1, memory_of(torch.device("cpu")) * 9 // 10 // (widest + A_PROCESS))
 
 
 def key_of(run: Run) -> str:

@@ -32,6 +32,12 @@ class Place(NamedTuple):
     dtype: torch.dtype | None
 
     @property
+    def workers(self) -> int:
+        """Workers of one machine: one per accelerator, or per core."""
+        cuda = self.device.type == "cuda"
+        return torch.cuda.device_count() if cuda else os.cpu_count() or 1
+
+    @property
     def training(self) -> torch.device:
         """Where SAEs train: on the CPU beside mps, which lacks the float64 of their thresholds."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
