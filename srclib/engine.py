@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from . import files, fingerprint
+from . import estimate, files, fingerprint
 from .errors import ParameterError, SuiteError, message
 
 Task = Callable[[Any], Any]
@@ -120,6 +120,10 @@ def in_processes(
     For functions that store what they finish: an interruption stops them at once. Raises what
     they raise, and SuiteError when a process dies.
     """
+    with estimate.shared(workers) as counted:
+        if counted:
+            yield from _one_after_another(function, *arguments)
+            return
     try:
         yield from _pool(workers).map(functools.partial(_call, function), *arguments)
     except BrokenProcessPool:
@@ -133,6 +137,17 @@ def in_processes(
         for child in multiprocessing.active_children():
             child.terminate()
         raise
+
+
+def _one_after_another(function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+    """In this process, with one thread, as a worker would."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield from map(functools.partial(_call, function), *arguments)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @functools.cache

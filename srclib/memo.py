@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, files, fingerprint, parallel
+from . import checkpoint, estimate, files, fingerprint, parallel
 from .config import memory_needed, memory_of
 from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
@@ -54,6 +54,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
+    estimate.found(keys.values())
     if parallel.ranks() > 1:  # started by torchrun: each rank trains its share
         with parallel.alone():
             for team in parallel.mine(todo):
