@@ -219,10 +219,11 @@ def _teams(chunks: Iterable[Chunk]) -> Iterator[Team]:
 def _run(team: Team) -> None:
     """Train the chunks of a team in step: whoever has read least goes on."""
     waiting = [(0, i, _training(chunk)) for i, chunk in enumerate(team)]
+    timed = estimate.COUNTED is not None  # then one after another: a clock runs in each
     while waiting:
         _, i, steps = heapq.heappop(waiting)
         if (n_read := next(steps, None)) is not None:
-            heapq.heappush(waiting, (n_read, i, steps))
+            heapq.heappush(waiting, (-1 if timed else n_read, i, steps))
 
 
 def _training(chunk: Chunk) -> Iterator[int]:
