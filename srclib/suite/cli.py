@@ -113,7 +113,10 @@ def _list(options: Options) -> None:
 def _run(options: Options) -> int:
     profile, overrides = _settings(options)
     if options.engine:
+        from ..engine import chosen
+
         os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
+        chosen()  # refuses another form before anything starts
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from .. import estimate, files, syntax
+from ..engine import is_local
 from ..errors import NotebookError, ParameterError, SuiteError, message
 from ..estimate import Counted
 from .gate import name_cell
@@ -109,7 +110,7 @@ def _apart() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="srclib-estimate-") as folder:
         os.environ |= {"SRCLIB_BEHIND": str(files.build()), "SRCLIB_BUILD": folder}
         os.environ |= {"MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
-        if (os.environ.get("SRCLIB_ENGINE") or "local").startswith("dask:"):
+        if not is_local():  # a step of ours is timed
             del os.environ["SRCLIB_ENGINE"]
         try:
             yield
