@@ -105,16 +105,8 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All tests on two cores, a file at a time; words after `--` go to pytest instead."""
-    words = session.posargs or [
-        "-m",
-        "not scale",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "--durations",
-        "12",
-    ]
+    spread = ["-n", "2", "--dist", "loadfile", "--durations", "12"]
+    words = session.posargs or ["-m", "not scale", *spread]
     python(session, "-m", "pytest", *words, env=TEST_ENV)
 
 
