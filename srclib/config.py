@@ -131,10 +131,11 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             f"n_steps * n_batch = {wanted} inputs are asked for, {type(source).__name__} has "
             f"{source.n_samples}. Lower n_steps, or let the source repeat."
         )
-    needed, there = memory_needed(saes, cfg), _physical_memory()
+    device = saes[0].W_dec.device
+    needed, there = memory_needed(saes, cfg), memory_of(device)
     if needed > there:
         raise SuiteError(
-            f"training needs about {needed / 2**30:.1f} GiB, this machine has "
+            f"training needs about {needed / 2**30:.1f} GiB, the {device.type} of this machine has "
             f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
             f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
         )
@@ -171,5 +172,8 @@ def memory_needed(saes: Sequence[SAE], cfg: TrainConfig) -> int:
     return weights + max(4 * cfg.n_batch * (5 * s.d_sae + 5 * s.d_in) for s in saes)
 
 
-def _physical_memory() -> int:
+def memory_of(device: torch.device) -> int:
+    """Bytes of a device; of this machine for the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

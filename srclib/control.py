@@ -98,11 +98,12 @@ class Trace(Control):
         if step % self.every:
             return
         row: dict[str, Any] = {"step": step, "k": getattr(sae.activation, "k", None)}
-        row["c_dec"] = decoder_pairwise_cosine(sae.W_dec)
+        W_dec, b_dec, x = sae.W_dec.cpu(), sae.b_dec.cpu(), x.cpu()
+        row["c_dec"] = decoder_pairwise_cosine(W_dec)
         for n in self.n_values:
-            row[f"s_{n}"] = nth_decoder_projection(x, sae.W_dec, sae.b_dec, n)
+            row[f"s_{n}"] = nth_decoder_projection(x, W_dec, b_dec, n)
         if self.features is not None:
-            matched = match_to_features(sae.W_dec, self.features).cosines
+            matched = match_to_features(W_dec, self.features).cosines
             row["recovered"] = int((matched > RECOVERED).sum())
         self.rows.append(row)
 

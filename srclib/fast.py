@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from .place import on_cpu
+
 
 def kth_largest(values: Tensor, n: int) -> float:
     """The n-th largest entry (n = 1 is the maximum) of a tensor of any shape.
@@ -18,19 +20,23 @@ def kth_largest(values: Tensor, n: int) -> float:
     if not 1 <= n <= values.numel():
         raise ValueError(f"n={n}: allowed is 1..{values.numel()}, the number of entries.")
     flat = values.detach().reshape(-1)
-    if flat.is_cuda:
+    if not on_cpu(flat):
         return float(flat.kthvalue(flat.numel() - n + 1).values)
     array = flat.numpy()
     return float(np.partition(array, array.size - n)[array.size - n])
 
 
-def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
+def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float | Tensor]:
     """A float mask, 1 at the n largest entries that are positive, and the smallest entry kept.
 
     Equal entries at the boundary are kept in index order, so at most n survive. The smallest is
     infinite where nothing is positive. Masks are floats because comparisons and boolean products
-    cost several times more on CPU.
+    cost several times more on CPU. On an accelerator the smallest stays there, as a scalar.
     """
+    if not on_cpu(scores):
+        values, places = scores.flatten().topk(min(n, scores.numel()), sorted=False)
+        mask = torch.zeros_like(scores).flatten().scatter_(0, places, torch.relu(values).sign_())
+        return mask.view_as(scores), torch.threshold(values, 0.0, math.inf).min()
     nth = kth_largest(scores, n) if n < scores.numel() else 0.0
     if nth <= 0:  # all positive entries survive
         smallest = float(torch.threshold(scores, 0.0, math.inf).min())

@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import operator
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,8 +72,14 @@ def build() -> Path:
 
 
 def place(key: str) -> Path:
-    """Where the store keeps what has this content key."""
-    return build() / "cache" / key[:2] / key
+    """Where the store keeps what has this content key.
+
+    `$SRCLIB_BEHIND`: a store that is looked into as well, and not written to.
+    """
+    own, within = build() / "cache" / key[:2] / key, f"cache/{key[:2]}/{key}"
+    behind = os.environ.get("SRCLIB_BEHIND")
+    there = Path(behind) / within if behind and not own.exists() else own
+    return there if there.exists() else own
 
 
 def short(path: Path) -> str:
@@ -152,12 +160,13 @@ def seal(document: Any, *place: str) -> Any:
     return copy
 
 
-def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a file so that a crash leaves the old content or the new one."""
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> Path:
+    """Write a file, at once or in pieces, so that a crash leaves the old content or the new one."""
     temporary = _beside(path)
+    data = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -183,6 +192,25 @@ def folder_atomic(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def pack(folder: Path) -> bytes:
+    """A folder of plain files as bytes, for `unpack`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """Put what `pack` took into place, whole or not at all. Raises DataError for other names."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive, folder_atomic(folder) as new:
+        for name in archive.namelist():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise DataError(f"{name!r}: a worker sent a file outside its folder. Check it.")
+        archive.extractall(new)
 
 
 def _beside(path: Path) -> Path:

@@ -15,13 +15,16 @@ two to three times as fast as autograd at toy sizes. The tests hold all of it ag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from . import parallel
 from .activations import JumpReLU, kernel
+from .place import on_cpu
 from .sae import SAE
 
 
@@ -30,7 +33,7 @@ class Pass(NamedTuple):
 
     losses: dict[str, Tensor]  # the terms of the objective by name, scalars
     acts: Tensor  # [batch, d_sae]
-    smallest_kept: float | None  # of BatchTopK's scores, infinite where it kept none; else None
+    smallest_kept: float | Tensor | None  # of BatchTopK's scores, infinite where it kept none
 
 
 class Penalty(Protocol):
@@ -90,11 +93,12 @@ def closed_form_gradients(
     if isinstance(sae.activation, JumpReLU) and (targets or _reads_threshold(sae, sae.activation)):
         slope = torch.zeros_like(losses["mse"])
         for target in targets:
-            losses[target.name], more = target.of(gate.sum() / len(x), step)
+            losses[target.name], more = target.of(parallel.mean_(gate.sum() / len(x)), step)
             slope += more
-        _threshold_gradient(sae, sae.activation, pre_acts, gate, A, slope, d_pre)
+        asked = slope if targets else None
+        _threshold_gradient(sae, sae.activation, pre_acts, gate, A, asked, d_pre)
     if dead is not None and aux:
-        losses["auxk"] = _add_auxk(sae, pre_acts, residual, dead.nonzero().flatten(), aux, d_pre)
+        losses["auxk"] = _add_auxk(sae, pre_acts, residual, dead, aux, d_pre)
     torch.mm(centred.T, d_pre, out=dW_enc)
     torch.sum(d_pre, 0, out=db_enc)
     torch.sum(G, 0, out=db_dec)
@@ -127,12 +131,12 @@ def _threshold_gradient(
     pre_acts: Tensor,
     gate: Tensor,
     A: Tensor,
-    l0_slope: Tensor,
+    l0_slope: Tensor | None,
     d_pre: Tensor,
 ) -> None:
     """Set dtheta; with `through_pre` the kernel also passes gradient to the pre-activation.
 
-    l0_slope: derivative of the loss with respect to the batch-mean L0.
+    l0_slope: derivative of the loss with respect to the batch-mean L0, None where nothing asks.
     """
     assert sae.theta is not None and sae.theta.grad is not None
     theta, width = sae.jump_threshold(), activation.bandwidth
@@ -140,7 +144,7 @@ def _threshold_gradient(
     jump = A * near
     jump *= theta / width
     torch.sum(jump, 0, out=sae.theta.grad)
-    if l0_slope:
+    if l0_slope is not None:
         if activation.l0_on == "f":  # kernel(acts): where inactive, all stand at 0
             inactive = (1 - gate.mean(0)) * (theta < width / 2)
             share = near.mul_(gate).mean(0) + inactive
@@ -166,6 +170,22 @@ def auxk_support(dead_pre: Tensor, d_in: int) -> tuple[Tensor, float]:
     return torch.zeros_like(dead_pre).scatter_(1, picks, 1.0), 1.0
 
 
+def auxk_rows(pre_acts: Tensor, dead: Tensor, d_in: int) -> tuple[Any, Tensor, Any]:
+    """(rows, gate, weight): pre_acts[:, rows] * gate reconstruct the residual, see `auxk_support`.
+
+    dead: bool [d_sae]. On the CPU the rows are the dead latents; on an accelerator, where to count
+    them would make it wait, they are all, and the gate leaves the living ones out.
+    """
+    if on_cpu(dead):
+        rows = dead.nonzero().flatten()
+        return rows, *auxk_support(pre_acts[:, rows], d_in)
+    k_aux = max(d_in // 2, 1)
+    scores = pre_acts.masked_fill(~dead, -math.inf)
+    values, picks = scores.topk(min(k_aux, len(dead)), dim=1, sorted=False)
+    gate = torch.zeros_like(pre_acts).scatter_(1, picks, (values > -math.inf).to(pre_acts.dtype))
+    return slice(None), gate, (dead.sum() / k_aux).clamp(max=1)
+
+
 def _add_auxk(
     sae: SAE, pre_acts: Tensor, residual: Tensor, dead: Tensor, aux: float, d_pre: Tensor
 ) -> Tensor:
@@ -174,10 +194,10 @@ def _add_auxk(
     e_hat = acts_dead W_dec[dead];  loss = weight mean_b ||e_hat - e||^2,  e = x - x_hat constant
     """
     assert sae.W_dec.grad is not None
-    gate, weight = auxk_support(pre_acts[:, dead], sae.d_in)
-    acts = pre_acts[:, dead] * gate  # [batch, n_dead]
-    missing = torch.addmm(residual, acts, sae.W_dec[dead])  # e_hat - e
+    rows, gate, weight = auxk_rows(pre_acts, dead, sae.d_in)
+    acts = pre_acts[:, rows] * gate  # [batch, n_dead]
+    missing = torch.addmm(residual, acts, sae.W_dec[rows])  # e_hat - e
     G = missing * (2 * aux * weight / len(missing))
-    sae.W_dec.grad.index_add_(0, dead, acts.T @ G)
-    d_pre.index_add_(1, dead, (G @ sae.W_dec[dead].T).mul_(gate))
+    sae.W_dec.grad[rows] += acts.T @ G
+    d_pre[:, rows] += (G @ sae.W_dec[rows].T).mul_(gate)
     return aux * weight * missing.square().sum() / len(missing)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from . import parallel
 from .activations import BatchTopK, JumpReLU, TopK
 from .errors import ParameterError, message, positive
-from .gradients import Pass, auxk_support, closed_form_gradients
+from .gradients import Pass, auxk_rows, closed_form_gradients
+from .place import on_cpu
 from .sae import SAE, SAEOutput
 
 
@@ -88,11 +90,11 @@ class AuxK(_Addable):
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if context.dead is None:
             return x.new_zeros(())
-        dead = context.dead.nonzero().flatten()
-        dead_pre = out.pre_acts[:, dead]
-        gate, weight = auxk_support(dead_pre.detach(), sae.d_in)
-        missing = (dead_pre * gate) @ sae.W_dec[dead] - (x - out.x_hat).detach()
-        return self.coefficient * weight * missing.square().sum(dim=1).mean()
+        rows, gate, weight = auxk_rows(out.pre_acts.detach(), context.dead, sae.d_in)
+        acts = out.pre_acts[:, rows] * gate  # [batch, n_dead]
+        missing = acts @ sae.W_dec[rows] - (x - out.x_hat).detach()
+        loss: Tensor = self.coefficient * weight * missing.square().sum(dim=1).mean()
+        return loss
 
 
 def _warm(step: int, warmup: int) -> float:
@@ -197,13 +199,17 @@ def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pas
     if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
         aux = sum(t.coefficient for t in auxiliary)
         return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
+    if parallel.size() > 1:
+        fix = "Train without torchrun, or with SquaredError, AuxK, L1, TanhSparsity and L0Target."
+        raise ParameterError(f"objective {objective}: no term of it splits over ranks. {fix}")
     out = sae(x)
     losses = {term.name: term(sae, x, out, context) for term in terms}
     sae.zero_grad(set_to_none=False)
     torch.stack(list(losses.values())).sum().backward()
     acts = out.acts.detach()
-    smallest_kept = None
+    smallest_kept: Any = None
     if isinstance(sae.activation, BatchTopK):
         scores = sae.scores(acts).detach()
-        smallest_kept = float(torch.threshold(scores, 0.0, math.inf).min())
+        smallest_kept = torch.threshold(scores, 0.0, math.inf).min()
+        smallest_kept = float(smallest_kept) if on_cpu(x) else smallest_kept
     return Pass({name: loss.detach() for name, loss in losses.items()}, acts, smallest_kept)

@@ -33,8 +33,9 @@ class Member:
     objective: Objective
     control: Control | None
     silent: Tensor = field(init=False)  # [d_sae] steps since each latent last fired
-    ema: float = 0.0  # moving average of the smallest kept score, with its start at zero
-    ema_steps: int = 0
+    ema: Any = 0.0  # moving average of the smallest kept score, with its start at zero
+    ema_steps: Any = 0  # on an accelerator both are tensors there
+    any_dead: bool = False  # at the last look
     newest: Pass = field(init=False)  # what the newest step left behind
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
         for name, tensor in member.sae.state_dict().items():
             tensors[f"{index}.{name}"] = tensor
         tensors[f"{index}.silent"] = member.silent
-        kept: dict[str, Any] = {"ema": member.ema, "ema_steps": member.ema_steps}
+        kept: dict[str, Any] = {"ema": float(member.ema), "ema_steps": int(member.ema_steps)}
         kept["control"] = member.control.state() if member.control else None
         members.append({"sae": checkpoint.describe(member.sae), **kept})
     tensors |= {f"adam.{name}": tensor for name, tensor in state.adam.moments.items()}
@@ -165,4 +166,4 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
             member.control.load(saved["control"])
     for name, tensor in state.adam.moments.items():
         tensor.copy_(tensors[f"adam.{name}"])
-    state.step, state.history = meta["step"], meta["history"]
+    state.step, state.history[:] = meta["step"], meta["history"]

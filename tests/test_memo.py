@@ -31,7 +31,7 @@ from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.trainer import TrainConfig, train
+from srclib.trainer import TrainConfig, train, training
 
 TOY = ToyFeatures(6, 8, 0.3)
 CFG = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
@@ -51,9 +51,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(saes: list[SAE], *arguments: Any, **keywords: Any) -> Any:
         seen.extend(repr(sae.activation) for sae in saes)
-        return train(saes, *arguments, **keywords)
+        return training(saes, *arguments, **keywords)
 
-    monkeypatch.setattr(memo, "train", counting)
+    monkeypatch.setattr(memo, "training", counting)
     return seen
 
 

@@ -44,7 +44,7 @@ def look(
     needs_corpus: a named model has no text of ours. corpus_alone: a corpus needs no named model.
 
     Looked at: that the model is there with its configuration, safetensors and a tokeniser; that
-    its family is one of `sites.LAYOUTS`; its blocks and its context; that every checkpoint has
+    its family is one of those allowed; its blocks and its context; that every checkpoint has
     weights of its own; that each corpus is there in a known form with a document.
     Raises DataError or ParameterError.
     """
@@ -92,7 +92,6 @@ def _look_at_model(
 def _look_at_config(
     name: str, config: PretrainedConfig, layers: Sequence[int], context: int
 ) -> None:
-    family(config)
     for layer in layers:
         check_layer(layer, config.num_hidden_layers)
     if context > config.max_position_embeddings:

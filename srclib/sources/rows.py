@@ -174,7 +174,8 @@ class Centred(Wrapped):
         return {"source": "Centred", "of": self.source.identity, "mean": mean}
 
     def batch(self, step: int, n_batch: int) -> Tensor:
-        return self.source.batch(step, n_batch) - self.mean
+        x = self.source.batch(step, n_batch)
+        return x - self.mean.to(x.device)
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     from ..lm.corpora import read_rows
     from ..lm.hub import load_tokenizer
     from ..lm.models import load_model
+    from ..place import place
 
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}
@@ -203,7 +204,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
         lack = f"{rows.n_short} documents have fewer tokens"
         fix = "Lower --context: labels would go to the wrong documents."
         raise ParameterError(message("--context", options.context, f"no more; {lack}", fix))
-    return load_model(options.model), rows.rows.long()
+    return load_model(options.model, dtype=place().dtype), rows.rows.long()
 
 
 def _needed(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -97,6 +97,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         for parts in (inputs, page):  # of all modules, those that the kernel imported
             parts["modules"] = {k: v for k, v in parts["modules"].items() if k in source["modules"]}
         inputs["versions"] = fingerprint.versions(inputs["modules"])
+        inputs["place"] = source["place"]
         source |= {"key": files.digest(inputs), "inputs": inputs}
         source |= {"seconds": round(time.monotonic() - started, 1)}
         source |= {"set": list(job.custom)} if job.custom else {}

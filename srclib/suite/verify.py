@@ -104,7 +104,9 @@ def _age(study: str, profile: str, source: Record, values: Values, strict: bool)
     old, commit = source["inputs"], source["commit"] or "no commit"
     values = values or params.load_spec(study).resolve({"profile": profile}).values
     notebook = files.root() / "notebooks" / f"{study}.ipynb"
-    why = "; ".join(changes(old, fingerprint.inputs(notebook, old["modules"], study, values)))
+    place = old.get("place")
+    new = fingerprint.inputs(notebook, old["modules"], study, values, place)
+    why = "; ".join(changes(old, new))
     if profile not in ("smoke", "laptop"):
         since = f"; since then: {why}" if why else ""
         yield f"computed at {commit}{since}", strict and bool(why), bool(why)

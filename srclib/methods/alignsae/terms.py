@@ -71,7 +71,8 @@ class _SlotTerm(_Addable, ABC):
             raise ParameterError(message("a term with slots on", seen, "AlignSAE", fix))
         if context.step < self.start:
             return x.new_zeros(())
-        return self.coefficient * self.loss(sae, out, _checked(sae, context.labels))
+        labels = _checked(sae, context.labels).to(x.device)  # on the CPU: looked at without waiting
+        return self.coefficient * self.loss(sae, out, labels)
 
     @abstractmethod
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
