@@ -23,8 +23,12 @@ class Control(Protocol):
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None: ...
 
-    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
-        """Sees the step's acts [batch, d_sae]."""
+    def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
+        """Sees the step's acts, a tensor [batch, d_sae].
+
+        A control whose class says `takes_pairs = True` may get `fast.Acts` instead, where a wide
+        SAE computes with its active latents alone.
+        """
         return
 
     def state(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class Trace(Control):
     inner: Control | None = None
     features: Tensor | None = field(default=None, repr=False)
     rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    takes_pairs = True
     of_features: str = field(default="", init=False)  # in the repr, by which runs are told apart
 
     def __post_init__(self) -> None:
@@ -107,7 +112,7 @@ class Trace(Control):
             row["recovered"] = int((matched > RECOVERED).sum())
         self.rows.append(row)
 
-    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+    def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
         if self.inner is not None:
             self.inner.after_pass(step, sae, acts)
 

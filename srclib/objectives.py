@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from .errors import ParameterError, message, positive
 from .gradients import Pass, auxk_rows, closed_form_gradients
 from .place import on_cpu
 from .sae import SAE, SAEOutput
+from .sparse import Room, supports
 
 
 class Context(NamedTuple):
@@ -28,6 +30,7 @@ class Context(NamedTuple):
     step: int  # number of updates made so far
     dead: Tensor | None  # bool [d_sae], silent for more than `dead_window` steps; None: no latent
     labels: Tensor | None = None  # [batch, ...] what a labelled source says of the batch
+    room: Room | None = None  # where a run computes with its active latents alone
 
 
 class Term(Protocol):
@@ -185,6 +188,26 @@ def default(sae: SAE) -> Objective:
     return Objective((SquaredError(),))
 
 
+def closed_form(terms: Sequence[Term], sae: SAE) -> tuple[Any, ...] | None:
+    """Penalties, targets of L0 and AuxK's coefficient; None where something needs autograd."""
+    errors = [t for t in terms if isinstance(t, SquaredError)]
+    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
+    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
+    auxiliary = [t for t in terms if isinstance(t, AuxK)]
+    if len(errors) != 1 or len(errors + penalties + targets + auxiliary) < len(terms):
+        return None
+    return penalties, targets, sum(t.coefficient for t in auxiliary)
+
+
+def takes_pairs(objective: Objective, sae: SAE) -> bool:
+    """Whether a run with this objective may compute with its active latents alone."""
+    closed = closed_form(objective.terms, sae)
+    if closed is None or not supports(sae):
+        return False
+    nothing = torch.zeros(1)  # where a latent is silent, a penalty must be 0
+    return not any(bool(penalty.f(nothing)[0]) for penalty in closed[0])
+
+
 def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pass:
     """Overwrite the gradients of `sae`, every one of which must exist already.
 
@@ -192,13 +215,11 @@ def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pas
     autograd. Which of the two ran changes the result by rounding only.
     """
     terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
-    errors = [t for t in terms if isinstance(t, SquaredError)]
-    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
-    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
-    auxiliary = [t for t in terms if isinstance(t, AuxK)]
-    if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
-        aux = sum(t.coefficient for t in auxiliary)
-        return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
+    closed = closed_form(terms, sae)
+    if closed is not None:
+        penalties, targets, aux = closed
+        known = sae, x, context.step, penalties, targets
+        return closed_form_gradients(*known, context.dead, aux, context.room)
     if parallel.size() > 1:
         fix = "Train without torchrun, or with SquaredError, AuxK, L1, TanhSparsity and L0Target."
         raise ParameterError(f"objective {objective}: no term of it splits over ranks. {fix}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,16 +18,15 @@ from tqdm import tqdm
 
 from . import objectives, parallel
 from .config import TrainConfig, check, constrain_gradients, constrain_weights
+from .control import Control
 from .errors import DataError, ParameterError, SuiteError, message
-from .fast import Adam
+from .fast import Acts, Adam
 from .objectives import Context, Objective, Term
 from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
 from .sources import SEED_STRIDE, Labelled, Source
+from .sparse import Room
 from .state import Flat, Member, TrainState, load_state, save_state
-
-if TYPE_CHECKING:
-    from .control import Control
 
 Observer = Callable[[dict[str, Any]], None]
 THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
@@ -119,12 +118,13 @@ def start(
     wanted = _one_each(objective, len(saes), "objective")
     controls = _one_each(control, len(saes), "control")
     refuse_shared_notes(controls)
-    members = []
+    members, room = [], Room()
     for sae, each, steering in zip(saes, wanted, controls, strict=True):
         terms = objectives.default(sae) if each is None else each
         whole = terms if isinstance(terms, Objective) else Objective((terms,))
-        members.append(Member(sae.train(), whole, steering))
-    flat = Flat(saes)
+        pairs = objectives.takes_pairs(whole, sae) and all(map(_takes_pairs, _layers(steering)))
+        members.append(Member(sae.train(), whole, steering, room if pairs else None))
+    flat = Flat(saes, [member.room is not None for member in members])
     return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
 
 
@@ -144,7 +144,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         dead = member.silent > cfg.dead_window
         if look:
             member.any_dead = bool(dead.any())
-        context = Context(step, dead if member.any_dead else None, labels)
+        context = Context(step, dead if member.any_dead else None, labels, member.room)
         member.newest = objectives.backward(member.objective, sae, x, context)
         parallel.mean_(gradient)
         if member.control is not None:
@@ -179,7 +179,8 @@ def _looks(n_done: int, cfg: TrainConfig) -> bool:
 def _count(member: Member) -> None:
     """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
     _, acts, smallest = member.newest
-    fired = parallel.max_(acts.sum(dim=0).sign_().abs_())
+    fired = acts.firings() if isinstance(acts, Acts) else acts.sum(dim=0).abs_()
+    fired = parallel.max_(fired.sign_())
     member.silent = (member.silent + 1).mul_(1 - fired)
     if smallest is None:
         return
@@ -204,7 +205,8 @@ def _record(
         record: dict[str, Any] = {"step": state.step, "sae": index}
         record |= {name: float(loss) for name, loss in member.newest.losses.items()}
         acts = member.newest.acts
-        record["l0"] = float((acts != 0).sum() / len(acts))
+        n_active = acts.values.count_nonzero() if isinstance(acts, Acts) else (acts != 0).sum()
+        record["l0"] = float(n_active / len(acts))
         record["dead"] = int((member.silent > cfg.dead_window).sum())
         record["k"] = getattr(member.sae.activation, "k", None)
         if evaluate:
@@ -252,6 +254,12 @@ def _layers(control: Any) -> Iterator[Any]:
     while control is not None:
         yield control
         control = getattr(control, "inner", None)
+
+
+def _takes_pairs(control: Any) -> bool:
+    """Whether a control needs no whole table of acts: it says so, or does not look at them."""
+    looks = getattr(type(control), "after_pass", None) is not Control.after_pass
+    return not looks or getattr(control, "takes_pairs", False)
 
 
 def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
