@@ -16,6 +16,8 @@ from torch.optim.adam import adam
 
 from .place import on_cpu
 
+IN_CACHE = 2**19  # numbers of a block that stays in a processor's cache: 2 MB
+
 
 def kth_largest(values: Tensor, n: int) -> float:
     """The n-th largest entry (n = 1 is the maximum) of a tensor of any shape.
@@ -145,10 +147,10 @@ class Pairs(Everywhere):
         self.ends = torch.from_numpy(by_latent.indptr)  # [d_sae + 1] in that order
 
     def of(self, table: Tensor) -> Tensor:
-        return table.view(-1)[self.places]
+        return table.view(-1).index_select(0, self.places)
 
     def spread(self, vector: Tensor) -> Tensor:
-        return vector[self.latents]
+        return vector.index_select(0, self.latents)
 
     def sum(self, values: Tensor) -> Tensor:
         total = np.bincount(self.latents.numpy(), values.numpy(), self.shape[1])  # in float64
@@ -165,7 +167,7 @@ class Pairs(Everywhere):
         return torch.sparse.sampled_addmm(pairs, rows, W.T, beta=0.0).values()
 
     def to_latents(self, values: Tensor, rows: Tensor, out: Tensor) -> None:
-        values = values[self.order]
+        values = values.index_select(0, self.order)
         step = max(1, IN_CACHE // rows.shape[1])  # `_bags` makes a new table: a small one
         for first in range(0, len(out), step):
             ends = self.ends[first : first + step + 1]
@@ -221,9 +223,6 @@ class Acts:
         table = self.values.new_zeros(self.pairs.shape)
         table.view(-1)[self.pairs.places] = self.values
         return table
-
-
-IN_CACHE = 2**19  # numbers: 2 MB
 
 
 def _bags(places: Tensor, W: Tensor, starts: Tensor, weights: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from .fast import Pairs, largest_places
 from .place import on_cpu
 from .sae import SAE
 
-LEAST = 2048  # latents: below, tables are small and the bookkeeping of pairs costs more than zeros
-DENSEST = 0.06  # share of active pairs up to which pairs are faster
+LEAST = 1024  # latents: below, tables are small and pairs gain little over zeros
+DENSEST = 0.12  # share of active pairs up to which they were faster at every size tried
 
 
 class Room:
