@@ -26,7 +26,7 @@ class Control(Protocol):
     def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
         """Sees the step's acts, a tensor [batch, d_sae].
 
-        A control whose class says `takes_pairs = True` may get `fast.Acts` instead, where a wide
+        A control whose class says `takes_pairs = True` may get `pairs.Acts` instead, where a wide
         SAE computes with its active latents alone.
         """
         return

@@ -19,7 +19,7 @@ or at the active pairs (input, latent) alone; the formulas do not know which.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from . import parallel
 from .activations import JumpReLU, kernel
-from .fast import Acts, Everywhere
+from .pairs import Acts, Everywhere
 from .place import on_cpu
 from .sae import SAE
 
@@ -41,6 +41,14 @@ class Pass(NamedTuple):
     losses: dict[str, Tensor]  # the terms of the objective by name, scalars
     acts: Tensor | Acts  # [batch, d_sae]
     smallest_kept: float | Tensor | None  # of BatchTopK's scores, infinite where it kept none
+
+
+class OfLatents(NamedTuple):
+    """What terms that read latents alone, and no weights, say of a batch."""
+
+    losses: dict[str, Tensor]
+    d_pre_acts: Tensor | None  # [batch, d_sae]
+    d_acts: Tensor | None  # [batch, d_sae]
 
 
 class Penalty(Protocol):
@@ -75,11 +83,15 @@ def closed_form_gradients(
     dead: Tensor | None = None,
     aux: float = 0.0,
     room: Room | None = None,
+    error: tuple[str, float] = ("mse", 1.0),
+    ask: Callable[[Tensor, Tensor], OfLatents] | None = None,
 ) -> Pass:
     """Overwrite every `.grad` of the SAE, which must exist, for the batch x [batch, d_in].
 
     dead: bool [d_sae]; these latents also get the gradient of AuxK with coefficient `aux`.
     room: where few latents are active, the products run over these alone (see `sparse`).
+    error: name of the reconstruction error, and what its sum over d_in is multiplied by.
+    ask: terms that read (pre_acts, acts) alone; not together with a room.
     """
     dW_enc, db_enc = sae.W_enc.grad, sae.b_enc.grad
     dW_dec, db_dec = sae.W_dec.grad, sae.b_dec.grad
@@ -94,14 +106,21 @@ def closed_form_gradients(
     pre = on.of(pre_acts)
     acts = pre * gate
     residual = on.decode(acts, sae.W_dec, sae.b_dec).sub_(x)  # [batch, d_in]
-    losses = {"mse": torch.dot(residual.flatten(), residual.flatten()) / len(x)}
+    name, weight = error
+    losses = {name: torch.dot(residual.flatten(), residual.flatten()) / len(x) * weight}
 
-    G = residual * (2 / len(x))
+    G = residual * (2 * weight / len(x))
     A = on.products(G, sae.W_dec)
     on.to_latents(acts, G, dW_dec)
     for penalty in penalties:
         losses[penalty.name] = _add_penalty(sae, on, acts, penalty, step, A, len(x))
+    said = OfLatents({}, None, None) if ask is None else ask(pre, acts)
+    losses |= said.losses
+    if said.d_acts is not None:
+        A += said.d_acts
     d_pre = A * gate
+    if said.d_pre_acts is not None:
+        d_pre += said.d_pre_acts
     if jumps:
         losses |= _threshold_gradient(sae, on, pre, gate, A, targets, step, len(x), d_pre)
     if dead is not None and aux:

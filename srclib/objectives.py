@@ -6,22 +6,18 @@ says all of its settings. Sparsity penalties are always explicit.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from . import parallel
 from .activations import BatchTopK, JumpReLU, TopK
 from .errors import ParameterError, message, positive
-from .gradients import Pass, auxk_rows, closed_form_gradients
-from .place import on_cpu
+from .gradients import auxk_rows
 from .sae import SAE, SAEOutput
-from .sparse import Room, supports
+from .sparse import Room
 
 
 class Context(NamedTuple):
@@ -73,6 +69,10 @@ class SquaredError(_Addable):
     """mean_b ||x - x_hat||^2, summed over d_in."""
 
     name = "mse"
+
+    def error_weight(self, d_in: int) -> float:
+        """What the squared error, summed over d_in, is multiplied by; other errors have it too."""
+        return 1.0
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         return (x - out.x_hat).square().sum(dim=1).mean()
@@ -186,51 +186,3 @@ def default(sae: SAE) -> Objective:
     if isinstance(sae.activation, TopK | BatchTopK):
         return SquaredError() + AuxK()
     return Objective((SquaredError(),))
-
-
-def closed_form(terms: Sequence[Term], sae: SAE) -> tuple[Any, ...] | None:
-    """Penalties, targets of L0 and AuxK's coefficient; None where something needs autograd."""
-    errors = [t for t in terms if isinstance(t, SquaredError)]
-    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
-    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
-    auxiliary = [t for t in terms if isinstance(t, AuxK)]
-    if len(errors) != 1 or len(errors + penalties + targets + auxiliary) < len(terms):
-        return None
-    return penalties, targets, sum(t.coefficient for t in auxiliary)
-
-
-def takes_pairs(objective: Objective, sae: SAE) -> bool:
-    """Whether a run with this objective may compute with its active latents alone."""
-    closed = closed_form(objective.terms, sae)
-    if closed is None or not supports(sae):
-        return False
-    nothing = torch.zeros(1)  # where a latent is silent, a penalty must be 0
-    return not any(bool(penalty.f(nothing)[0]) for penalty in closed[0])
-
-
-def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pass:
-    """Overwrite the gradients of `sae`, every one of which must exist already.
-
-    Reconstruction, AuxK and sparsity penalties have a closed form; everything else goes through
-    autograd. Which of the two ran changes the result by rounding only.
-    """
-    terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
-    closed = closed_form(terms, sae)
-    if closed is not None:
-        penalties, targets, aux = closed
-        known = sae, x, context.step, penalties, targets
-        return closed_form_gradients(*known, context.dead, aux, context.room)
-    if parallel.size() > 1:
-        fix = "Train without torchrun, or with SquaredError, AuxK, L1, TanhSparsity and L0Target."
-        raise ParameterError(f"objective {objective}: no term of it splits over ranks. {fix}")
-    out = sae(x)
-    losses = {term.name: term(sae, x, out, context) for term in terms}
-    sae.zero_grad(set_to_none=False)
-    torch.stack(list(losses.values())).sum().backward()
-    acts = out.acts.detach()
-    smallest_kept: Any = None
-    if isinstance(sae.activation, BatchTopK):
-        scores = sae.scores(acts).detach()
-        smallest_kept = torch.threshold(scores, 0.0, math.inf).min()
-        smallest_kept = float(smallest_kept) if on_cpu(x) else smallest_kept
-    return Pass({name: loss.detach() for name, loss in losses.items()}, acts, smallest_kept)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from . import parallel
 from .activations import BatchTopK, JumpReLU, TopK
-from .fast import Pairs, largest_places
+from .fast import largest_places
+from .pairs import Pairs
 from .place import on_cpu
 from .sae import SAE
 
@@ -92,3 +93,11 @@ def supports(sae: SAE) -> bool:
     """Whether a run of this SAE, whose gradients have a closed form, may compute with pairs."""
     alone = parallel.size() == 1  # BatchTopK's cut over ranks reads whole tables
     return type(sae) is SAE and on_cpu(sae.W_dec) and alone and sae.d_sae >= LEAST
+
+
+def splits_latents(sae: SAE) -> bool:
+    """Whether autograd stops at the latents where terms read nothing else: the closed form goes on.
+
+    A wide SAE's weights then get their gradients in place. Toys keep to autograd, and their bits.
+    """
+    return sae.d_sae >= LEAST and parallel.size() == 1

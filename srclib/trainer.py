@@ -17,11 +17,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import objectives, parallel
+from .backward import backward, takes_pairs
 from .config import TrainConfig, check, constrain_gradients, constrain_weights
 from .control import Control
 from .errors import DataError, ParameterError, SuiteError, message
-from .fast import Acts, Adam
+from .fast import Adam
 from .objectives import Context, Objective, Term
+from .pairs import Acts
 from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
 from .sources import SEED_STRIDE, Labelled, Source
@@ -122,7 +124,7 @@ def start(
     for sae, each, steering in zip(saes, wanted, controls, strict=True):
         terms = objectives.default(sae) if each is None else each
         whole = terms if isinstance(terms, Objective) else Objective((terms,))
-        pairs = objectives.takes_pairs(whole, sae) and all(map(_takes_pairs, _layers(steering)))
+        pairs = takes_pairs(whole, sae) and all(map(_takes_pairs, _layers(steering)))
         members.append(Member(sae.train(), whole, steering, room if pairs else None))
     flat = Flat(saes, [member.room is not None for member in members])
     return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
@@ -145,7 +147,7 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         if look:
             member.any_dead = bool(dead.any())
         context = Context(step, dead if member.any_dead else None, labels, member.room)
-        member.newest = objectives.backward(member.objective, sae, x, context)
+        member.newest = backward(member.objective, sae, x, context)
         parallel.mean_(gradient)
         if member.control is not None:
             member.control.after_pass(step, sae, member.newest.acts)

@@ -14,10 +14,13 @@ from torch import Tensor
 
 from srclib import sparse
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
+from srclib.backward import closed_form, takes_pairs
 from srclib.control import Control
 from srclib.errors import CheckpointError
-from srclib.fast import Acts, Everywhere, Pairs, largest_places
+from srclib.fast import largest_places
 from srclib.gradients import closed_form_gradients
+from srclib.methods import alignsae
+from srclib.methods.alignsae import terms
 from srclib.methods.gated import GatedSAE
 from srclib.methods.gba import GroupBiases, hand_over_bias
 from srclib.objectives import (
@@ -28,8 +31,8 @@ from srclib.objectives import (
     ScaledPenalty,
     SquaredError,
     TanhSparsity,
-    takes_pairs,
 )
+from srclib.pairs import Acts, Everywhere, Pairs
 from srclib.sae import SAE
 from srclib.sources import Rows
 from srclib.sparse import Room
@@ -141,17 +144,17 @@ DEAD = {"none": [], "few": [4], "many": [0, 1, 3, 5, 7, 8]}
 
 
 @pytest.mark.parametrize("dead", DEAD.values(), ids=DEAD)
-@pytest.mark.parametrize("terms", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("more", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("activation", KINDS, ids=repr)
 @pytest.mark.usefixtures("always")
 def test_gradients_at_pairs_are_those_of_tables(
-    activation: Activation, terms: list[Any], dead: list[int]
+    activation: Activation, more: list[Any], dead: list[int]
 ) -> None:
     """Of autograd in float64, to 1e-12; of whole tables in float32, to 1e-6."""
     if isinstance(activation, ReLU | TopK | BatchTopK):
-        terms = [t for t in terms if not isinstance(t, L0Target)]
-    penalties = [t for t in terms if hasattr(t, "phi")]
-    targets = [t for t in terms if isinstance(t, L0Target)]
+        more = [t for t in more if not isinstance(t, L0Target)]
+    penalties = [t for t in more if hasattr(t, "phi")]
+    targets = [t for t in more if isinstance(t, L0Target)]
     mask = torch.zeros(D_SAE).index_fill(0, torch.tensor(dead, dtype=torch.long), 1).bool()
     known = 3, penalties, targets, mask if dead else None, 0.7
     for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
@@ -161,7 +164,7 @@ def test_gradients_at_pairs_are_those_of_tables(
         reference = wide(activation, dtype)
         if dtype == torch.float64:
             reference.zero_grad()
-            out, every = reference(x), [SquaredError(), *terms, *([AuxK(0.7)] if dead else [])]
+            out, every = reference(x), [SquaredError(), *more, *([AuxK(0.7)] if dead else [])]
             losses = {t.name: t(reference, x, out, Context(3, known[3])) for t in every}
             torch.stack(list(losses.values())).sum().backward()
             acts = out.acts.detach()
@@ -307,3 +310,35 @@ def test_dense_steps_of_a_wide_run_are_those_of_tables(
     monkeypatch.setattr(sparse, "LEAST", 1)
     train(turned, TOY, CFG)
     torch.testing.assert_close(plain.W_enc, turned.W_enc, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("start_at", [0, 5], ids=["both stages", "stage 1"])
+@pytest.mark.parametrize("form", ["ce_pre", "ce_post", "mse"])
+@pytest.mark.parametrize("linear", [False, True])
+def test_autograd_may_stop_at_the_latents(
+    linear: bool, form: Any, start_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All terms of AlignSAE, heads included: gradients and losses are those of autograd."""
+    objective = terms.objective(start_at, form=form, independence=0.1, orthogonality=0.3)
+    relation = torch.arange(12) % 3
+    labels = alignsae.labels(relation, torch.arange(12) % 4, 3)
+    source = Rows(3 * draw(0, 12, 8), labels=labels)
+    found = []
+    for least in (10**9, 1):
+        monkeypatch.setattr(sparse, "LEAST", least)
+        sae = alignsae.AlignSAE(8, 23, 3, 4, d_head=5, linear=linear)
+        state = start([sae], replace(CFG, n_steps=1, n_batch=12, clip=float("inf")), objective)
+        assert state.members[0].room is None
+        closed = closed_form(objective.terms, sae)
+        assert (closed is None) == (least > 1)
+        update(state, 0, source, replace(CFG, n_steps=1, n_batch=12, clip=float("inf")))
+        gradients = {name: p.grad for name, p in sae.named_parameters()}
+        found.append((state.members[0].newest.losses, gradients))
+    (expected, reference), (losses, gradients) = found
+    assert losses.keys() == expected.keys()
+    for name, loss in expected.items():
+        torch.testing.assert_close(losses[name], loss)
+    for name, gradient in gradients.items():
+        other = reference[name]
+        assert gradient is not None and other is not None
+        assert (gradient - other).norm() <= 1e-6 * other.norm(), name

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ..activations import JumpReLU, ReLU
 from ..control import Control, refuse_notes
 from ..errors import DataError, ParameterError, SuiteError, message, positive, whole
-from ..fast import Acts
+from ..pairs import Acts
 from ..sae import SAE
 
 
