@@ -77,8 +77,8 @@ def _compare(
     ]
     contenders += [Contender(name, peer.step, peer.loss) for name, peer in peers.items()]
     contenders.append(Contender(LIMIT, Encoder(batches[0], h).step))
-    interleave(contenders, rounds, calls=2, warmup=3)
-    return table(contenders, reference, LIMIT, what, tail=4)
+    interleave(contenders, rounds, calls=1, warmup=2)
+    return table(contenders, reference, LIMIT, what, tail=3)
 
 
 def _contender(name: str, trainer: Srclib, what: str) -> Contender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -46,6 +46,28 @@ def refuse_notes(step: int, has_notes: bool) -> None:
             "control: it holds the notes of another run: allowed is a control without notes "
             "at step 0. Make a new one."
         )
+
+
+def _layers(control: Any) -> Iterator[Any]:
+    """A control, and those that it wraps as `inner`."""
+    while control is not None:
+        yield control
+        control = getattr(control, "inner", None)
+
+
+def needs_no_table(control: Any) -> bool:
+    """Whether no layer of a control asks for whole tables of acts."""
+    looking = [c for c in _layers(control) if type(c).after_pass is not Control.after_pass]
+    return all(getattr(c, "takes_pairs", False) for c in looking)
+
+
+def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
+    """Raises ParameterError where one control that keeps notes serves several SAEs."""
+    layers = [layer for control in controls for layer in _layers(control)]
+    noting = [id(layer) for layer in layers if layer.state()]
+    if len(set(noting)) < len(noting):
+        fix = "Make one control per SAE."
+        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
 
 
 @dataclass(frozen=True)

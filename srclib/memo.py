@@ -26,7 +26,7 @@ from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
 from .state import frozen
-from .trainer import refuse_shared_notes, training
+from .trainer import training
 
 if TYPE_CHECKING:
     from .runs import Run

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, JumpReLU, TopK
+from .auxk import auxk_rows
 from .errors import ParameterError, message, positive
-from .gradients import auxk_rows
 from .sae import SAE, SAEOutput
 from .sparse import Room
 

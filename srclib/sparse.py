@@ -100,4 +100,5 @@ def splits_latents(sae: SAE) -> bool:
 
     A wide SAE's weights then get their gradients in place. Toys keep to autograd, and their bits.
     """
-    return sae.d_sae >= LEAST and parallel.size() == 1
+    plain = type(sae).activate is SAE.activate  # acts are pre_acts times a support
+    return plain and sae.d_sae >= LEAST and parallel.size() == 1

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from . import objectives, parallel
 from .backward import backward, takes_pairs
 from .config import TrainConfig, check, constrain_gradients, constrain_weights
-from .control import Control
+from .control import Control, needs_no_table, refuse_shared_notes
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
 from .objectives import Context, Objective, Term
@@ -124,7 +124,7 @@ def start(
     for sae, each, steering in zip(saes, wanted, controls, strict=True):
         terms = objectives.default(sae) if each is None else each
         whole = terms if isinstance(terms, Objective) else Objective((terms,))
-        pairs = takes_pairs(whole, sae) and all(map(_takes_pairs, _layers(steering)))
+        pairs = takes_pairs(whole, sae) and needs_no_table(steering)
         members.append(Member(sae.train(), whole, steering, room if pairs else None))
     flat = Flat(saes, [member.room is not None for member in members])
     return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
@@ -249,28 +249,6 @@ def _one_each(value: Any, n: int, name: str) -> list[Any]:
         fix = "Give one for all SAEs, or one per SAE."
         raise ParameterError(message(f"len({name})", len(values), f"{n} values", fix))
     return values
-
-
-def _layers(control: Any) -> Iterator[Any]:
-    """A control, and those that it wraps as `inner`."""
-    while control is not None:
-        yield control
-        control = getattr(control, "inner", None)
-
-
-def _takes_pairs(control: Any) -> bool:
-    """Whether a control needs no whole table of acts: it says so, or does not look at them."""
-    looks = getattr(type(control), "after_pass", None) is not Control.after_pass
-    return not looks or getattr(control, "takes_pairs", False)
-
-
-def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
-    """Raises ParameterError where one control that keeps notes serves several SAEs."""
-    layers = [layer for control in controls for layer in _layers(control)]
-    noting = [id(layer) for layer in layers if layer.state()]
-    if len(set(noting)) < len(noting):
-        fix = "Make one control per SAE."
-        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
 
 
 def _due(step: int, every: int, n_steps: int) -> bool:
