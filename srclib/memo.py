@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from . import checkpoint, files, fingerprint, parallel
 from .config import memory_needed, memory_of
+from .control import refuse_shared_notes
 from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
