@@ -105,7 +105,8 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All tests on two cores, a file at a time; words after `--` go to pytest instead."""
-    words = session.posargs or ["-n", "2", "--dist", "loadfile", "--durations", "12"]
+    spread = ["-n", "2", "--dist", "loadfile", "--durations", "12"]
+    words = session.posargs or ["-m", "not scale", *spread]
     python(session, "-m", "pytest", *words, env=TEST_ENV)
 
 
@@ -193,6 +194,12 @@ def faults(session: nox.Session) -> None:
     """The crash loops of the tests, a hundred rounds each instead of ten."""
     env = TEST_ENV | {"SUITE_FAULT_ROUNDS": "100"}
     python(session, "-m", "pytest", "-m", "faults", *session.posargs, env=env)
+
+
+@nox.session(venv_backend="none")
+def scale(session: nox.Session) -> None:
+    """Studies with a named model on a Dask cluster of two processes, against this process."""
+    python(session, "-m", "pytest", "-m", "scale", *session.posargs, env=TEST_ENV)
 
 
 @nox.session(venv_backend="none")

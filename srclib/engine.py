@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from . import files, fingerprint
+from . import estimate, files, fingerprint
 from .errors import ParameterError, SuiteError, message
 
 Task = Callable[[Any], Any]
@@ -39,19 +39,27 @@ def compute(
     names no number. Raises what the tasks raise; ParameterError for an engine of another form;
     SuiteError for workers that are gone, or that run other code than this process.
     """
-    kind, _, where = (os.environ.get("SRCLIB_ENGINE") or "local").partition(":")
-    if kind == "dask" and where:
+    kind, where = chosen()
+    if kind == "dask":
         yield from _on_dask(where, function, tasks, keys)
-    elif kind == "local" and (not where or (where.isdigit() and int(where))):
-        yield from in_processes(int(where or workers or os.cpu_count() or 1), function, tasks)
     else:
-        seen, allowed = os.environ["SRCLIB_ENGINE"], "local, local:N or dask:ADDRESS"
+        yield from in_processes(int(where or workers or os.cpu_count() or 1), function, tasks)
+
+
+def chosen() -> tuple[str, str]:
+    """The engine of this process: "local" with a number or nothing, or "dask" with an address."""
+    seen = os.environ.get("SRCLIB_ENGINE") or "local"
+    kind, _, where = seen.partition(":")
+    sound = where if kind == "dask" else kind == "local" and (not where or where.isdigit())
+    if not sound or (kind == "local" and where and not int(where)):
+        allowed = "local, local:N or dask:ADDRESS"
         raise ParameterError(message("engine", seen, allowed, "Use local."))
+    return kind, where
 
 
 def is_local() -> bool:
     """Whether tasks run on this machine."""
-    return not (os.environ.get("SRCLIB_ENGINE") or "local").startswith("dask:")
+    return chosen()[0] == "local"
 
 
 def _on_dask(
@@ -120,6 +128,10 @@ def in_processes(
     For functions that store what they finish: an interruption stops them at once. Raises what
     they raise, and SuiteError when a process dies.
     """
+    with estimate.shared(workers) as counted:
+        if counted:
+            yield from _one_after_another(function, *arguments)
+            return
     try:
         yield from _pool(workers).map(functools.partial(_call, function), *arguments)
     except BrokenProcessPool:
@@ -133,6 +145,17 @@ def in_processes(
         for child in multiprocessing.active_children():
             child.terminate()
         raise
+
+
+def _one_after_another(function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+    """In this process, with one thread, as a worker would."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield from map(functools.partial(_call, function), *arguments)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @functools.cache

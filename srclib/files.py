@@ -72,8 +72,14 @@ def build() -> Path:
 
 
 def place(key: str) -> Path:
-    """Where the store keeps what has this content key."""
-    return build() / "cache" / key[:2] / key
+    """Where the store keeps what has this content key.
+
+    `$SRCLIB_BEHIND`: a store that is looked into as well, and not written to.
+    """
+    own, within = build() / "cache" / key[:2] / key, f"cache/{key[:2]}/{key}"
+    behind = os.environ.get("SRCLIB_BEHIND")
+    there = Path(behind) / within if behind and not own.exists() else own
+    return there if there.exists() else own
 
 
 def short(path: Path) -> str:

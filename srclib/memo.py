@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, files, fingerprint, parallel
+from . import checkpoint, estimate, files, fingerprint, parallel
 from .config import memory_needed, memory_of
 from .control import refuse_shared_notes
 from .engine import compute, is_local
@@ -55,6 +55,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
+    estimate.found(keys.values())
     if parallel.ranks() > 1:  # started by torchrun: each rank trains its share
         with parallel.alone():
             for team in parallel.mine(todo):
@@ -219,10 +220,11 @@ def _teams(chunks: Iterable[Chunk]) -> Iterator[Team]:
 def _run(team: Team) -> None:
     """Train the chunks of a team in step: whoever has read least goes on."""
     waiting = [(0, i, _training(chunk)) for i, chunk in enumerate(team)]
+    timed = estimate.COUNTED is not None  # then one after another: a clock runs in each
     while waiting:
         _, i, steps = heapq.heappop(waiting)
         if (n_read := next(steps, None)) is not None:
-            heapq.heappush(waiting, (n_read, i, steps))
+            heapq.heappush(waiting, (-1 if timed else n_read, i, steps))
 
 
 def _training(chunk: Chunk) -> Iterator[int]:

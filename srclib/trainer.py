@@ -8,7 +8,7 @@ bytes as one trained alone. Logging, evaluation and checkpoints never change a w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import objectives, parallel
+from . import estimate, objectives, parallel
 from .backward import backward, takes_pairs
-from .config import TrainConfig, check, constrain_gradients, constrain_weights
+from .config import (
+    TrainConfig,
+    check,
+    constrain_gradients,
+    constrain_weights,
+    memory_needed,
+)
 from .control import Control, needs_no_table, refuse_shared_notes
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
@@ -97,7 +103,7 @@ def training(
             there, here = Path(resume_from).resolve(), cfg.checkpoint_dir
             load_state(state, there, source, cfg)
             resumes_here = here is not None and Path(here).resolve() in (there, there.parent)
-        for step in range(state.step, cfg.n_steps):
+        for step in _steps(state, source, cfg):
             update(state, step, source, cfg)
             evaluate = _due(step + 1, cfg.eval_every, cfg.n_steps)
             if evaluate or _due(step + 1, cfg.log_every, cfg.n_steps):
@@ -108,6 +114,19 @@ def training(
             yield step + 1
     finally:
         state.flat.release()
+
+
+def _steps(state: TrainState, source: Source, cfg: TrainConfig) -> Iterable[int]:
+    """The steps to make: all that are left, or a few that tell what they cost."""
+    saes = [member.sae for member in state.members]
+    kind = [
+        (type(m.sae), m.sae.d_in, m.sae.d_sae, repr(m.sae.activation), repr(m.objective))
+        for m in state.members
+    ]
+    n_bytes = memory_needed(saes, cfg) + estimate.reads(source, cfg.n_steps * cfg.n_batch)
+    kept = sum(p.nbytes for sae in saes for p in sae.parameters())
+    sizes = (cfg.n_batch, n_bytes, kept)
+    return estimate.steps("SAEs", (type(source), *kind), state.step, cfg.n_steps, *sizes)
 
 
 def start(

@@ -175,11 +175,11 @@ def ran(checkout: Path) -> dict[str, Any]:
 def test_a_figure_says_first_what_its_own_run_found(checkout: Path) -> None:
     words, record = figure_words("**It is {{toy.mean}}.** A dot at $x_{1}$."), ran(checkout)
     small = copy.deepcopy(words)
-    front.title(words, record)
+    assert front.title(words, record) == "It is 2."
     quote = '<a class="quoted" href="#toy.mean">2</a>'
     assert words["figure"]["caption"] == f"**It is {quote}.** A dot at $x_{{1}}$."
     assert words["image"]["alt"] == "It is 2. A dot."
-    front.title(small, record | {"profile": "smoke"})
+    assert front.title(small, record | {"profile": "smoke"}) == "A dot at $x_{1}$."
     assert small["figure"]["caption"] == "A dot at $x_{1}$." and small["image"]["alt"] == "A dot."
 
 

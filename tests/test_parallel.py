@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from srclib import SAE, BatchTopK, JumpReLU, ReLU, Run, TopK, TrainConfig, sweep, train
+from srclib import SAE, BatchTopK, JumpReLU, ReLU, Run, TopK, TrainConfig, parallel, sweep, train
+from srclib.errors import ParameterError
 from srclib.objectives import L1, L0Target, SquaredError
 from srclib.sources import ToyFeatures
 
@@ -37,6 +38,12 @@ def trained(n_steps: int) -> dict[str, torch.Tensor]:
 def runs() -> dict[int, Run]:
     cfg = TrainConfig(30, 16, 1e-3)
     return {s: Run(SAE(16, 12, TopK(2), seed=s), TOY, cfg) for s in range(5)}
+
+
+def test_ranks_of_unequal_batches_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "size", lambda: 3)
+    with pytest.raises(ParameterError, match=r"n_batch=16: allowed is a multiple of 3 ranks"):
+        train(SAE(16, 12, ReLU()), TOY, TrainConfig(2, 16, 1e-3))
 
 
 def rank_of(rank: int, ranks: int, port: int, folder: str, job: str) -> None:

@@ -247,8 +247,7 @@ def test_parameters_cell_agrees_with_the_profile_file(path: Path) -> None:
     declared = params.read_notebook(path)
     params.load_spec(path.stem).check_cell(declared)
     unset = {name: each.default for name, each in declared.items()}
-    assert unset.pop("profile") == "laptop"
-    assert unset.pop("seed") == 0
+    assert {name: unset.pop(name) for name in params.COMMON} == params.COMMON
     assert set(unset.values()) <= {None}, "a default here would hide the profile's value"
 
 

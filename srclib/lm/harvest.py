@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import estimate
 from ..errors import DataError, ParameterError, message, whole
 from .sites import Site, hook_point, measuring, residual, residuals
 
@@ -58,7 +59,7 @@ def harvest(
         for batch in _batches([len(text) for text in texts], batch_tokens):
             ids, mask = _padded([texts[i] for i in batch])
             at = (ids.to(model.device), mask.to(model.device))
-            acts = residual(model, *at, layer, site).to("cpu", torch.float32)
+            acts = estimate.forward(residual, model, *at, layer, site).to("cpu", torch.float32)
             _check_finite(acts, mask, batch, name)
             kept = mask.bool() if dropped is None else mask.bool() & (ids != dropped)
             all_acts[batch, : ids.shape[1]] = torch.where(kept.unsqueeze(-1), acts, 0.0)
@@ -84,7 +85,8 @@ def stream(
     parts: dict[tuple[int, Site], list[Tensor]] = {place: [] for place in places}
     with measuring(model):
         for ids in rows.split(max(1, batch_tokens // rows.shape[1])):
-            for place, acts in residuals(model, ids.long().to(model.device), places).items():
+            at = ids.long().to(model.device)
+            for place, acts in estimate.forward(residuals, model, at, places).items():
                 parts[place].append(acts)
     for place, found in parts.items():
         joined = torch.cat(found)

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .. import files
 from ..errors import DataError, message
 from ..place import place
 from ..sources.held_out import HeldOut
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 N_SCALE, BLOCK = 200, 256  # rows: enough to tell the scale of a large corpus; harvested together
+_BLOCKS: WeakValueDictionary[str, Blocks] = WeakValueDictionary()  # so that layers share a pass
 
 
 class Documents(NamedTuple):
@@ -144,11 +147,12 @@ def named(
     ids = packed(texts, tokenizer, context, n_rows)
     test_ids = packed(texts, tokenizer, context, n_test_rows, held_out=True)
     scale = _size(_activations(model, ids[:N_SCALE], layer))
-    streamed = Blocks(model, ids, block_rows=min(BLOCK, len(ids))).at(layer)
+    blocks = Blocks(model, ids, block_rows=min(BLOCK, len(ids)))
+    blocks = _BLOCKS.setdefault(files.canonical(blocks.identity), blocks)
     test = _activations(model, test_ids, layer) / scale
-    source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
+    source = HeldOut(Scaled(blocks.at(layer), 1 / scale.item()), test)
     evidence = {"lm": described(model.config), "corpus": corpus, "available": ids.numel()}
-    return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
+    return Subject(blocks.model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
 
 
 def _trained(

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import checkpoint, files, fingerprint
+from .. import checkpoint, estimate, files, fingerprint
 from ..engine import compute, is_local
 from ..errors import CheckpointError, DataError, ParameterError, message
 from ..place import place
@@ -130,7 +130,12 @@ def _train(
     model.to(place().training)
     adam = _adam(model, cfg, recipe)
     begin, every = _resumed(folder / STATE, model, adam), max(500, cfg.n_steps // 10)
-    for step in tqdm(range(begin, cfg.n_steps), disable=None, leave=False):
+    tokens = sum(part.n_batch * part.ids.shape[1] for part in parts)
+    n_bytes = 4 * sum(p.numel() for p in model.parameters())
+    sizes = (tokens, 4 * n_bytes, n_bytes * (1 + len(cfg.checkpoint_steps)))
+    kind = (*asdict(replace(cfg, seed=0)).values(), len(parts))
+    steps = estimate.steps("language models", kind, begin, cfg.n_steps, *sizes)
+    for step in tqdm(steps, total=cfg.n_steps - begin, disable=None, leave=False):
         if step and step % every == 0 and step > begin:
             _keep_state(folder / STATE, step, model, adam)
         if step in cfg.checkpoint_steps:
@@ -145,8 +150,9 @@ def _train(
         loss.sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
-    if cfg.n_steps in cfg.checkpoint_steps:
-        _save(model, folder / _name(cfg.n_steps))
+    for step in cfg.checkpoint_steps:  # the last one; all that an estimate has left out
+        if not (folder / _name(step)).exists():
+            _save(model, folder / _name(step))
     save_model(model, folder)
     shutil.rmtree(folder / STATE, ignore_errors=True)
 
@@ -210,6 +216,7 @@ def _trained(
     key = _key(cfg, parts, recipe, start)
     home = files.place(key)
     _forget_once(home)
+    estimate.found([key])
     if home.is_dir():
         return home
     files.make(home.parent)

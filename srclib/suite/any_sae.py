@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from .. import files
-from ..errors import ParameterError
+from ..errors import ParameterError, message
 from .templates import macros
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .interactive import Latent
 
 DENSITIES = ((0.1, "dense, over 10 %"), (0.01, "common, 1 to 10 %"), (0.0, "rare, under 1 %"))
-SCHEMA = 1  # of the JSON that `report --json` prints: see `as_json`
+SCHEMA = 1  # of the JSON that `report --json` prints: report.schema.json
 
 
 def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
@@ -29,6 +29,8 @@ def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
     card("sae", metavar="SAE", help="a folder or file: ours, SAELens, sparsify, Gemma Scope, ...")
     card("--acts", metavar="FILE", help="activations [n, d_in], .npy or .safetensors")
     card("--second", metavar="SAE", help="another seed of it: do they agree?")
+    card("--siblings", metavar="SAE", nargs="+", default=[], help="it at other sparsities")
+    card("--labels", metavar="FILE", help="one label a line, as many as documents in --text")
     card("--out", metavar="FILE.html", help="write one self-contained page")
     card("--json", action="store_true", help="print the numbers as JSON")
     look = add("doctor", doctor, "is an SAE used as it was trained? layer, site, scale")
@@ -56,20 +58,25 @@ def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Print a report card; write it as a page or print it as JSON where asked for."""
-    from .. import diagnosis, report_card
+    from .. import report_card
     from ..formats import read_sae
+    from ..lm.hub import load_tokenizer
 
     sae = read_sae(options.sae, pickled=options.pickled)
     second = read_sae(options.second, pickled=options.pickled) if options.second else None
     model, tokens = _read(options)
     acts = _acts(options.acts)
     if acts is None and model is not None:
-        acts = diagnosis.rows_of(model, tokens, options.layer, options.site)
+        acts = report_card.texts_of(model, tokens, options.layer, options.site)
+    siblings = [read_sae(each, pickled=options.pickled) for each in options.siblings]
+    labels = _labels(options)
+    decode = load_tokenizer(options.model).decode if options.model else None
     rows = report_card.report(
-        sae, acts, second=second, model=model, tokens=tokens, layer=options.layer, site=options.site
-    )
-    lacks = report_card.missing(acts, second, model)
-    explained = {} if acts is None else report_card.explained(sae, acts)
+        sae, acts, second=second, siblings=siblings, model=model, tokens=tokens, decode=decode,
+        labels=labels, layer=options.layer, site=options.site,
+    )  # fmt: skip
+    lacks = report_card.missing(acts, second, model, siblings, labels)
+    explained = {} if acts is None else report_card.explained(sae, acts.flatten(0, -2))
     if options.json:
         print(files.pretty(as_json(sae, rows, explained, lacks)), end="")
         return
@@ -89,11 +96,15 @@ def report(options: argparse.Namespace) -> None:
 def as_json(
     sae: Any, rows: Sequence[Any], explained: dict[str, float], lacks: Sequence[str]
 ) -> dict[str, Any]:
-    """`{"schema": 1, "sae": ..., "numbers": [{group, name, value, low, high, ...}], ...}`"""
+    """What report.schema.json describes; a number that could not be measured is null."""
+    numbers = [
+        {key: None if value != value else value for key, value in row._asdict().items()}
+        for row in rows
+    ]
     return {
         "schema": SCHEMA,
         "sae": repr(sae),
-        "numbers": [row._asdict() for row in rows],
+        "numbers": numbers,
         "explained_variance": explained,
         "missing": list(lacks),
     }
@@ -189,6 +200,10 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}
     rows = read_rows(options.text, tokenizer, options.context, **how)
+    if getattr(options, "labels", None) and rows.n_short:
+        lack = f"{rows.n_short} documents have fewer tokens"
+        fix = "Lower --context: labels would go to the wrong documents."
+        raise ParameterError(message("--context", options.context, f"no more; {lack}", fix))
     return load_model(options.model, dtype=place().dtype), rows.rows.long()
 
 
@@ -197,6 +212,16 @@ def _needed(options: argparse.Namespace) -> tuple[Any, Any]:
     if model is None:
         raise ParameterError("--model: missing. Allowed is a language model with --text. Add both.")
     return model, tokens
+
+
+def _labels(options: argparse.Namespace) -> list[str] | None:
+    """One label a document, in their order."""
+    if options.labels is None:
+        return None
+    if not options.model:
+        fix = "Add --model and --text."
+        raise ParameterError(message("--labels", options.labels, "labels of documents", fix))
+    return Path(options.labels).read_text(encoding="utf-8").splitlines()
 
 
 def _acts(path: str | None) -> Tensor | None:

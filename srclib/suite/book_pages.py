@@ -39,7 +39,11 @@ def study_page(
     for cell in notebook.cells:
         kinds = [kind for output in cell.get("outputs", []) for kind in output.get("data", {})]
         if "figure" in cell.metadata.get("mystnb", {}) or any("image/" in kind for kind in kinds):
-            front.title(cell.metadata.get("mystnb", {}), record)
+            words = cell.metadata.get("mystnb", {})
+            said = front.title(words, record)
+            if "hide-output" in cell.metadata.get("tags", []):  # what it finds stays in sight
+                words |= dict.fromkeys(("code_prompt_show", "code_prompt_hide"), f"Figure: {said}")
+                cell.metadata["tags"] = ["hide-output"]  # else its code wears the same words
     study, leading = record["study"], known[record["study"]]
     rest = [each for each in (record, *others) if each["profile"] != leading["profile"]]
     every = MACROS.claims(leading, rest)

@@ -98,8 +98,10 @@ def fill(text: str, known: Mapping[str, Record], where: str) -> str:
     return _QUOTE.sub(lambda match: _quoted(match, known, where, None), text)
 
 
-def title(words: dict[str, Any], record: Record) -> None:
+def title(words: dict[str, Any], record: Record) -> str:
     """Put the finding of a figure, filled in, first in its caption and alt text; in place.
+
+    Returns what a reader sees of the figure while it is folded: the finding, as plain text.
 
     words: `mystnb` of its cell, whose caption begins `**What is found.** What is shown.` record:
     of the run that drew it; one at `smoke` finds nothing. Raises ClaimError that names the figure.
@@ -110,10 +112,12 @@ def title(words: dict[str, Any], record: Record) -> None:
         fix = "Begin with what the figure finds, which alone may quote, and run the study."
         raise ClaimError(message(where, caption[:60], "**A finding.** What is shown", fix))
     figure["caption"] = shown = caption[said.end() :]
-    if record["profile"] != "smoke":
-        finding = told(said[1], {study: record}, where, study)
-        figure["caption"] = f"**{finding}** {shown}"
-        image["alt"] = f"{finding.striptags()} {image.get('alt', '')}"
+    if record["profile"] == "smoke":
+        return shown.partition(". ")[0]
+    finding = told(said[1], {study: record}, where, study)
+    figure["caption"] = f"**{finding}** {shown}"
+    image["alt"] = f"{finding.striptags()} {image.get('alt', '')}"
+    return finding.striptags()
 
 
 def _quoted(match: re.Match[str], known: Mapping[str, Record], where: str, page: str | None) -> str:
