@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from . import checkpoint, estimate, files, fingerprint, parallel
 from .config import memory_needed, memory_of
+from .control import refuse_shared_notes
 from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
 from .place import place
 from .state import frozen
-from .trainer import refuse_shared_notes, training
+from .trainer import training
 
 if TYPE_CHECKING:
     from .runs import Run

@@ -6,20 +6,18 @@ says all of its settings. Sparsity penalties are always explicit.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from . import parallel
 from .activations import BatchTopK, JumpReLU, TopK
+from .auxk import auxk_rows
 from .errors import ParameterError, message, positive
-from .gradients import Pass, auxk_rows, closed_form_gradients
-from .place import on_cpu
 from .sae import SAE, SAEOutput
+from .sparse import Room
 
 
 class Context(NamedTuple):
@@ -28,6 +26,7 @@ class Context(NamedTuple):
     step: int  # number of updates made so far
     dead: Tensor | None  # bool [d_sae], silent for more than `dead_window` steps; None: no latent
     labels: Tensor | None = None  # [batch, ...] what a labelled source says of the batch
+    room: Room | None = None  # where a run computes with its active latents alone
 
 
 class Term(Protocol):
@@ -70,6 +69,10 @@ class SquaredError(_Addable):
     """mean_b ||x - x_hat||^2, summed over d_in."""
 
     name = "mse"
+
+    def error_weight(self, d_in: int) -> float:
+        """What the squared error, summed over d_in, is multiplied by; other errors have it too."""
+        return 1.0
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         return (x - out.x_hat).square().sum(dim=1).mean()
@@ -183,33 +186,3 @@ def default(sae: SAE) -> Objective:
     if isinstance(sae.activation, TopK | BatchTopK):
         return SquaredError() + AuxK()
     return Objective((SquaredError(),))
-
-
-def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pass:
-    """Overwrite the gradients of `sae`, every one of which must exist already.
-
-    Reconstruction, AuxK and sparsity penalties have a closed form; everything else goes through
-    autograd. Which of the two ran changes the result by rounding only.
-    """
-    terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
-    errors = [t for t in terms if isinstance(t, SquaredError)]
-    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
-    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
-    auxiliary = [t for t in terms if isinstance(t, AuxK)]
-    if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
-        aux = sum(t.coefficient for t in auxiliary)
-        return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
-    if parallel.size() > 1:
-        fix = "Train without torchrun, or with SquaredError, AuxK, L1, TanhSparsity and L0Target."
-        raise ParameterError(f"objective {objective}: no term of it splits over ranks. {fix}")
-    out = sae(x)
-    losses = {term.name: term(sae, x, out, context) for term in terms}
-    sae.zero_grad(set_to_none=False)
-    torch.stack(list(losses.values())).sum().backward()
-    acts = out.acts.detach()
-    smallest_kept: Any = None
-    if isinstance(sae.activation, BatchTopK):
-        scores = sae.scores(acts).detach()
-        smallest_kept = torch.threshold(scores, 0.0, math.inf).min()
-        smallest_kept = float(smallest_kept) if on_cpu(x) else smallest_kept
-    return Pass({name: loss.detach() for name, loss in losses.items()}, acts, smallest_kept)

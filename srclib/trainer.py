@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from . import estimate, objectives, parallel
+from .backward import backward, takes_pairs
 from .config import (
     TrainConfig,
     check,
@@ -24,16 +25,16 @@ from .config import (
     constrain_weights,
     memory_needed,
 )
+from .control import Control, needs_no_table, refuse_shared_notes
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
 from .objectives import Context, Objective, Term
+from .pairs import Acts
 from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
 from .sources import SEED_STRIDE, Labelled, Source
+from .sparse import Room
 from .state import Flat, Member, TrainState, load_state, save_state
-
-if TYPE_CHECKING:
-    from .control import Control
 
 Observer = Callable[[dict[str, Any]], None]
 THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
@@ -138,12 +139,13 @@ def start(
     wanted = _one_each(objective, len(saes), "objective")
     controls = _one_each(control, len(saes), "control")
     refuse_shared_notes(controls)
-    members = []
+    members, room = [], Room()
     for sae, each, steering in zip(saes, wanted, controls, strict=True):
         terms = objectives.default(sae) if each is None else each
         whole = terms if isinstance(terms, Objective) else Objective((terms,))
-        members.append(Member(sae.train(), whole, steering))
-    flat = Flat(saes)
+        pairs = takes_pairs(whole, sae) and needs_no_table(steering)
+        members.append(Member(sae.train(), whole, steering, room if pairs else None))
+    flat = Flat(saes, [member.room is not None for member in members])
     return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
 
 
@@ -163,8 +165,8 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
         dead = member.silent > cfg.dead_window
         if look:
             member.any_dead = bool(dead.any())
-        context = Context(step, dead if member.any_dead else None, labels)
-        member.newest = objectives.backward(member.objective, sae, x, context)
+        context = Context(step, dead if member.any_dead else None, labels, member.room)
+        member.newest = backward(member.objective, sae, x, context)
         parallel.mean_(gradient)
         if member.control is not None:
             member.control.after_pass(step, sae, member.newest.acts)
@@ -198,7 +200,8 @@ def _looks(n_done: int, cfg: TrainConfig) -> bool:
 def _count(member: Member) -> None:
     """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
     _, acts, smallest = member.newest
-    fired = parallel.max_(acts.sum(dim=0).sign_().abs_())
+    fired = acts.firings() if isinstance(acts, Acts) else acts.sum(dim=0).abs_()
+    fired = parallel.max_(fired.sign_())
     member.silent = (member.silent + 1).mul_(1 - fired)
     if smallest is None:
         return
@@ -223,7 +226,8 @@ def _record(
         record: dict[str, Any] = {"step": state.step, "sae": index}
         record |= {name: float(loss) for name, loss in member.newest.losses.items()}
         acts = member.newest.acts
-        record["l0"] = float((acts != 0).sum() / len(acts))
+        n_active = acts.values.count_nonzero() if isinstance(acts, Acts) else (acts != 0).sum()
+        record["l0"] = float(n_active / len(acts))
         record["dead"] = int((member.silent > cfg.dead_window).sum())
         record["k"] = getattr(member.sae.activation, "k", None)
         if evaluate:
@@ -264,22 +268,6 @@ def _one_each(value: Any, n: int, name: str) -> list[Any]:
         fix = "Give one for all SAEs, or one per SAE."
         raise ParameterError(message(f"len({name})", len(values), f"{n} values", fix))
     return values
-
-
-def _layers(control: Any) -> Iterator[Any]:
-    """A control, and those that it wraps as `inner`."""
-    while control is not None:
-        yield control
-        control = getattr(control, "inner", None)
-
-
-def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
-    """Raises ParameterError where one control that keeps notes serves several SAEs."""
-    layers = [layer for control in controls for layer in _layers(control)]
-    noting = [id(layer) for layer in layers if layer.state()]
-    if len(set(noting)) < len(noting):
-        fix = "Make one control per SAE."
-        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
 
 
 def _due(step: int, every: int, n_steps: int) -> bool:

@@ -171,6 +171,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     memo._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
+    computing += ("auxk", "backward", "pairs", "sparse")
     expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)

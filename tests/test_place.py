@@ -78,7 +78,7 @@ def test_what_an_accelerator_computes_is_what_the_cpu_computes(
     ends = []
     for there, (sae, objective, control) in zip((False, True), made, strict=True):
         with monkeypatch.context() as patch:
-            for module in ("fast", "gradients", "objectives", "trainer"):
+            for module in ("fast", "auxk", "backward", "trainer"):
                 patch.setattr(f"srclib.{module}.on_cpu", lambda tensor, there=there: not there)
             patch.setattr("srclib.trainer.LOOK_EVERY", 1)  # dead latents are found at once
             state = start([sae], CFG, objective, control)

@@ -34,6 +34,9 @@ class Reconstruction(_Addable):
 
     name = "rec"
 
+    def error_weight(self, d_in: int) -> float:
+        return 1 / d_in
+
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         return (x - out.x_hat).square().mean()
 
@@ -49,6 +52,7 @@ class Sparsity(_Addable):
     coefficient: float
     start: int = 0
     name = "l1"
+    of_latents = True  # it reads no weights
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if context.step < self.start:
@@ -64,6 +68,7 @@ class _SlotTerm(_Addable, ABC):
     coefficient: float
     start: int = 0
     name = "slots"
+    of_latents = True  # of the weights, only those of the heads are read
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if not isinstance(sae, AlignSAE):
