@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, files, fingerprint
+from . import checkpoint, files, fingerprint, locks
 from .engine import in_processes
 from .errors import ParameterError, SuiteError, message
 from .state import frozen
@@ -183,7 +183,7 @@ def _run(chunk: Chunk) -> None:
     saes, controls = copy.deepcopy(([run.sae for run in runs], [run.control for run in runs]))
     every = max(1000, config.n_steps // 20)
     cfg = replace(config, checkpoint_every=every, checkpoint_dir=partial)
-    with files.lock(partial.with_suffix(".lock"), "this training run"):
+    with locks.lock(partial.with_suffix(".lock"), "this training run"):
         if all(map(_stored, keys)):
             return
         if os.environ.get("SRCLIB_RECOMPUTE"):

@@ -4,8 +4,8 @@
     nox -s sabotage -- --only named seal    # named faults whose name holds "seal"
     nox -s sabotage -- --only turned l0     # run l0 at laptop under faults; which verdicts turn?
 
-A copy of the checkout is changed, and a forked child runs the tests of what was changed in it. Torch
-is loaded before the fork, srclib never is, so a fault costs its tests and little more.
+A copy of the checkout is changed, and a forked child runs the tests of what was changed in it.
+Torch is loaded before the fork, srclib never is, so a fault costs its tests and little more.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .. import rng
+from .. import rng, seals
 from ..errors import DataError, ParameterError, message, whole
 
 FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
@@ -105,8 +105,10 @@ def load_model(
 
     Nothing is downloaded: a run gives the same answer with and without a network, in seconds.
     Raises DataError for what `load_config` refuses, and when the model lacks a weight
-    (transformers would draw it at random) or has no safetensors.
+    (transformers would draw it at random), has no safetensors or was altered since `save_model`.
     """
+    if Path(name_or_path).is_dir():
+        seals.check(Path(name_or_path))
     load_config(name_or_path, revision)
     try:
         with quiet():
@@ -170,9 +172,10 @@ def _remedy(name: str | Path, revision: str | None) -> str:
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """In the layout of the hub, for `load_model` and for anything else that reads it."""
+    """In the layout of the hub, for `load_model` and for anything else that reads it; sealed."""
     with quiet():
         model.save_pretrained(folder)
+    seals.close(Path(folder))
 
 
 @contextlib.contextmanager

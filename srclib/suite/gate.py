@@ -17,7 +17,8 @@ from nbformat import NotebookNode
 
 from .. import files
 from ..errors import NotebookError
-from .records import FIELDS, check_record
+from . import judging
+from .records import check_record, shown
 
 MAX_MEGABYTES = 20.0
 
@@ -45,9 +46,7 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
     _check_completed(notebook)
     _check_size(notebook)
     _check_texts(notebook, root)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    shown = [output.get("data", {}).get("application/json") for output in outputs]
-    found = [data for data in shown if isinstance(data, dict) and data.keys() >= FIELDS]
+    found = shown(notebook.cells)
     if len(found) != 1:
         raise NotebookError(
             f"the notebook shows {len(found)} results; allowed is exactly one. "
@@ -55,6 +54,17 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
         )
     record: dict[str, Any] = json.loads(json.dumps(found[0]))
     check_record(record, "the notebook's result")
+    return record
+
+
+def judged(record: dict[str, Any]) -> dict[str, Any]:
+    """The record itself, if its verdicts follow from its values and the present ledger.
+
+    Raises NotebookError naming the first that does not, such as one that a cell typed in.
+    """
+    if wrong := judging.rejudge(record):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise NotebookError(f"{wrong[0]}{more}. Run `python -m srclib run {record['study']}`.")
     return record
 
 

@@ -1,19 +1,18 @@
 """What was measured about the suite itself: data/trust/*.json, and quotes of it in pages.
 
-`{{trust.faults flips.silent}}` in a page is the value at that place of `data/trust/faults.json`. After
-`|`: `%` makes a percentage of a share, `list` a list of texts, `table` a table of rows.
+`{{trust.faults flips.silent}}` in a page is the value at that place of data/trust/faults.json.
+After `|`: `%` makes a percentage of a share, `list` a list of texts, `table` a table of rows.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import escape
 
-from .. import files
+from .. import files, seals
 from ..errors import ClaimError, DataError, message
 from .points import number
 
@@ -34,15 +33,12 @@ def write(name: str, content: Mapping[str, Any]) -> Path:
 
 def load(name: str) -> dict[str, Any]:
     """A document as its run left it. Raises DataError naming the file, also where it was edited."""
-    where = files.short(path(name))
-    try:
-        content: dict[str, Any] = json.loads(path(name).read_text(encoding="utf-8"))
-        sound = content == files.seal(content, SEAL)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise DataError(f"{where}: cannot be read ({error}). Run `nox -s {name}`.") from None
+    where, fix = files.short(path(name)), f"Run `nox -s {name}`."
+    content = seals.read_json(path(name), fix)
+    sound = isinstance(content, dict) and content == files.seal(content, SEAL)
     if not sound:
-        raise DataError(f"{where}: was edited by hand. Restore it, or run `nox -s {name}`.")
-    return content
+        raise DataError(f"{where}: was edited by hand. Restore it. {fix}")
+    return dict(content)
 
 
 def quoted(id: str, label: str | None, form: str, where: str) -> str:
