@@ -29,7 +29,7 @@ from planted import FAULTS, MODULES, Fault, why
 ROOT = trust.ROOT
 HEAVY = ("pytest", "torch", "scipy.stats", "sklearn.linear_model", "pandas",
          "transformers", "safetensors.torch", "nbformat")  # fmt: skip
-LEFT_OUT = (".git", ".nox", "build", "_build", "_executed", "__pycache__", "bench", "results")
+LEFT_OUT = (".git", ".nox", "build", "_build", "_executed", "__pycache__", "bench")
 
 
 def copied(folder: Path) -> Path:

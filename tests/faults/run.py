@@ -1,0 +1,33 @@
+"""`nox -s faults [-- --rounds N] [pytest's words]`: every hostile case, and the crash loops."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import pytest  # noqa: E402
+import trust  # noqa: E402
+from cases import tests  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100, help="of each loop; `tests` does ten")
+    options, words = parser.parse_known_args()
+    command = f"nox -s faults -- --rounds {options.rounds}"
+    os.environ |= {"SUITE_FAULT_ROUNDS": str(options.rounds)}
+    os.environ |= {"SUITE_FAULT_COMMAND": " ".join([command, *words])}
+    os.environ |= {"SUITE_FAULT_COMMIT": trust.commit() or ""}
+    os.chdir(trust.ROOT)
+    own = sorted({name for name in tests() if not name.startswith("faults/")})
+    loops = [str(path.relative_to(trust.ROOT)) for path in sorted(HERE.glob("test_*.py"))]
+    return int(pytest.main(["-q", *words, *loops, *(f"tests/{name}" for name in own)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
