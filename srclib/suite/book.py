@@ -143,6 +143,11 @@ def _render(source: Path, folder: Path) -> None:
         faults = [line for line in lines if re.search(r"WARNING|ERROR|Error", line)] or lines
         told = "\n".join(faults[-8:])
         raise NotebookError(f"the book did not build. Mend these and build again:\n{told}")
+    _take(folder)
+
+
+def _take(folder: Path) -> None:
+    """The rendered pages take the place of the old ones."""
     with files.folder_atomic(folder / "html") as fresh:
         shutil.copytree(folder / "_build" / "html", fresh, dirs_exist_ok=True)
         for page in fresh.glob("*.html"):

@@ -80,6 +80,6 @@ CASES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def tests() -> list[str]:
+def named() -> list[str]:
     """Every test that a case names, once."""
     return list(dict.fromkeys(name for _, names in CASES.values() for name in names.split()))

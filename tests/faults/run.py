@@ -10,9 +10,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import counting  # noqa: E402
 import pytest  # noqa: E402
 import trust  # noqa: E402
-from cases import tests  # noqa: E402
+from cases import named  # noqa: E402
 
 
 def main() -> int:
@@ -24,9 +25,10 @@ def main() -> int:
     os.environ |= {"SUITE_FAULT_COMMAND": " ".join([command, *words])}
     os.environ |= {"SUITE_FAULT_COMMIT": trust.commit() or ""}
     os.chdir(trust.ROOT)
-    own = sorted({name for name in tests() if not name.startswith("faults/")})
+    own = sorted({name for name in named() if not name.startswith("faults/")})
     loops = [str(path.relative_to(trust.ROOT)) for path in sorted(HERE.glob("test_*.py"))]
-    return int(pytest.main(["-q", *words, *loops, *(f"tests/{name}" for name in own)]))
+    every = [*loops, *(f"tests/{name}" for name in own)]
+    return int(pytest.main(["-q", *words, *every], plugins=[counting]))
 
 
 if __name__ == "__main__":

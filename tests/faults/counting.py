@@ -1,36 +1,23 @@
-"""Counts what the crash loops did; with SUITE_FAULT_COMMAND set, keeps it for the book."""
+"""Counts what the crash loops did; run by `nox -s faults` it is a plugin that keeps the counts."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(1, str(Path(__file__).parent.parent))
-
 import trust
 from cases import CASES
 
-Tally = Callable[..., None]
 _COUNTS: dict[str, Counter[str]] = {}
 _OUTCOMES: dict[str, set[str]] = {}
 
 
-@pytest.fixture
-def tally() -> Tally:
-    """`tally("bit flips", "an SAE", detected=3)` adds to what the last run found."""
-
-    def add(part: str, what: str, **counts: int) -> None:
-        for name, n in counts.items():
-            _COUNTS.setdefault(part, Counter())[f"{what}|{name}"] += n
-
-    return add
+def tally(part: str, what: str, **counts: int) -> None:
+    """`tally("flips", "an SAE", detected=3)` adds to what this run found."""
+    for name, n in counts.items():
+        _COUNTS.setdefault(part, Counter())[f"{what}|{name}"] += n
 
 
 def pytest_runtest_logreport(report: Any) -> None:
@@ -40,9 +27,7 @@ def pytest_runtest_logreport(report: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    command = os.environ.get("SUITE_FAULT_COMMAND")
-    if not command or hasattr(session.config, "workerinput"):
-        return
+    command = os.environ["SUITE_FAULT_COMMAND"]
     rows = [{"case": case, "what is done": what} for case, (what, _) in CASES.items()]
     for row, (_, names) in zip(rows, CASES.values(), strict=True):
         row["outcome"] = _outcome(names.split())
