@@ -176,8 +176,8 @@ FAULTS = [
           'modules = list(filter(fingerprint.counts, differing["modules"]))', "modules = []",
           "test_verify.py"),
     Fault("a secret in the output passes", "suite/gate.py",
-          "if re.search(shape, text) or re.search(shape, _text(source)):",
-          "if re.search(shape, _text(source)):", "test_gate.py"),
+          "if what := secrets.found(text) or secrets.found(_text(source)):",
+          "if what := secrets.found(_text(source)):", "test_gate.py"),
 ]  # fmt: skip
 
 # Module: the tests that should notice a random mutant of it.

@@ -6,7 +6,6 @@ It needs no kernel and no network, so it can be run again on any executed notebo
 from __future__ import annotations
 
 import json
-import os
 import re
 import sysconfig
 import tempfile
@@ -17,19 +16,11 @@ from nbformat import NotebookNode
 
 from .. import files
 from ..errors import NotebookError
-from . import judging
+from . import judging, secrets
 from .records import check_record, shown
 
 MAX_MEGABYTES = 20.0
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
-_TOKEN_SHAPES = {
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})",
-    "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-}
 _HOME = r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+"
 
 
@@ -109,11 +100,6 @@ def _check_size(notebook: NotebookNode) -> None:
 
 def _check_texts(notebook: NotebookNode, root: Path) -> None:
     """Refuse what is secret, wherever it stands, and paths of this machine outside the sources."""
-    secrets = {
-        f"the value of the environment variable {name}": re.escape(value)
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= 8
-    } | _TOKEN_SHAPES
     paths = _paths(root)
     parts = [("the notebook's metadata", "", [notebook.metadata])]
     for index, cell in enumerate(notebook.cells):
@@ -121,13 +107,12 @@ def _check_texts(notebook: NotebookNode, root: Path) -> None:
         parts.append((place, cell.source, [cell.metadata, cell.get("outputs", [])]))
     for place, source, content in parts:
         text = _text(content)
-        for what, shape in secrets.items():
-            if re.search(shape, text) or re.search(shape, _text(source)):
-                index_only = place.partition(" (`")[0]  # the cell's first line may be the secret
-                raise NotebookError(
-                    f"{index_only} holds {what}. Nothing secret may be published: remove it "
-                    "from the cell, and replace the secret if it has left this machine."
-                )
+        if what := secrets.found(text) or secrets.found(_text(source)):
+            index_only = place.partition(" (`")[0]  # the cell's first line may be the secret
+            raise NotebookError(
+                f"{index_only} holds {what}. Nothing secret may be published: remove it "
+                "from the cell, and replace the secret if it has left this machine."
+            )
         if match := paths.search(text):
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "
