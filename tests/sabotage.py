@@ -17,6 +17,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,10 @@ def _child(folder: Path, tests: Sequence[str], seconds: int) -> None:
             del sys.modules[name]
         sys.path[:] = [str(folder), str(folder / "tests"), *sys.path[1:]]
         sys.path[:] = [each for each in sys.path if each not in (str(ROOT), str(ROOT / "tests"))]
-        pytest = importlib.import_module("pytest")
+        pytest, hypothesis = map(importlib.import_module, ("pytest", "hypothesis"))
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # nobody reads what shrinks
+        hypothesis.settings.register_profile("sabotage", phases=phases, database=None)
+        hypothesis.settings.load_profile("sabotage")
         quiet = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist")
         quiet += ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # plugins came before it
         code = int(pytest.main([*quiet, *(f"tests/{name}" for name in tests)]))
@@ -96,16 +100,18 @@ def _child(folder: Path, tests: Sequence[str], seconds: int) -> None:
         os._exit(code)
 
 
-def named(copy: Path, wanted: Sequence[str]) -> dict[str, Any]:
-    """Every named fault in turn."""
+def named(copy: Path, wanted: Sequence[str], goes_on: Callable[[], bool]) -> dict[str, Any]:
+    """The named faults in turn, as long as there is time."""
     rows = []
     for fault in FAULTS:
         if wanted and not any(word in fault.name for word in wanted):
             continue
+        if not goes_on():
+            break
         result = planted(fault, copy)
         rows.append({"fault": fault.name, "file": fault.file, "result": result})
         print(f"{result:10} {fault.name}", flush=True)
-    return counted(rows)
+    return {"table": len(FAULTS), **counted(rows)}
 
 
 def planted(fault: Fault, copy: Path) -> str:
@@ -116,11 +122,11 @@ def planted(fault: Fault, copy: Path) -> str:
     return tried(file, text.replace(fault.old, fault.new), fault.tests.split())
 
 
-def at_random(copy: Path, n: int, seed: int, survivors: int = 0) -> dict[str, Any]:
+def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dict[str, Any]:
     """n mutants, each module with the same chance, each mutant of a module with the same."""
     draw, made = random.Random(seed), dict[str, list[Mutant]]()
     rows, seen = [], set[tuple[str, int]]()
-    while len(rows) < n:
+    while len(rows) < n and goes_on():
         name = draw.choice(list(MODULES))
         file = copy / "srclib" / name
         every = made.setdefault(name, list(mutants(file.read_text(encoding="utf-8"))))
@@ -135,12 +141,18 @@ def at_random(copy: Path, n: int, seed: int, survivors: int = 0) -> dict[str, An
         rows.append(row)
         print(f"{result:10} {name}:{mutant.line}: {old} -> {new}", flush=True)
     found = counted(rows)
-    low, high = wilson(found["caught"], n)
+    low, high = wilson(found["caught"], max(1, len(rows)))
     left = [row | {"why": why(row)} for row in rows if row["result"] != "caught"]
     survivors_told = [{k: v for k, v in row.items() if k != "result"} for row in left]
     sizes = {"modules": len(MODULES), "seed": seed, "low": low, "high": high}
     equal = sum(row["why"].startswith("equal") for row in survivors_told)
     return {**found, **sizes, "survivors": survivors_told, "equivalent": equal}
+
+
+def within(minutes: float) -> Callable[[], bool]:
+    """Whether there is time left, from now on."""
+    end = time.monotonic() + 60 * minutes
+    return lambda: time.monotonic() < end
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -161,6 +173,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["named", "random", "recorded", "turned"])
     parser.add_argument("--mutants", type=int, default=60, help="how many at random")
+    parser.add_argument("--minutes", type=float, default=600, help="for each part, then it ends")
     parser.add_argument("--seed", type=int, default=0, help="of their draw")
     parser.add_argument("words", nargs="*", help="parts of names of faults; a study for `turned`")
     options = parser.parse_args(words)
@@ -170,8 +183,10 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(Path(folder))
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "named": lambda: named(copy, options.words),
-            "random": lambda: at_random(copy, options.mutants, options.seed),
+            "named": lambda: named(copy, options.words, within(options.minutes)),
+            "random": lambda: at_random(
+                copy, options.mutants, options.seed, within(options.minutes)
+            ),
             "recorded": turned.recorded,
             "turned": lambda: turned.by_runs(copy, options.words),
         }
