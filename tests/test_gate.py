@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import sysconfig
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -209,7 +210,7 @@ def test_token_shapes_are_found(place: str, token: str) -> None:
         f"{ROOT}/build/x.json",
         f"{Path.home()}/.cache",
         f"{tempfile.gettempdir()}/ipykernel_12/3.py:1",
-        str(Path(pytest.__file__).parent),
+        f"{sysconfig.get_path('purelib')}/pytest",
         "/home/somebody/x",
         "file:///Users/somebody/x",
         "C:\\Users\\somebody",
