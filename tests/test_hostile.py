@@ -264,6 +264,11 @@ def test_a_figure_about_the_suite_is_read_or_refused(checkout: Path) -> None:
     table = book.front.fill("{{trust.faults flips.rows | table}}", {}, "page")
     assert "&lt;c&gt;" in table and table.count("\n") == 2
     assert book.front.fill("{{trust.faults flips.no | list}}", {}, "page") == "- none"
+    page = "a<!-- trust.faults flips -->b{{trust.faults flips.n}}<!-- end -->"
+    assert book.front.fill(page, {}, "page") == "ab1000"
+    for absent in ("faults cuts", "seeds all"):
+        told = book.front.fill(page.replace("faults flips", absent, 1), {}, "page")
+        assert f"nox -s {absent.split()[0]}" in told and "b" not in told[1:2]
     for quote in ("flips.m", "flips.n.m", "flips", "flips.n | list", "flips.rows"):
         with pytest.raises(ClaimError, match=r"trust\.faults"):
             book.front.fill("{{trust.faults " + quote + "}}", {}, "page")

@@ -2,10 +2,13 @@
 
 `{{trust.faults flips.silent}}` in a page is the value at that place of data/trust/faults.json.
 After `|`: `%` makes a percentage of a share, `list` a list of texts, `table` a table of rows.
+What stands between `<!-- trust.faults flips -->` and `<!-- end -->` is about that part of the
+file; where the part was never run, the page says so, and how to run it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,23 @@ def load(name: str) -> dict[str, Any]:
     if not sound:
         raise DataError(f"{where}: was edited by hand. Restore it. {fix}")
     return dict(content)
+
+
+def measured(text: str) -> str:
+    """A page without what is about parts that were never run, each of which it names instead."""
+
+    def section(match: re.Match[str]) -> str:
+        name, part = match["name"], match["part"]
+        if path(name).exists() and part in load(name):
+            return match["text"]
+        return f"\n*Not run yet ({part.replace('_', ' ')}):* `python3 -m nox -s {name}`.\n"
+
+    return _SECTION.sub(section, text)
+
+
+_SECTION = re.compile(
+    r"<!-- trust\.(?P<name>\w+) (?P<part>\w+) -->(?P<text>.*?)<!-- end -->", re.DOTALL
+)
 
 
 def quoted(id: str, label: str | None, form: str, where: str) -> str:
