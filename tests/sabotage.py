@@ -15,6 +15,7 @@ import importlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -65,21 +66,21 @@ def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> 
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     finally:
         file.write_text(before, encoding="utf-8")
-    if status < 0:  # an endless loop is noticed by whoever waits
-        return "caught"
+    if status < 0:  # an endless loop is noticed by whoever waits; a kill from outside is no result
+        ended = (signal.SIGALRM, signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT)
+        return "caught" if -status in ended else f"not run: signal {-status}"
     return {0: "survived", 1: "caught", 2: "caught"}.get(status, f"not run: exit {status}")
 
 
 def _child(folder: Path, tests: Sequence[str], seconds: int) -> None:
     """Never returns: runs the tests in this forked process, silently. seconds: of a core."""
     import resource
-    import signal
 
     code = 3
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10 * seconds)  # for what sleeps; a busy machine is no fault
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 9))
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1), os.dup2(null, 2)
         os.chdir(folder)
