@@ -1,4 +1,4 @@
-"""Where files are, and files that are whole or absent: atomic writes, hashes, seals, locks.
+"""Where files are, and files that are whole or absent: atomic writes, hashes, seals.
 
 A reader sees the old content or the new one, never half of either, also after SIGKILL.
 Needs no torch, so `list`, `claims` and `verify` start quickly.
@@ -7,8 +7,8 @@ Needs no torch, so `list`, `claims` and `verify` start quickly.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
+import glob
 import hashlib
 import io
 import json
@@ -16,16 +16,19 @@ import operator
 import os
 import secrets
 import shutil
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import disk
 from .errors import DataError, SuiteError, message
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+A_DAY = 86_400  # seconds
 MARK = ".srclib-store"  # stands in every store that we made; nothing without it is deleted
 
 
@@ -186,9 +189,10 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
-        if path.exists():  # two renames: one complete folder exists on disk, for a moment hidden
-            os.replace(path, old)
-        os.replace(temporary, path)
+        if not (path.exists() and disk.exchange(temporary, path)):
+            if path.exists():  # two renames: a complete folder exists, for a moment hidden
+                os.replace(path, old)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -214,23 +218,12 @@ def unpack(packed: bytes, folder: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, which is made."""
-    return make(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
-
-
-@contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold an advisory lock; it is released by the kernel even after SIGKILL."""
-    make(path.parent)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SuiteError(
-                f"{what} is in use by another process (lock {path.name}). "
-                "Wait for it to end, or stop it, and run the command again."
-            ) from None
-        yield
+    """A new hidden name in the same folder, which is made; what a kill left a day ago goes."""
+    for left in make(path.parent).glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(OSError):  # somebody else may be sweeping
+            if time.time() - left.lstat().st_mtime > A_DAY:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}"
 
 
 def tensors_sha256(tensors: Iterable[Tensor]) -> str:

@@ -31,6 +31,9 @@ ABSENT = "absent"
 PRESENTATION = (
     "srclib",  # hands out names
     "srclib.__main__",
+    "srclib.disk",  # moves files
+    "srclib.locks",  # waits or refuses
+    "srclib.seals",  # refuses what was altered
     "srclib.errors",  # the wording of refusals
     "srclib.files",  # what is read through it is in the key itself
     "srclib.fingerprint",  # another way to hash gives another key by itself

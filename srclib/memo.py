@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, estimate, files, fingerprint, parallel
+from . import checkpoint, estimate, files, fingerprint, locks, parallel
 from .config import memory_needed, memory_of
 from .control import refuse_shared_notes
 from .engine import compute, is_local
@@ -240,7 +240,7 @@ def _training(chunk: Chunk) -> Iterator[int]:
     saes = [sae.to(place().training) for sae in saes]
     every = max(1000, config.n_steps // 20)
     cfg = replace(config, checkpoint_every=every, checkpoint_dir=partial)
-    with files.lock(partial.with_suffix(".lock"), "this training run"):
+    with locks.lock(partial.with_suffix(".lock"), "this training run"):
         if all(map(_stored, keys)):
             return
         if os.environ.get("SRCLIB_RECOMPUTE"):

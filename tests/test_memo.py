@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import checkpoint, engine, files, fingerprint, memo
+from srclib import checkpoint, engine, files, fingerprint, locks, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
@@ -365,7 +365,7 @@ def test_one_run_is_not_trained_twice_at_a_time(cache: Path) -> None:
     new = runs(2)
     name = files.sha256(key_of(*new))
     with (
-        files.lock(cache / name[:2] / f"{name}.lock", "it"),
+        locks.lock(cache / name[:2] / f"{name}.lock", "it"),
         pytest.raises(SuiteError, match="this training run is in use by another process"),
     ):
         train_all(new, workers=1)

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .. import files, rng
+from .. import files, rng, seals
 from ..errors import DataError, ParameterError, message, whole
 from ..place import place
 
@@ -106,8 +106,10 @@ def load_model(
 
     Nothing is downloaded: a run gives the same answer with and without a network, in seconds.
     Raises DataError for what `load_config` refuses, and when the model lacks a weight
-    (transformers would draw it at random) or has no safetensors.
+    (transformers would draw it at random), has no safetensors or was altered since `save_model`.
     """
+    if Path(name_or_path).is_dir():
+        seals.check(Path(name_or_path))
     load_config(name_or_path, revision)
     try:
         with quiet():
@@ -204,9 +206,10 @@ def reference(model: PreTrainedModel, weights: str) -> Reference:
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """In the layout of the hub, for `load_model` and for anything else that reads it."""
+    """In the layout of the hub, for `load_model` and for anything else that reads it; sealed."""
     with quiet():
         model.save_pretrained(folder)
+    seals.close(Path(folder))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from .. import __version__, files
+from .. import __version__, files, locks
 from ..errors import ParameterError, SuiteError
 from . import any_sae, params, records, results, verify
 from .plan import duration, plan
@@ -198,6 +198,7 @@ def _verify(options: Options) -> int:
 
 def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
+    locks.refuse_held(files.build())
     print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
 
 

@@ -172,11 +172,14 @@ def read_notebook(path: Path) -> dict[str, Declared]:
     """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+        sources = ["".join(cell["source"]) for cell in tagged]
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         told = f"cannot be read as a notebook ({type(error).__name__}: {error})"
         raise NotebookError(f"{path.name}: {told}. Give the path of an .ipynb file.") from None
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise NotebookError(
             f"{path.name}: {len(tagged)} code cells are tagged 'parameters'; allowed is exactly "
@@ -184,7 +187,7 @@ def read_notebook(path: Path) -> dict[str, Declared]:
         )
     where = f"{path.name}, parameters cell"
     try:
-        return _assigned("".join(tagged[0]["source"]), where)
+        return _assigned(sources[0], where)
     except SyntaxError as error:
         raise NotebookError(f"{where}, line {error.lineno}: {error.msg}. Mend the line.") from None
 
@@ -223,8 +226,9 @@ def load_spec(study: str) -> Spec:
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
         return _spec(study, path.read_text(encoding="utf-8"))
-    except (ParameterError, tomllib.TOMLDecodeError) as error:
-        raise ParameterError(f"data/profiles/{path.name}: {error}") from None
+    except (ParameterError, OSError, ValueError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise ParameterError(f"data/profiles/{path.name}: {told}") from None
 
 
 @functools.lru_cache
