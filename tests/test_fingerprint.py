@@ -251,7 +251,8 @@ STALE = {  # what an edit of one line must do, by the beginning of the module's 
     "srclib.worlds.python_docs": {"gba_lm", "l0_lm", "report_card", "sae_md"},
     "srclib.worlds.bilingual": {"checkpoints"},
     "srclib.evals.tpp": {"gba_lm", "sae_md"},
-    "srclib.control": {"gba", "gba_lm", "l0", "l0_lm", "matrix"},
+    "srclib.control": EVERY,
+    "srclib.sources.implied": {"matrix"},
 }
 
 
