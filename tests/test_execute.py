@@ -188,7 +188,7 @@ def test_leaving_early_is_a_failure(toy_checkout: Path, srclib: Run) -> None:
 def test_a_hanging_cell_is_named(toy_checkout: Path, srclib: Run) -> None:
     done = srclib(toy_checkout, "run", "toy", "-p", "fault", "hang", "--timeout", "8")
     assert done.returncode == 1
-    assert "cell 5 (`import os" in done.stderr and "longer than 1 s" in done.stderr
+    assert "cell 5 (`import os" in done.stderr and "longer than 8 s" in done.stderr
     (kernel,) = (toy_checkout / "build").glob("*.pid")
     assert not alive(int(kernel.stem))
 

@@ -30,7 +30,7 @@ def look(
     steps: Sequence[int] = (),
     needs_corpus: bool = False,
     corpus_alone: bool = False,
-    families: Sequence[str] = (),
+    families: Collection[str] = (),
 ) -> None:
     """Refuses a model or a corpus that a study could not use, in seconds.
 
@@ -67,7 +67,7 @@ def _look_at_model(
     layers: Sequence[int],
     context: int,
     steps: Sequence[int],
-    families: Sequence[str],
+    families: Collection[str],
 ) -> None:
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
     for folder in folders.values():
