@@ -26,7 +26,7 @@ def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
     assert not claims["md.quality.ravel"]["measured"]  # needs the world's truth
 
 
-@pytest.mark.parametrize("family", ["qwen2", "gemma2"])
+@pytest.mark.parametrize("family", ["qwen2"])
 def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) -> None:
     corpora, texts = [], {"wiki": "the function returns a list", "github": "def f(x): return x"}
     lines = {name: [f"{text} {i}" * 9 for i in range(300)] for name, text in texts.items()}
@@ -66,7 +66,7 @@ def test_a_cluster_without_a_common_disk_measures_the_same(
     assert there == here
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("family", ["llama"])
 def test_l0_lm_runs_on_a_named_model(tmp_path: Path, family: str) -> None:
     folder = tmp_path / f"tiny {family}"
     save_tiny(folder, family)
