@@ -105,7 +105,8 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All tests on two cores, a file at a time; words after `--` go to pytest instead."""
-    words = session.posargs or ["-n", "2", "--dist", "loadfile", "--durations", "12"]
+    spread = ["-n", "2", "--dist", "loadfile", "--durations", "12"]
+    words = session.posargs or ["-m", "not scale", *spread]
     python(session, "-m", "pytest", *words, env=TEST_ENV)
 
 
@@ -190,15 +191,26 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def faults(session: nox.Session) -> None:
-    """The crash loops of the tests, a hundred rounds each instead of ten."""
-    env = TEST_ENV | {"SUITE_FAULT_ROUNDS": "100"}
-    python(session, "-m", "pytest", "-m", "faults", *session.posargs, env=env)
+    """Every hostile case and the crash loops; `-- --rounds 20` for less than a hundred rounds."""
+    python(session, "tests/faults/run.py", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(venv_backend="none")
+def scale(session: nox.Session) -> None:
+    """Studies with a named model on a Dask cluster of two processes, against this process."""
+    python(session, "-m", "pytest", "-m", "scale", *session.posargs, env=TEST_ENV)
 
 
 @nox.session(venv_backend="none")
 def sabotage(session: nox.Session) -> None:
-    """Plant named faults one at a time; each must be caught. Words after `--` choose some."""
+    """Plant faults one at a time; each must be caught. Words after `--`: see tests/sabotage.py."""
     python(session, "tests/sabotage.py", *session.posargs, env=TEST_ENV)
+
+
+@nox.session(venv_backend="none")
+def seeds(session: nox.Session) -> None:
+    """Run studies with seeds that nobody has looked at: `nox -s seeds -- l0 --sets 5`."""
+    python(session, "tests/seeds.py", *session.posargs, env=NOTEBOOK_ENV)
 
 
 @nox.session

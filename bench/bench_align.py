@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from align_contenders import Authors, Srclib, evaluate
-from measure import Contender, chosen_workloads, machine, peak_gib, table
+from measure import Contender, chosen_workloads, keep, machine, peak_gib, table
 
 ROUNDS, CALLS = 2, 2
 AUTHORS, SAME = "authors' form", "srclib, the same loss"
@@ -86,9 +86,11 @@ WORKLOADS: dict[str, Callable[[], str]] = {"align": align}
 
 def main() -> None:
     chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
-    print(machine(("torch", "numpy", "sae-paper-suite")), flush=True)
+    here = machine(("torch", "numpy", "sae-paper-suite"))
+    print(here, flush=True)
     for name in chosen:
         print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
+        keep(name, here)
 
 
 if __name__ == "__main__":

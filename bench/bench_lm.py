@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from measure import Contender, interleave, machine, peak_gib, table
+from measure import Contender, interleave, keep, machine, peak_gib, table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -188,9 +188,11 @@ def main() -> None:
     if arguments.large:
         workloads["matching, n 18,432"] = large_matching
     torch.set_num_threads(1)
-    print(machine(("torch", "numpy", "scipy", "transformers", "sae-paper-suite")), flush=True)
+    here = machine(("torch", "numpy", "scipy", "transformers", "sae-paper-suite"))
+    print(here, flush=True)
     for name, work in workloads.items():
         print(f"\n### {name}\n\n{work()}", flush=True)
+        keep(name, here)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from measure import Contender, chosen_workloads, interleave, machine, table
+from measure import Contender, chosen_workloads, interleave, keep, machine, table
 from torch import Tensor
 from toy_contenders import (
     N_BATCH,
@@ -89,9 +89,11 @@ def main() -> None:
     chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
     torch.set_num_threads(1)
     torch.manual_seed(0)  # SAELens draws from the global generator
-    print(machine(("torch", "numpy", "sae-lens", "sae-paper-suite")), flush=True)
+    here = machine(("torch", "numpy", "sae-lens", "sae-paper-suite"))
+    print(here, flush=True)
     for name in chosen:
         print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
+        keep(name, here)
 
 
 if __name__ == "__main__":

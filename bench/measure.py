@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import math
+import os
 import platform
 import random
 import resource
@@ -21,8 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median
 from time import process_time
+from typing import Any
 
 import torch
+
+_newest: dict[str, Any] = {}  # what the newest table was made of, for `keep`
 
 
 @dataclass
@@ -99,7 +104,26 @@ def table(
         time, spread = f"{median(times):.3f}", f"{min(times):.3f}-{max(times):.3f}"
         proofs = ["", ""] if math.isnan(first) else [f"{first:.4f}", f"{last:.4f}"]
         rows.append([each.name, time, spread, f"{faster:.2f}", used, *proofs])
+    _newest.clear()
+    _newest.update(reference=reference, limit=limit, proof=proof, peak_gib=peak_gib())
+    _newest["contenders"] = {
+        each.name: {
+            "cpu_ms": [t / share for t in each.milliseconds],
+            "times_reference": _ratio(by_name[reference], each),
+            "proofs": None if math.isnan(each.proofs[0]) else each.proofs,
+        }
+        for each in contenders
+    }
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def keep(workload: str, machine: str) -> None:
+    """Append what the newest table says to the file that `run.py --json FILE` names: one line."""
+    path = os.environ.get("SRCLIB_BENCH_JSON")
+    if path and _newest:
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"workload": workload, "machine": machine, **_newest}) + "\n")
+    _newest.clear()
 
 
 def _ratio(slow: Contender, fast: Contender) -> float:

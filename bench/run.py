@@ -3,9 +3,10 @@
     nox -s bench                        # all workloads
     nox -s bench -- w1 w1b              # some of them
     nox -s bench -- harvest matching examples align    # without a peer: nothing is installed
+    nox -s bench -- topk --json rows.jsonl    # and what the tables are made of, a line each
 
 The peer libraries bring dependencies that the suite does not want, so they live in
-`.nox/bench-saelens` and never in the suite's own environment.
+`.nox/bench-saelens` and `.nox/bench-wide` and never in the suite's own environment.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-REQUIREMENTS = BENCH / "requirements-saelens.txt"
-ENVIRONMENT = ROOT / ".nox" / "bench-saelens"
-PYTHON = ENVIRONMENT / "bin" / "python"
-SCRIPTS = {  # workload -> script; those of bench_toy.py run in ENVIRONMENT, the others here
+PEERS = {"bench_toy.py": "saelens", "bench_wide.py": "wide"}  # requirements-<...>.txt
+SCRIPTS = {  # workload -> script; those of PEERS run in environments of their own
     "w1-gen": "bench_toy.py",
     "w1": "bench_toy.py",
     "w1b": "bench_toy.py",
@@ -32,6 +31,10 @@ SCRIPTS = {  # workload -> script; those of bench_toy.py run in ENVIRONMENT, the
     "matching": "bench_lm.py",
     "examples": "bench_examples.py",
     "align": "bench_align.py",
+    "topk": "bench_wide.py",
+    "topk-large": "bench_wide.py",
+    "jumprelu": "bench_wide.py",
+    "gba": "bench_wide.py",
 }
 RUN_ENV = {
     "OMP_NUM_THREADS": "1",  # one thread: the toy's matrices are too small to share
@@ -41,29 +44,33 @@ RUN_ENV = {
 }
 
 
-def fingerprint() -> str:
-    """What the environment is made from; another value means: make it again."""
-    sources = [path.read_bytes() for path in (REQUIREMENTS, ROOT / "pyproject.toml")]
+def fingerprint(requirements: Path) -> str:
+    """What an environment is made from; another value means: make it again."""
+    sources = [path.read_bytes() for path in (requirements, ROOT / "pyproject.toml")]
     return hashlib.sha256(b"\0".join([*sources, platform.python_version().encode()])).hexdigest()
 
 
-def ensure_environment() -> None:
-    """Install the peer and this package, unless that was done from the same files."""
-    stamp = ENVIRONMENT / "stamp.txt"
-    if stamp.is_file() and stamp.read_text() == fingerprint() and PYTHON.exists():
-        return
-    print("installing the peers into .nox/bench-saelens: about 2 GB, some minutes", flush=True)
+def environment(peers: str) -> str:
+    """Its Python. Installs the peers and this package, unless done from the same files before."""
+    folder = ROOT / ".nox" / f"bench-{peers}"
+    requirements, python = BENCH / f"requirements-{peers}.txt", folder / "bin" / "python"
+    stamp, made_from = folder / "stamp.txt", fingerprint(requirements)
+    if stamp.is_file() and stamp.read_text() == made_from and python.exists():
+        return str(python)
+    print(f"installing peers into .nox/bench-{peers}: about 2 GB, some minutes", flush=True)
     # This interpreter's pip installs: some distributions ship a venv module that cannot add one.
-    venv.create(ENVIRONMENT, clear=True, symlinks=True, with_pip=False)
-    pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet"]
-    subprocess.run([*pip, "-r", str(REQUIREMENTS), "-e", str(ROOT)], check=True)
-    stamp.write_text(fingerprint())  # last: an interrupted installation is repeated
+    venv.create(folder, clear=True, symlinks=True, with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, "-r", str(requirements), "-e", str(ROOT)], check=True)
+    stamp.write_text(made_from)  # last: an interrupted installation is repeated
+    return str(python)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(SCRIPTS))
     parser.add_argument("--large", action="store_true", help="matching also at n 18,432")
+    parser.add_argument("--json", type=Path, help="file that gets a line for each workload")
     arguments = parser.parse_args()
     chosen = arguments.workloads or list(SCRIPTS)
     if unknown := sorted(set(chosen) - set(SCRIPTS)):
@@ -73,13 +80,13 @@ def main() -> int:
     commands = []
     for script in dict.fromkeys(SCRIPTS[name] for name in chosen):
         names = [name for name in chosen if SCRIPTS[name] == script]
-        python = sys.executable
-        if script == "bench_toy.py":
-            ensure_environment()
-            python = str(PYTHON)
+        python = environment(PEERS[script]) if script in PEERS else sys.executable
         large = ["--large"] if arguments.large and "matching" in names else []
         commands.append([python, str(BENCH / script), *names, *large])
-    codes = [subprocess.run(command, env=os.environ | RUN_ENV).returncode for command in commands]
+    env = os.environ | RUN_ENV
+    if arguments.json:
+        env["SRCLIB_BENCH_JSON"] = str(arguments.json.resolve())
+    codes = [subprocess.run(command, env=env).returncode for command in commands]
     return next((code for code in codes if code), 0)
 
 

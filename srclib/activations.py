@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import parallel
 from .errors import ParameterError, message, positive
 from .fast import keep_largest
 
@@ -66,9 +67,15 @@ class BatchTopK:
     def support(self, scores: Tensor) -> Tensor:
         return self.select(scores)[0]
 
-    def select(self, scores: Tensor) -> tuple[Tensor, float]:
-        """The support, and the smallest score that is kept."""
-        return keep_largest(scores, self.n_kept(scores.numel() // scores.shape[-1]))
+    def select(self, scores: Tensor) -> tuple[Tensor, float | Tensor]:
+        """The support, and the smallest score that is kept; over the batch of all ranks."""
+        n = self.n_kept(parallel.size() * (scores.numel() // scores.shape[-1]))
+        if parallel.size() == 1:
+            return keep_largest(scores, n)
+        best = scores.flatten().topk(min(n, scores.numel()), sorted=False).values
+        cut = parallel.gathered(best).topk(n).values[-1].clamp(min=torch.finfo(scores.dtype).tiny)
+        mask = (scores >= cut).to(scores.dtype)  # equal scores at the cut are all kept
+        return mask, -parallel.max_(-torch.where(mask > 0, scores, math.inf).min())
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def write_tensors(
     folder: Path, name: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> None:
     """NAME.safetensors and NAME.json inside a folder that the caller makes atomic."""
-    data = save_tensors({key: value.contiguous() for key, value in tensors.items()})
+    data = save_tensors({key: value.cpu().contiguous() for key, value in tensors.items()})
     (folder / f"{name}.safetensors").write_bytes(data)
     body = {"format": FORMAT, "tensors_sha256": files.sha256(data), **meta}
     text = files.pretty(files.seal(body, "sha256"))

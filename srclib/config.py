@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import torch
 
 from .activations import BatchTopK, JumpReLU
 from .errors import DataError, ParameterError, SuiteError, message, positive, whole
+from .fast import IN_CACHE
+from .place import on_cpu
 from .sae import SAE
 from .sources import Source
 
@@ -82,16 +84,19 @@ def constrain_gradients(sae: SAE, cfg: TrainConfig) -> None:
             assert p.grad is not None
             p.grad.zero_()
     if cfg.unit_decoder:  # a gradient along a unit row would only change its norm
-        W = sae.W_dec
-        assert W.grad is not None
-        W.grad -= (W.grad * W).sum(dim=1, keepdim=True) * W
+        assert sae.W_dec.grad is not None
+        for rows in _blocks(sae):
+            W, dW = sae.W_dec[rows], sae.W_dec.grad[rows]
+            dW -= (dW * W).sum(dim=1, keepdim=True) * W
 
 
 @torch.no_grad()
 def constrain_weights(sae: SAE, cfg: TrainConfig) -> None:
     """After Adam: unit rows, the tied encoder, thresholds that are not negative."""
     if cfg.unit_decoder and sae.W_dec.requires_grad:
-        sae.W_dec.data /= sae.W_dec.data.norm(dim=1, keepdim=True)
+        for rows in _blocks(sae):
+            W = sae.W_dec.data[rows]
+            W /= W.norm(dim=1, keepdim=True)
     if cfg.tied:
         norms = torch.linalg.vector_norm(sae.W_dec, dim=1, keepdim=True)  # [d_sae, 1]
         torch.div(sae.W_dec, norms, out=sae.W_enc.data.T)
@@ -104,12 +109,19 @@ def _encoder_gradient_to_decoder(sae: SAE) -> None:
 
     By columns of W_enc, whose layout is contiguous: half the time of the same by rows of V.
     """
-    w, dw, dV = sae.W_enc, sae.W_enc.grad, sae.W_dec.grad  # [d_in, d_sae] twice, [d_sae, d_in]
-    assert dw is not None and dV is not None
-    along = (dw * w).sum(dim=0)  # [d_sae]
+    assert sae.W_enc.grad is not None and sae.W_dec.grad is not None
     norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
-    dV += torch.addcmul(dw, w, along, value=-1).div_(norms).T
-    dw.zero_()
+    for rows in _blocks(sae):
+        w, dw = sae.W_enc[:, rows], sae.W_enc.grad[:, rows]  # [d_in, latents of the block]
+        along = (dw * w).sum(dim=0)
+        sae.W_dec.grad[rows] += torch.addcmul(dw, w, along, value=-1).div_(norms[rows]).T
+        dw.zero_()
+
+
+def _blocks(sae: SAE) -> Iterator[slice]:
+    """Latents whose weights fit into a processor's cache: what is made of a block stays there."""
+    step = max(1, IN_CACHE // sae.d_in) if on_cpu(sae.W_dec) else sae.d_sae
+    return (slice(first, first + step) for first in range(0, sae.d_sae, step))
 
 
 def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
@@ -131,10 +143,11 @@ def check(saes: list[SAE], source: Source, cfg: TrainConfig) -> None:
             f"n_steps * n_batch = {wanted} inputs are asked for, {type(source).__name__} has "
             f"{source.n_samples}. Lower n_steps, or let the source repeat."
         )
-    needed, there = memory_needed(saes, cfg), _physical_memory()
+    device = saes[0].W_dec.device
+    needed, there = memory_needed(saes, cfg), memory_of(device)
     if needed > there:
         raise SuiteError(
-            f"training needs about {needed / 2**30:.1f} GiB, this machine has "
+            f"training needs about {needed / 2**30:.1f} GiB, the {device.type} of this machine has "
             f"{there / 2**30:.1f} GiB. Lower d_sae={max(s.d_sae for s in saes)}, "
             f"n_batch={cfg.n_batch} or the number of SAEs ({len(saes)})."
         )
@@ -171,5 +184,8 @@ def memory_needed(saes: Sequence[SAE], cfg: TrainConfig) -> int:
     return weights + max(4 * cfg.n_batch * (5 * s.d_sae + 5 * s.d_in) for s in saes)
 
 
-def _physical_memory() -> int:
+def memory_of(device: torch.device) -> int:
+    """Bytes of a device; of this machine for the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,8 +23,12 @@ class Control(Protocol):
 
     def before_step(self, step: int, sae: SAE, x: Tensor) -> None: ...
 
-    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
-        """Sees the step's acts [batch, d_sae]."""
+    def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
+        """Sees the step's acts, a tensor [batch, d_sae].
+
+        A control whose class says `takes_pairs = True` may get `pairs.Acts` instead, where a wide
+        SAE computes with its active latents alone.
+        """
         return
 
     def state(self) -> dict[str, Any]:
@@ -42,6 +46,28 @@ def refuse_notes(step: int, has_notes: bool) -> None:
             "control: it holds the notes of another run: allowed is a control without notes "
             "at step 0. Make a new one."
         )
+
+
+def _layers(control: Any) -> Iterator[Any]:
+    """A control, and those that it wraps as `inner`."""
+    while control is not None:
+        yield control
+        control = getattr(control, "inner", None)
+
+
+def needs_no_table(control: Any) -> bool:
+    """Whether no layer of a control asks for whole tables of acts."""
+    looking = [c for c in _layers(control) if type(c).after_pass is not Control.after_pass]
+    return all(getattr(c, "takes_pairs", False) for c in looking)
+
+
+def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
+    """Raises ParameterError where one control that keeps notes serves several SAEs."""
+    layers = [layer for control in controls for layer in _layers(control)]
+    noting = [id(layer) for layer in layers if layer.state()]
+    if len(set(noting)) < len(noting):
+        fix = "Make one control per SAE."
+        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
 
 
 @dataclass(frozen=True)
@@ -85,6 +111,7 @@ class Trace(Control):
     inner: Control | None = None
     features: Tensor | None = field(default=None, repr=False)
     rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    takes_pairs = True
     of_features: str = field(default="", init=False)  # in the repr, by which runs are told apart
 
     def __post_init__(self) -> None:
@@ -98,15 +125,16 @@ class Trace(Control):
         if step % self.every:
             return
         row: dict[str, Any] = {"step": step, "k": getattr(sae.activation, "k", None)}
-        row["c_dec"] = decoder_pairwise_cosine(sae.W_dec)
+        W_dec, b_dec, x = sae.W_dec.cpu(), sae.b_dec.cpu(), x.cpu()
+        row["c_dec"] = decoder_pairwise_cosine(W_dec)
         for n in self.n_values:
-            row[f"s_{n}"] = nth_decoder_projection(x, sae.W_dec, sae.b_dec, n)
+            row[f"s_{n}"] = nth_decoder_projection(x, W_dec, b_dec, n)
         if self.features is not None:
-            matched = match_to_features(sae.W_dec, self.features).cosines
+            matched = match_to_features(W_dec, self.features).cosines
             row["recovered"] = int((matched > RECOVERED).sum())
         self.rows.append(row)
 
-    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+    def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
         if self.inner is not None:
             self.inner.after_pass(step, sae, acts)
 

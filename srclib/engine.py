@@ -1,19 +1,123 @@
-"""Work spread over processes, which end with the process that started them."""
+"""Where tasks are computed: in processes of this machine, or on a Dask cluster.
+
+    SRCLIB_ENGINE=local        processes of one thread, one per core or accelerator (the default)
+    SRCLIB_ENGINE=local:4      four of them
+    SRCLIB_ENGINE=dask:tcp://10.0.0.1:8786    the workers of that scheduler
+
+A task is independent of the others and stores what it finishes under keys that are known before.
+Workers need no common disk: what a task has stored elsewhere comes back as bytes and is stored
+here as soon as it is done, so that nothing finished is lost with a worker or a scheduler.
+"""
 
 from __future__ import annotations
 
 import functools
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from .errors import SuiteError
+from . import estimate, files, fingerprint
+from .errors import ParameterError, SuiteError, message
+
+Task = Callable[[Any], Any]
+PLACE = ("SRCLIB_DEVICE", "SRCLIB_DTYPE", "SRCLIB_MATMUL", "SRCLIB_RECOMPUTE")
+
+
+def compute(
+    function: Task, tasks: Sequence[Any], keys: Sequence[Sequence[str]], workers: int | None
+) -> Iterator[Any]:
+    """`function(task)` for every task; each stores what it finishes under its `keys`.
+
+    Yields once per finished task, in any order. workers: of the local engine, where SRCLIB_ENGINE
+    names no number. Raises what the tasks raise; ParameterError for an engine of another form;
+    SuiteError for workers that are gone, or that run other code than this process.
+    """
+    kind, where = chosen()
+    if kind == "dask":
+        yield from _on_dask(where, function, tasks, keys)
+    else:
+        yield from in_processes(int(where or workers or os.cpu_count() or 1), function, tasks)
+
+
+def chosen() -> tuple[str, str]:
+    """The engine of this process: "local" with a number or nothing, or "dask" with an address."""
+    seen = os.environ.get("SRCLIB_ENGINE") or "local"
+    kind, _, where = seen.partition(":")
+    sound = where if kind == "dask" else kind == "local" and (not where or where.isdigit())
+    if not sound or (kind == "local" and where and not int(where)):
+        allowed = "local, local:N or dask:ADDRESS"
+        raise ParameterError(message("engine", seen, allowed, "Use local."))
+    return kind, where
+
+
+def is_local() -> bool:
+    """Whether tasks run on this machine."""
+    return chosen()[0] == "local"
+
+
+def _on_dask(
+    address: str, function: Task, tasks: Sequence[Any], keys: Sequence[Sequence[str]]
+) -> Iterator[None]:
+    try:
+        from distributed import Client, as_completed  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        fix = "Install the extra: pip install 'sae-paper-suite[cluster]'."
+        raise SuiteError(f"engine dask:{address}: distributed is not installed. {fix}") from None
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        fix = "Start `dask scheduler` and workers, or use --engine local."
+        raise SuiteError(f"engine dask:{address}: no scheduler answers ({error}). {fix}") from None
+    token = files.make(files.build()) / f".engine-{secrets.token_hex(8)}"
+    token.touch()
+    sent = {name: os.environ[name] for name in PLACE if name in os.environ}
+    remote = functools.partial(_remote, function, token.name, sent, _code())
+    try:
+        submitted = [
+            client.submit(remote, task, own, pure=False, retries=2)
+            for task, own in zip(tasks, keys, strict=True)
+        ]
+        for future in as_completed(submitted, loop=client.loop):
+            for key, packed in future.result().items():  # stored at once: it is not lost again
+                files.unpack(packed, files.place(key))
+            yield None
+    except (OSError, RuntimeError) as error:  # the scheduler, or every worker, is gone
+        raise SuiteError(
+            f"engine dask:{address}: the cluster is lost ({type(error).__name__}: {error}). What "
+            "was finished is stored: start it again and run the same."
+        ) from None
+    finally:
+        token.unlink(missing_ok=True)
+        client.close(timeout=5)
+
+
+def _remote(
+    function: Task, token: str, place: dict[str, str], code: str, task: Any, keys: Sequence[str]
+) -> dict[str, bytes]:
+    """On a worker: what it stored, as bytes by key; nothing where the caller sees the same disk."""
+    if code != _code():
+        raise SuiteError(
+            "a worker of the cluster runs another version of srclib than this process. Allowed is "
+            "the same code: update it there, and restart the workers."
+        )
+    os.environ |= place
+    _call(function, task)
+    if (files.build() / token).exists():
+        return {}
+    return {key: files.pack(files.place(key)) for key in keys}
+
+
+@functools.cache
+def _code() -> str:
+    """Of the srclib that this process has loaded."""
+    return fingerprint.modules_hash(fingerprint.all_modules())
 
 
 def in_processes(
@@ -24,6 +128,10 @@ def in_processes(
     For functions that store what they finish: an interruption stops them at once. Raises what
     they raise, and SuiteError when a process dies.
     """
+    with estimate.shared(workers) as counted:
+        if counted:
+            yield from _one_after_another(function, *arguments)
+            return
     try:
         yield from _pool(workers).map(functools.partial(_call, function), *arguments)
     except BrokenProcessPool:
@@ -39,16 +147,32 @@ def in_processes(
         raise
 
 
+def _one_after_another(function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+    """In this process, with one thread, as a worker would."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield from map(functools.partial(_call, function), *arguments)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @functools.cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Spawned, not forked: a notebook kernel has threads. Kept for the life of the process."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    numbers = context.Value("i", 0)
+    return ProcessPoolExecutor(workers, context, _start_worker, (numbers,))
 
 
-def _start_worker() -> None:
-    """No life after the parent's, not even when that is killed."""
+def _start_worker(numbers: Any = None) -> None:
+    """No life after the parent's, not even when that is killed; an accelerator of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, without our tracebacks
+    if numbers is not None and os.environ.get("SRCLIB_DEVICE", "auto") in ("auto", "cuda"):
+        with numbers.get_lock():
+            mine, numbers.value = numbers.value, numbers.value + 1
+        os.environ["SRCLIB_WORKER"] = str(mine)  # `place` deals the accelerators by it
 
     def watch() -> None:
         if parent := multiprocessing.parent_process():

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from .place import on_cpu
+
+IN_CACHE = 2**19  # numbers of a block that stays in a processor's cache: 2 MB
+
 
 def kth_largest(values: Tensor, n: int) -> float:
     """The n-th largest entry (n = 1 is the maximum) of a tensor of any shape.
@@ -18,19 +22,23 @@ def kth_largest(values: Tensor, n: int) -> float:
     if not 1 <= n <= values.numel():
         raise ValueError(f"n={n}: allowed is 1..{values.numel()}, the number of entries.")
     flat = values.detach().reshape(-1)
-    if flat.is_cuda:
+    if not on_cpu(flat):
         return float(flat.kthvalue(flat.numel() - n + 1).values)
     array = flat.numpy()
     return float(np.partition(array, array.size - n)[array.size - n])
 
 
-def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
+def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float | Tensor]:
     """A float mask, 1 at the n largest entries that are positive, and the smallest entry kept.
 
     Equal entries at the boundary are kept in index order, so at most n survive. The smallest is
     infinite where nothing is positive. Masks are floats because comparisons and boolean products
-    cost several times more on CPU.
+    cost several times more on CPU. On an accelerator the smallest stays there, as a scalar.
     """
+    if not on_cpu(scores):
+        values, places = scores.flatten().topk(min(n, scores.numel()), sorted=False)
+        mask = torch.zeros_like(scores).flatten().scatter_(0, places, torch.relu(values).sign_())
+        return mask.view_as(scores), torch.threshold(values, 0.0, math.inf).min()
     nth = kth_largest(scores, n) if n < scores.numel() else 0.0
     if nth <= 0:  # all positive entries survive
         smallest = float(torch.threshold(scores, 0.0, math.inf).min())
@@ -42,6 +50,42 @@ def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float]:
         ties = (scores == nth).flatten().nonzero().flatten()
         mask.view(-1)[ties[-surplus:]] = 0.0
     return mask, nth
+
+
+def largest_places(scores: Tensor, n: int, mask: Tensor) -> np.ndarray | None:
+    """Flat places, ascending, of the n largest positive entries of each row; fewer where fewer are.
+
+    Equal entries at the boundary are kept in index order. scores: [rows, width] on the CPU; mask:
+    bool scratch of the same shape. None where a score is not a number: the caller's plain way says
+    so loudly.
+
+    The n-th largest of the maxima of groups is a floor that at least n entries reach and few more:
+    no row is sorted or partitioned as a whole.
+    """
+    n_rows, width = scores.shape
+    n = min(n, width)
+    group = next(g for g in (16, 8, 4, 2, 1) if g == 1 or (width % g == 0 and 2 * n <= width // g))
+    peaks = scores.view(n_rows, group, -1).amax(dim=1).numpy()
+    peaks.partition(peaks.shape[1] - n, axis=1)
+    floor = peaks[:, -n:].min(axis=1)
+    if np.isnan(peaks[:, -n:]).any():  # they count as largest
+        return None
+    floor = np.maximum(floor, np.finfo(floor.dtype).tiny)
+    array = scores.numpy()
+    places = np.flatnonzero(np.greater_equal(array, floor[:, None], out=mask.numpy()))
+    rows, values = places // width, array.reshape(-1)[places]
+    counts = np.bincount(rows, minlength=n_rows)
+    if counts.max() <= n:
+        return places
+    starts = counts.cumsum() - counts
+    table = np.full((n_rows, counts.max()), -np.inf, dtype=array.dtype)
+    table[rows, np.arange(len(rows)) - starts[rows]] = values
+    nth = np.partition(table, -n, axis=1)[:, -n][rows]
+    above, equal = values > nth, values == nth
+    earlier = np.concatenate([[0], equal.cumsum()])  # equal entries before each place
+    rank = earlier[1:] - earlier[starts][rows]
+    left = n - np.bincount(rows, weights=above, minlength=n_rows)
+    return places[above | (equal & (rank <= left[rows]))]
 
 
 class Adam:

@@ -1,4 +1,4 @@
-"""Where files are, and files that are whole or absent: atomic writes, hashes, seals, locks.
+"""Where files are, and files that are whole or absent: atomic writes, hashes, seals.
 
 A reader sees the old content or the new one, never half of either, also after SIGKILL.
 Needs no torch, so `list`, `claims` and `verify` start quickly.
@@ -7,23 +7,28 @@ Needs no torch, so `list`, `claims` and `verify` start quickly.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
+import glob
 import hashlib
+import io
 import json
 import operator
 import os
 import secrets
 import shutil
+import time
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import disk
 from .errors import DataError, SuiteError, message
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+A_DAY = 86_400  # seconds
 MARK = ".srclib-store"  # stands in every store that we made; nothing without it is deleted
 
 
@@ -70,8 +75,14 @@ def build() -> Path:
 
 
 def place(key: str) -> Path:
-    """Where the store keeps what has this content key."""
-    return build() / "cache" / key[:2] / key
+    """Where the store keeps what has this content key.
+
+    `$SRCLIB_BEHIND`: a store that is looked into as well, and not written to.
+    """
+    own, within = build() / "cache" / key[:2] / key, f"cache/{key[:2]}/{key}"
+    behind = os.environ.get("SRCLIB_BEHIND")
+    there = Path(behind) / within if behind and not own.exists() else own
+    return there if there.exists() else own
 
 
 def short(path: Path) -> str:
@@ -152,12 +163,13 @@ def seal(document: Any, *place: str) -> Any:
     return copy
 
 
-def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a file so that a crash leaves the old content or the new one."""
+def write_atomic(path: Path, data: bytes | str | Iterable[bytes]) -> Path:
+    """Write a file, at once or in pieces, so that a crash leaves the old content or the new one."""
     temporary = _beside(path)
+    data = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -177,32 +189,41 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             if file.is_file():
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
-        if path.exists():  # two renames: one complete folder exists on disk, for a moment hidden
-            os.replace(path, old)
-        os.replace(temporary, path)
+        if not (path.exists() and disk.exchange(temporary, path)):
+            if path.exists():  # two renames: a complete folder exists, for a moment hidden
+                os.replace(path, old)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
+def pack(folder: Path) -> bytes:
+    """A folder of plain files as bytes, for `unpack`."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """Put what `pack` took into place, whole or not at all. Raises DataError for other names."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive, folder_atomic(folder) as new:
+        for name in archive.namelist():
+            if name.startswith("/") or ".." in name.split("/"):
+                raise DataError(f"{name!r}: a worker sent a file outside its folder. Check it.")
+        archive.extractall(new)
+
+
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, which is made."""
-    return make(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
-
-
-@contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold an advisory lock; it is released by the kernel even after SIGKILL."""
-    make(path.parent)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SuiteError(
-                f"{what} is in use by another process (lock {path.name}). "
-                "Wait for it to end, or stop it, and run the command again."
-            ) from None
-        yield
+    """A new hidden name in the same folder, which is made; what a kill left a day ago goes."""
+    for left in make(path.parent).glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(OSError):  # somebody else may be sweeping
+            if time.time() - left.lstat().st_mtime > A_DAY:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}"
 
 
 def tensors_sha256(tensors: Iterable[Tensor]) -> str:

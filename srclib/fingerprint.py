@@ -31,6 +31,9 @@ ABSENT = "absent"
 PRESENTATION = (
     "srclib",  # hands out names
     "srclib.__main__",
+    "srclib.disk",  # moves files
+    "srclib.locks",  # waits or refuses
+    "srclib.seals",  # refuses what was altered
     "srclib.errors",  # the wording of refusals
     "srclib.files",  # what is read through it is in the key itself
     "srclib.fingerprint",  # another way to hash gives another key by itself
@@ -148,12 +151,17 @@ def versions(modules: Iterable[str] = ()) -> dict[str, str]:
 
 
 def inputs(
-    notebook: Path, modules: Iterable[str], study: str, values: Mapping[str, Any]
+    notebook: Path,
+    modules: Iterable[str],
+    study: str,
+    values: Mapping[str, Any],
+    place: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything the numbers of a run depend on, part by part: `verify` names what changed.
 
     The notebook's cells that compute, those of the modules that count, the study's data files,
-    the parameter values and the versions; not the claims file, thread count or platform.
+    the parameter values, the versions and the kind of device; not the claims file, thread count
+    or platform. place: of the run, since a result is judged under the device that it states.
     """
     hashes = module_hashes(filter(counts, modules))
     return {
@@ -162,6 +170,7 @@ def inputs(
         "data": data_hash(study),
         "params": dict(values),
         "versions": versions(hashes),
+        "place": dict(place or {}),
     }
 
 
@@ -191,10 +200,17 @@ def provenance() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "threads": int(torch.get_num_threads()) if torch else None,
+        "place": _place() if torch else None,
         "commit": commit,
         "dirty": None if status is None else bool(status),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _place() -> dict[str, str]:
+    from .place import place
+
+    return place().identity
 
 
 def all_modules() -> tuple[str, ...]:

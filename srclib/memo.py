@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import copy
 import functools
+import heapq
 import inspect
 import os
 import shutil
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, files, fingerprint
-from .engine import in_processes
+from . import checkpoint, estimate, files, fingerprint, locks, parallel
+from .config import memory_needed, memory_of
+from .control import refuse_shared_notes
+from .engine import compute, is_local
 from .errors import ParameterError, SuiteError, message
+from .place import place
 from .state import frozen
-from .trainer import refuse_shared_notes, train
+from .trainer import training
 
 if TYPE_CHECKING:
     from .runs import Run
 
-    Chunk = list[tuple[int, str, Run]]  # place in the sweep, key, run: trained by one process
+    Chunk = list[tuple[int, str, Run]]  # place in the sweep, key, run: they share their batches
+    Team = list[Chunk]  # chunks that read the same blocks of activations, in one process
 
 WORTH_A_PROCESS = 4_000  # SAE-steps, some six seconds of work; a worker takes two to start
+A_PROCESS = 2**29  # bytes that a worker takes before it trains anything
 WORTH_A_THREAD = 500_000_000  # multiply-adds of an encoder product
 
 
@@ -39,22 +45,42 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
 
     The store is `build/cache`; `python -m srclib clean` empties it.
     """
+    parallel.start()
     new = {i: run for i, run in enumerate(runs) if not run.key}  # trained once, in any sweep
     refuse_shared_notes([run.control for run in new.values()])
     _refuse_used(runs)
     keys = {i: key_of(run) for i, run in new.items()}
-    workers = workers or os.cpu_count() or 1
+    workers = workers or place().workers
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
-    todo = list(_chunks(new, keys, workers))
-    work = sum(run.config.n_steps for chunk in todo for _, _, run in chunk)
-    alone = workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS
-    finished = map(_run_here, todo) if alone else in_processes(workers, _run, todo)
+    todo = list(_teams(_chunks(new, keys, workers)))
+    estimate.found(keys.values())
+    if parallel.ranks() > 1:  # started by torchrun: each rank trains its share
+        with parallel.alone():
+            for team in parallel.mine(todo):
+                _run_here(team)
+        parallel.barrier()
+        todo = []
+    work = sum(run.config.n_steps for team in todo for chunk in team for _, _, run in chunk)
+    alone = is_local() and (workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS)
+    finished: Iterable[Any] = map(_run_here, todo)
+    if not alone:
+        own = [[key for chunk in team for _, key, _ in chunk] for team in todo]
+        finished = compute(_run, todo, own, min(workers, _that_fit(todo)))
     for _ in tqdm(finished, total=len(todo), disable=None, leave=False):
         pass
     for i, run in new.items():
         _load(run, keys[i])
+
+
+def _that_fit(todo: Sequence[Team]) -> int:
+    """Workers that fit into the memory of this machine side by side, one at least."""
+    widest = max(
+        sum(memory_needed([run.sae for _, _, run in chunk], chunk[0][2].config) for chunk in team)
+        for team in todo
+    )
+    return max(1, memory_of(torch.device("cpu")) * 9 // 10 // (widest + A_PROCESS))
 
 
 def key_of(run: Run) -> str:
@@ -77,6 +103,7 @@ def key_of(run: Run) -> str:
         {k: repr(v) for k, v in vars(run.config).items() if not k.startswith("checkpoint")},
         run.source.identity,
         fingerprint.versions(),
+        place().identity,
     ]
     return files.sha256(files.canonical(content))
 
@@ -164,6 +191,7 @@ def _chunks(new: dict[int, Run], keys: dict[int, str], workers: int) -> Iterator
     planned = set[str]()  # equal runs are trained once
     for group in groups.values():
         cuts = min(workers, max(1, len(group) // 2))
+        cuts = cuts if _blocks(new[group[0]]) is None else 1
         for first in range(cuts):
             chunk = []
             for i in group[first::cuts]:
@@ -174,26 +202,55 @@ def _chunks(new: dict[int, Run], keys: dict[int, str], workers: int) -> Iterator
                 yield chunk
 
 
-def _run(chunk: Chunk) -> None:
-    """Train the SAEs of one chunk and store them; resume what an earlier process left."""
+def _blocks(run: Run) -> Any:
+    """The blocks of a language model's activations that a run reads, None where it reads others."""
+    return next((s.blocks for s in _layers(run.source, "source") if hasattr(s, "blocks")), None)
+
+
+def _teams(chunks: Iterable[Chunk]) -> Iterator[Team]:
+    """Chunks that read the same blocks together, so that each is computed once."""
+    teams: dict[str, Team] = {}
+    for chunk in chunks:
+        blocks = _blocks(chunk[0][2])
+        name = chunk[0][1] if blocks is None else files.canonical(blocks.identity)
+        teams.setdefault(name, []).append(chunk)
+    yield from teams.values()
+
+
+def _run(team: Team) -> None:
+    """Train the chunks of a team in step: whoever has read least goes on."""
+    waiting = [(0, i, _training(chunk)) for i, chunk in enumerate(team)]
+    timed = estimate.COUNTED is not None  # then one after another: a clock runs in each
+    while waiting:
+        _, i, steps = heapq.heappop(waiting)
+        if (n_read := next(steps, None)) is not None:
+            heapq.heappush(waiting, (-1 if timed else n_read, i, steps))
+
+
+def _training(chunk: Chunk) -> Iterator[int]:
+    """Train the SAEs of one chunk and store them; resume what an earlier process left.
+
+    Yields the number of inputs read after every step.
+    """
     places, keys, runs = zip(*chunk, strict=True)
     source, config = runs[0].source, runs[0].config
     partial = files.place(files.sha256("".join(keys))).with_suffix(".partial")
     # copies: the caller's SAEs are filled from the store, like everyone's
     saes, controls = copy.deepcopy(([run.sae for run in runs], [run.control for run in runs]))
+    saes = [sae.to(place().training) for sae in saes]
     every = max(1000, config.n_steps // 20)
     cfg = replace(config, checkpoint_every=every, checkpoint_dir=partial)
-    with files.lock(partial.with_suffix(".lock"), "this training run"):
+    with locks.lock(partial.with_suffix(".lock"), "this training run"):
         if all(map(_stored, keys)):
             return
         if os.environ.get("SRCLIB_RECOMPUTE"):
             shutil.rmtree(partial, ignore_errors=True)
         resume = partial if any(partial.glob("step-*/state.json")) else None
-        objective = [run.objective for run in runs]
+        objective, history = [run.objective for run in runs], list[dict[str, Any]]()
         try:
-            result = train(
-                saes, source, cfg, objective=objective, control=controls, resume_from=resume
-            )
+            watched = (objective, controls, None, resume)
+            for n_done in training(saes, source, cfg, history, *watched):
+                yield n_done * cfg.n_batch
         except SuiteError as error:  # whose run it was, where the trainer can tell
             member = getattr(error, "member", 0 if len(runs) == 1 else None)
             error.run = None if member is None else places[member]  # type: ignore[attr-defined]
@@ -201,20 +258,21 @@ def _run(chunk: Chunk) -> None:
         for index, (sae, key, control) in enumerate(zip(saes, keys, controls, strict=True)):
             meta = checkpoint.describe(sae)
             meta["control"] = control.state() if control is not None else None
-            meta["history"] = [r for r in result.history if r["sae"] == index]
+            meta["history"] = [r for r in history if r["sae"] == index]
             with files.folder_atomic(files.place(key)) as folder:
                 checkpoint.write_tensors(folder, "sae", dict(sae.state_dict()), meta)
         shutil.rmtree(partial, ignore_errors=True)
     partial.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def _run_here(chunk: Chunk) -> None:
+def _run_here(team: Team) -> None:
     """In this process; with one thread where the matrices are small, since two would only spin."""
-    largest = max(run.sae.d_in * run.sae.d_sae * run.config.n_batch for _, _, run in chunk)
+    runs = [run for chunk in team for _, _, run in chunk]
+    largest = max(run.sae.d_in * run.sae.d_sae * run.config.n_batch for run in runs)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if largest > WORTH_A_THREAD else 1)
     try:
-        _run(chunk)
+        _run(team)
     finally:
         torch.set_num_threads(threads)
 

@@ -6,7 +6,6 @@ says all of its settings. Sparsity penalties are always explicit.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, JumpReLU, TopK
+from .auxk import auxk_rows
 from .errors import ParameterError, message, positive
-from .gradients import Pass, auxk_support, closed_form_gradients
 from .sae import SAE, SAEOutput
+from .sparse import Room
 
 
 class Context(NamedTuple):
@@ -26,6 +26,7 @@ class Context(NamedTuple):
     step: int  # number of updates made so far
     dead: Tensor | None  # bool [d_sae], silent for more than `dead_window` steps; None: no latent
     labels: Tensor | None = None  # [batch, ...] what a labelled source says of the batch
+    room: Room | None = None  # where a run computes with its active latents alone
 
 
 class Term(Protocol):
@@ -69,6 +70,10 @@ class SquaredError(_Addable):
 
     name = "mse"
 
+    def error_weight(self, d_in: int) -> float:
+        """What the squared error, summed over d_in, is multiplied by; other errors have it too."""
+        return 1.0
+
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         return (x - out.x_hat).square().sum(dim=1).mean()
 
@@ -88,11 +93,11 @@ class AuxK(_Addable):
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if context.dead is None:
             return x.new_zeros(())
-        dead = context.dead.nonzero().flatten()
-        dead_pre = out.pre_acts[:, dead]
-        gate, weight = auxk_support(dead_pre.detach(), sae.d_in)
-        missing = (dead_pre * gate) @ sae.W_dec[dead] - (x - out.x_hat).detach()
-        return self.coefficient * weight * missing.square().sum(dim=1).mean()
+        rows, gate, weight = auxk_rows(out.pre_acts.detach(), context.dead, sae.d_in)
+        acts = out.pre_acts[:, rows] * gate  # [batch, n_dead]
+        missing = acts @ sae.W_dec[rows] - (x - out.x_hat).detach()
+        loss: Tensor = self.coefficient * weight * missing.square().sum(dim=1).mean()
+        return loss
 
 
 def _warm(step: int, warmup: int) -> float:
@@ -181,29 +186,3 @@ def default(sae: SAE) -> Objective:
     if isinstance(sae.activation, TopK | BatchTopK):
         return SquaredError() + AuxK()
     return Objective((SquaredError(),))
-
-
-def backward(objective: Objective, sae: SAE, x: Tensor, context: Context) -> Pass:
-    """Overwrite the gradients of `sae`, every one of which must exist already.
-
-    Reconstruction, AuxK and sparsity penalties have a closed form; everything else goes through
-    autograd. Which of the two ran changes the result by rounding only.
-    """
-    terms = [t for t in objective.terms if context.dead is not None or not isinstance(t, AuxK)]
-    errors = [t for t in terms if isinstance(t, SquaredError)]
-    penalties = [t for t in terms if isinstance(t, ScaledPenalty)]
-    targets = [t for t in terms if isinstance(t, L0Target) and sae.theta is not None]
-    auxiliary = [t for t in terms if isinstance(t, AuxK)]
-    if len(errors) == 1 and len(errors + penalties + targets + auxiliary) == len(terms):
-        aux = sum(t.coefficient for t in auxiliary)
-        return closed_form_gradients(sae, x, context.step, penalties, targets, context.dead, aux)
-    out = sae(x)
-    losses = {term.name: term(sae, x, out, context) for term in terms}
-    sae.zero_grad(set_to_none=False)
-    torch.stack(list(losses.values())).sum().backward()
-    acts = out.acts.detach()
-    smallest_kept = None
-    if isinstance(sae.activation, BatchTopK):
-        scores = sae.scores(acts).detach()
-        smallest_kept = float(torch.threshold(scores, 0.0, math.inf).min())
-    return Pass({name: loss.detach() for name, loss in losses.items()}, acts, smallest_kept)

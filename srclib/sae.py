@@ -112,7 +112,7 @@ class SAE(nn.Module):
         return pre_acts * torch.linalg.vector_norm(self.W_dec, dim=1)
 
     @torch.no_grad()
-    def select(self, pre_acts: Tensor) -> tuple[Tensor, float | None]:
+    def select(self, pre_acts: Tensor) -> tuple[Tensor, float | Tensor | None]:
         """Float mask [batch, d_sae], 1 where a latent is active; carries no gradient.
 
         With it the smallest score kept, where BatchTopK selects over the batch; else None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from .gradients import Pass
 from .objectives import Objective
 from .sae import SAE
 from .sources import Source
+from .sparse import Room
 
 if TYPE_CHECKING:
     from .control import Control
@@ -32,9 +34,11 @@ class Member:
     sae: SAE
     objective: Objective
     control: Control | None
+    room: Room | None  # where its active latents alone are computed with
     silent: Tensor = field(init=False)  # [d_sae] steps since each latent last fired
-    ema: float = 0.0  # moving average of the smallest kept score, with its start at zero
-    ema_steps: int = 0
+    ema: Any = 0.0  # moving average of the smallest kept score, with its start at zero
+    ema_steps: Any = 0  # on an accelerator both are tensors there
+    any_dead: bool = False  # at the last look
     newest: Pass = field(init=False)  # what the newest step left behind
 
     def __post_init__(self) -> None:
@@ -48,29 +52,36 @@ class Flat:
     by construction (fused Adam on CPU silently updates wrong elements where they differ). Every
     SAE starts at a multiple of 64 numbers, so that its neighbours do not change how its own are
     cut into vector registers: training in a list gives the bytes of training alone.
+
+    by_rows: per SAE, whether W_enc stands there latent by latent, as W_dec does.
     """
 
-    def __init__(self, saes: list[SAE]) -> None:
+    def __init__(self, saes: list[SAE], by_rows: Sequence[bool]) -> None:
         self.parameters = [p for sae in saes for p in sae.parameters()]
         spans = [-(-sum(p.numel() for p in sae.parameters()) // 64) * 64 for sae in saes]
         self.vector = torch.zeros(sum(spans), device=saes[0].W_dec.device)
         self.gradient = torch.zeros_like(self.vector)
         self.gradients = self.gradient.split(spans)  # per SAE, one vector
-        for sae, values, gradients in zip(
-            saes, self.vector.split(spans), self.gradients, strict=True
+        for sae, values, gradients, turned in zip(
+            saes, self.vector.split(spans), self.gradients, by_rows, strict=True
         ):
             start = 0
             for p in sae.parameters():
                 place = slice(start, start + p.numel())
-                p.data = values[place].view(p.shape).copy_(p.data)
-                p.grad = gradients[place].view(p.shape)
+                turn = turned and p is sae.W_enc
+                p.data = _view(values[place], p.shape, turn).copy_(p.data)
+                p.grad = _view(gradients[place], p.shape, turn)
                 start = place.stop
 
     def release(self) -> None:
         """Give every parameter memory of its own again."""
         for p in self.parameters:
-            p.data = p.data.clone()
+            p.data = p.data.clone(memory_format=torch.contiguous_format)
             p.grad = None
+
+
+def _view(vector: Tensor, shape: torch.Size, turn: bool) -> Tensor:
+    return vector.view(shape[::-1]).T if turn else vector.view(shape)
 
 
 @dataclass
@@ -99,6 +110,8 @@ def run_identity(members: list[Member], source: Source, cfg: TrainConfig) -> dic
         form = f"{type(sae).__name__} {sae.d_in}x{sae.d_sae} {kind} {sae.select_by}"
         identity[f"sae {index}"] = form + ("" if sae.subtract_b_dec else " without b_dec")
         identity[f"frozen {index}"] = frozen(sae)
+        if member.room is not None:  # moments are stored in the order of the weights
+            identity[f"W_enc {index}"] = "by rows"
         identity[f"objective {index}"] = repr(member.objective)
         identity[f"control {index}"] = repr(member.control)
     return identity
@@ -119,7 +132,7 @@ def save_state(state: TrainState, source: Source, cfg: TrainConfig, fresh: bool)
         for name, tensor in member.sae.state_dict().items():
             tensors[f"{index}.{name}"] = tensor
         tensors[f"{index}.silent"] = member.silent
-        kept: dict[str, Any] = {"ema": member.ema, "ema_steps": member.ema_steps}
+        kept: dict[str, Any] = {"ema": float(member.ema), "ema_steps": int(member.ema_steps)}
         kept["control"] = member.control.state() if member.control else None
         members.append({"sae": checkpoint.describe(member.sae), **kept})
     tensors |= {f"adam.{name}": tensor for name, tensor in state.adam.moments.items()}
@@ -165,4 +178,4 @@ def load_state(state: TrainState, folder: Path, source: Source, cfg: TrainConfig
             member.control.load(saved["control"])
     for name, tensor in state.adam.moments.items():
         tensor.copy_(tensors[f"adam.{name}"])
-    state.step, state.history = meta["step"], meta["history"]
+    state.step, state.history[:] = meta["step"], meta["history"]

@@ -8,29 +8,36 @@ bytes as one trained alone. Logging, evaluation and checkpoints never change a w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import objectives
-from .config import TrainConfig, check, constrain_gradients, constrain_weights
+from . import estimate, objectives, parallel
+from .backward import backward, takes_pairs
+from .config import (
+    TrainConfig,
+    check,
+    constrain_gradients,
+    constrain_weights,
+    memory_needed,
+)
+from .control import Control, needs_no_table, refuse_shared_notes
 from .errors import DataError, ParameterError, SuiteError, message
 from .fast import Adam
 from .objectives import Context, Objective, Term
+from .pairs import Acts
+from .place import LOOK_EVERY, on_cpu
 from .sae import SAE
-from .sources import Labelled, Source
+from .sources import SEED_STRIDE, Labelled, Source
+from .sparse import Room
 from .state import Flat, Member, TrainState, load_state, save_state
-
-if TYPE_CHECKING:
-    from .control import Control
 
 Observer = Callable[[dict[str, Any]], None]
 THRESHOLD_EMA = 0.01  # share of the newest batch in BatchTopK's inference threshold (SAELens)
-SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads other batches
 
 
 class TrainResult(NamedTuple):
@@ -65,15 +72,38 @@ def train(
     source named), CheckpointError (a checkpoint of another run: the differing fields named).
     """
     saes = [sae] if isinstance(sae, SAE) else list(sae)
+    result = TrainResult(sae if isinstance(sae, SAE | list) else saes, [])
+    steps = training(saes, source, cfg, result.history, objective, control, observe, resume_from)
+    with tqdm(total=cfg.n_steps, disable=None, leave=False) as bar:
+        for n_done in steps:
+            bar.update(n_done - bar.n)
+    return result
+
+
+def training(
+    saes: list[SAE],
+    source: Source,
+    cfg: TrainConfig,
+    history: list[dict[str, Any]],
+    objective: Objective | Term | Sequence[Objective | Term | None] | None = None,
+    control: Control | Sequence[Control | None] | None = None,
+    observe: Observer | None = None,
+    resume_from: str | Path | None = None,
+) -> Iterator[int]:
+    """`train`, which hands control back after every update with the number of updates made.
+
+    So several trainings can keep step on one source (see `memo`). `history` is filled in place.
+    """
     check(saes, source, cfg)
+    parallel.start()
     state, resumes_here = start(saes, cfg, objective, control), False
+    state.history = history
     try:
         if resume_from is not None:
             there, here = Path(resume_from).resolve(), cfg.checkpoint_dir
             load_state(state, there, source, cfg)
             resumes_here = here is not None and Path(here).resolve() in (there, there.parent)
-        steps = range(state.step, cfg.n_steps)
-        for step in tqdm(steps, initial=state.step, total=cfg.n_steps, disable=None, leave=False):
+        for step in _steps(state, source, cfg):
             update(state, step, source, cfg)
             evaluate = _due(step + 1, cfg.eval_every, cfg.n_steps)
             if evaluate or _due(step + 1, cfg.log_every, cfg.n_steps):
@@ -81,9 +111,22 @@ def train(
             if cfg.checkpoint_every and (step + 1) % cfg.checkpoint_every == 0:
                 save_state(state, source, cfg, fresh=not resumes_here)
                 resumes_here = True
+            yield step + 1
     finally:
         state.flat.release()
-    return TrainResult(sae if isinstance(sae, SAE | list) else saes, state.history)
+
+
+def _steps(state: TrainState, source: Source, cfg: TrainConfig) -> Iterable[int]:
+    """The steps to make: all that are left, or a few that tell what they cost."""
+    saes = [member.sae for member in state.members]
+    kind = [
+        (type(m.sae), m.sae.d_in, m.sae.d_sae, repr(m.sae.activation), repr(m.objective))
+        for m in state.members
+    ]
+    n_bytes = memory_needed(saes, cfg) + estimate.reads(source, cfg.n_steps * cfg.n_batch)
+    kept = sum(p.nbytes for sae in saes for p in sae.parameters())
+    sizes = (cfg.n_batch, n_bytes, kept)
+    return estimate.steps("SAEs", (type(source), *kind), state.step, cfg.n_steps, *sizes)
 
 
 def start(
@@ -96,36 +139,40 @@ def start(
     wanted = _one_each(objective, len(saes), "objective")
     controls = _one_each(control, len(saes), "control")
     refuse_shared_notes(controls)
-    members = []
+    members, room = [], Room()
     for sae, each, steering in zip(saes, wanted, controls, strict=True):
         terms = objectives.default(sae) if each is None else each
         whole = terms if isinstance(terms, Objective) else Objective((terms,))
-        members.append(Member(sae.train(), whole, steering))
-    flat = Flat(saes)
+        pairs = takes_pairs(whole, sae) and needs_no_table(steering)
+        members.append(Member(sae.train(), whole, steering, room if pairs else None))
+    flat = Flat(saes, [member.room is not None for member in members])
     return TrainState(members, flat, Adam(flat.vector, cfg.betas, cfg.eps))
 
 
 def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> None:
     """One step for every SAE."""
-    index, device = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec.device
-    x = source.batch(index, cfg.n_batch).to(device)
+    index, W = cfg.seed * SEED_STRIDE + step, state.members[0].sae.W_dec
+    x = parallel.share(source.batch(index, cfg.n_batch), cfg.n_batch)
+    x = x.to(W.device, W.dtype, non_blocking=True)
     labels = source.labels(index, cfg.n_batch) if isinstance(source, Labelled) else None
-    labels = labels if labels is None else labels.to(device)
+    labels = parallel.share(labels, cfg.n_batch)
+    # A number that is read makes an accelerator wait. NaN stays NaN, so it is found a little later.
+    look = on_cpu(W) or _looks(step + 1, cfg)
     for place, member in enumerate(state.members):
         sae, gradient = member.sae, state.flat.gradients[place]
         if member.control is not None:
             member.control.before_step(step, sae, x)
         dead = member.silent > cfg.dead_window
-        context = Context(step, dead if bool(dead.any()) else None, labels)
-        member.newest = objectives.backward(member.objective, sae, x, context)
+        if look:
+            member.any_dead = bool(dead.any())
+        context = Context(step, dead if member.any_dead else None, labels, member.room)
+        member.newest = backward(member.objective, sae, x, context)
+        parallel.mean_(gradient)
         if member.control is not None:
             member.control.after_pass(step, sae, member.newest.acts)
         constrain_gradients(sae, cfg)
-        norm = float(torch.linalg.vector_norm(gradient))
-        if not math.isfinite(norm):
+        if not _clip(gradient, cfg.clip, look):
             raise _not_finite(x, step, source, place)
-        if norm > cfg.clip:
-            gradient *= cfg.clip / norm
         _count(member)
     state.adam.update(state.flat.gradient, cfg.lr_at(step))
     for member in state.members:
@@ -133,19 +180,42 @@ def update(state: TrainState, step: int, source: Source, cfg: TrainConfig) -> No
     state.step = step + 1
 
 
+def _clip(gradient: Tensor, largest: float, look: bool) -> bool:
+    """Scale down to a norm of `largest`; False where the norm was looked at and is not finite."""
+    norm = torch.linalg.vector_norm(gradient)
+    if not look:
+        gradient *= (largest / norm).clamp_(max=1)
+    elif float(norm) > largest:
+        gradient *= largest / float(norm)
+    return not look or math.isfinite(float(norm))
+
+
+def _looks(n_done: int, cfg: TrainConfig) -> bool:
+    """Whether this step is one after which numbers are read anyhow, or every 64th."""
+    every = (cfg.log_every, cfg.eval_every, cfg.checkpoint_every, LOOK_EVERY)
+    return any(_due(n_done, each, cfg.n_steps) for each in every)
+
+
 @torch.no_grad()
 def _count(member: Member) -> None:
     """Activity counters, and BatchTopK's threshold: an average of the smallest kept score."""
     _, acts, smallest = member.newest
-    fired = acts.sum(dim=0).sign_().abs_()
+    fired = acts.firings() if isinstance(acts, Acts) else acts.sum(dim=0).abs_()
+    fired = parallel.max_(fired.sign_())
     member.silent = (member.silent + 1).mul_(1 - fired)
-    if smallest is not None and math.isfinite(smallest):
-        member.ema += THRESHOLD_EMA * (smallest - member.ema)
-        member.ema_steps += 1
-        # Paper: the average starts at 0; here: that start is divided out, as in Adam,
-        # because a short run would otherwise end with a threshold that is too low.
-        memory = (1 - THRESHOLD_EMA) ** member.ema_steps
-        member.sae.threshold.fill_(member.ema / (1 - memory))
+    if smallest is None:
+        return
+    if isinstance(smallest, Tensor):  # on an accelerator: the same, without looking at it
+        found: Any = torch.isfinite(smallest)
+        smallest = torch.where(found, smallest.double(), member.ema)
+    elif not (found := math.isfinite(smallest)):
+        return
+    member.ema = member.ema + THRESHOLD_EMA * (smallest - member.ema)
+    member.ema_steps = member.ema_steps + found
+    # Paper: the average starts at 0; here: that start is divided out, as in Adam,
+    # because a short run would otherwise end with a threshold that is too low.
+    memory = (1 - THRESHOLD_EMA) ** member.ema_steps
+    member.sae.threshold.fill_(member.ema / (1 - memory)).nan_to_num_()
 
 
 def _record(
@@ -156,7 +226,8 @@ def _record(
         record: dict[str, Any] = {"step": state.step, "sae": index}
         record |= {name: float(loss) for name, loss in member.newest.losses.items()}
         acts = member.newest.acts
-        record["l0"] = float((acts != 0).sum() / len(acts))
+        n_active = acts.values.count_nonzero() if isinstance(acts, Acts) else (acts != 0).sum()
+        record["l0"] = float(n_active / len(acts))
         record["dead"] = int((member.silent > cfg.dead_window).sum())
         record["k"] = getattr(member.sae.activation, "k", None)
         if evaluate:
@@ -197,22 +268,6 @@ def _one_each(value: Any, n: int, name: str) -> list[Any]:
         fix = "Give one for all SAEs, or one per SAE."
         raise ParameterError(message(f"len({name})", len(values), f"{n} values", fix))
     return values
-
-
-def _layers(control: Any) -> Iterator[Any]:
-    """A control, and those that it wraps as `inner`."""
-    while control is not None:
-        yield control
-        control = getattr(control, "inner", None)
-
-
-def refuse_shared_notes(controls: Sequence[Control | None]) -> None:
-    """Raises ParameterError where one control that keeps notes serves several SAEs."""
-    layers = [layer for control in controls for layer in _layers(control)]
-    noting = [id(layer) for layer in layers if layer.state()]
-    if len(set(noting)) < len(noting):
-        fix = "Make one control per SAE."
-        raise ParameterError(message("control", "one object twice", "one per SAE", fix))
 
 
 def _due(step: int, every: int, n_steps: int) -> bool:

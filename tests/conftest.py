@@ -73,6 +73,8 @@ CELLS = [
     "# What the toy study can be asked\n"
     'profile: str = "laptop"  # size of the run\n'
     "seed: int = 0  # root of all random numbers\n"
+    'device: str = "auto"  # where to compute\n'
+    'dtype: str = "auto"  # of language models\n'
     "numbers: list = None  # what is averaged\n"
     "quick: bool = None  # decides nothing\n"
     "fault: str = None  # what goes wrong on purpose",

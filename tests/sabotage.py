@@ -1,141 +1,205 @@
-# ruff: noqa: E501
-"""Named faults, planted one at a time: `nox -s sabotage`. Each must be caught by a test.
+"""Faults planted one at a time: `nox -s sabotage`. Each must be caught by a test.
 
-Every row is a fault that would give a wrong number without a word: the file, what stands there, what
-a careless hand would write, and the tests that should notice. A row whose text is no longer in the
-file is an error too: the table follows the code.
+    nox -s sabotage                         # named faults, random mutants, recorded verdicts
+    nox -s sabotage -- --only named seal    # named faults whose name holds "seal"
+    nox -s sabotage -- --only turned l0     # run l0 at laptop under faults; which verdicts turn?
+
+A copy of the checkout is changed, and a forked child runs the tests of what was changed in it.
+Torch is loaded before the fork, srclib never is, so a fault costs its tests and little more.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
+import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-ROOT = Path(__file__).parent.parent
+import trust
+import turned
+from mutants import Mutant, mutants
+from planted import FAULTS, MODULES, Fault, why
 
-
-class Fault(NamedTuple):
-    """One planted fault."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: str
+ROOT = trust.ROOT
+HEAVY = ("pytest", "torch", "scipy.stats", "sklearn.linear_model", "pandas",
+         "transformers", "safetensors.torch", "nbformat")  # fmt: skip
+LEFT_OUT = (".git", ".nox", "build", "_build", "_executed", "__pycache__", "bench")
 
 
-FAULTS = [
-    Fault("BatchTopK selects per input", "activations.py",
-          "return keep_largest(scores, self.n_kept(scores.numel() // scores.shape[-1]))",
-          "return TopK(max(1, round(self.k))).support(scores), 0.0", "test_activations.py"),
-    Fault("TopK lets negative scores through", "activations.py",
-          "scatter_(-1, latents, F.relu(values).sign())",
-          "scatter_(-1, latents, torch.ones_like(values))", "test_activations.py"),
-    Fault("selection ignores decoder norms", "sae.py",
-          "return pre_acts * torch.linalg.vector_norm(self.W_dec, dim=1)", "return pre_acts",
-          "test_sae.py"),
-    Fault("the encoder forgets b_dec", "sae.py", "return x - self.b_dec if self.subtract_b_dec else x",
-          "return x", "test_sae.py"),
-    Fault("thresholds are not scaled back", "sae.py",
-          "for tensor in (self.b_enc, self.b_dec, self.threshold):",
-          "for tensor in (self.b_enc, self.b_dec):", "test_sae.py"),
-    Fault("FVU is not centred", "metrics/batches.py", "(x - x.mean(dim=0)).square().sum()",
-          "x.square().sum()", "test_metrics.py"),
-    Fault("the error is averaged over dimensions", "metrics/batches.py",
-          "return float((x - x_hat).double().square().sum(dim=1).mean())",
-          "return float((x - x_hat).double().square().mean())", "test_metrics.py"),
-    Fault("L0 counts latents over the batch", "metrics/batches.py",
-          "(acts != 0).sum(dim=1).double().mean()", "(acts != 0).any(dim=0).double().sum()",
-          "test_metrics.py"),
-    Fault("c_dec without the absolute value", "metrics/dictionary.py", "(unit @ unit.T).abs()",
-          "(unit @ unit.T)", "test_metrics.py"),
-    Fault("s_n takes a mean", "metrics/dictionary.py", "return kth_largest(Z, n * len(x) + 1)",
-          "return float(Z.mean())", "test_metrics.py"),
-    Fault("s_n is off by one", "metrics/dictionary.py", "n * len(x) + 1)", "n * len(x))",
-          "test_metrics.py"),
-    Fault("matching takes the absolute cosine", "metrics/dictionary.py",
-          "linear_sum_assignment(cosines.numpy(), maximize=True)",
-          "linear_sum_assignment(abs(cosines.numpy()), maximize=True)", "test_metrics.py"),
-    Fault("stability matches by the decoder alone", "metrics/stability.py",
-          "equal = (match_enc == match_dec) & (match_enc >= 0)", "equal = match_dec >= 0",
-          "test_stability.py"),
-    Fault("Wilson's interval without its centre", "metrics/intervals.py",
-          "share, zz = successes / n, Z * Z / n", "share, zz = successes / n, 0 * Z",
-          "test_intervals.py"),
-    Fault("clamps of GBA swapped", "methods/gba.py", "lowered = (b - gamma * r).clamp(min=-1)",
-          "lowered = (b - gamma * r).clamp(max=0)", "test_bias_adaptation.py"),
-    Fault("GBA raises what fires too often", "methods/gba.py", "torch.where(p > TAF[group], lowered",
-          "torch.where(p < TAF[group], lowered", "test_bias_adaptation.py"),
-    Fault("the mean of a group over all latents", "methods/gba.py", "total / n_positive.clamp(min=1)",
-          "total / len(r)", "test_bias_adaptation.py"),
-    Fault("correlations are removed", "sources/toy.py",
-          "z = z + cut if self._mix is None else torch.addmm(cut, z, self._mix)", "z = z + cut",
-          "test_sources.py"),
-    Fault("superposed features start long", "sources/toy.py",
-          "_spread((rows / rows.norm(dim=1, keepdim=True)).float(), steps)",
-          "_spread(rows.float(), steps)", "test_sources.py"),
-    Fault("the seed of a toy is ignored", "sources/toy.py",
-          'generator = rng.stream(seed, "toy", "features")',
-          'generator = rng.stream(0, "toy", "features")', "test_sources.py"),
-    Fault("evaluation reads training data", "sources/toy.py",
-          'z, eps = rng.normals(self.seed, "toy", "batch", step, shape=shape)',
-          'z, eps = rng.normals(self.seed, "toy", "batch", abs(step), shape=shape)',
-          "test_sources.py"),
-    Fault("the mirror forgets one side", "methods/mirror.py", "return torch.cat([rows, -rows])",
-          "return torch.cat([rows, rows])", "test_saemd.py test_init.py"),
-    Fault("MLP weights transposed", "methods/mirror.py", "rows = U.T.double()",
-          "rows = U.double()", "test_saemd.py test_init.py"),
-    Fault("paired units compared unpaired", "suite/points.py", "def minus(a: Point, b: Point, factor: float = 1.0) -> Point:",
-          "def minus(a: Point, b: Point, factor: float = 1.0) -> Point:\n    a, b = a._replace(units=()), b._replace(units=())",
-          "test_rules.py test_claims.py"),
-    Fault("a tie counts as better", "suite/rules.py", "ahead.low > self.margin + slack",
-          "ahead.low > self.margin - 2 * slack - 1e-6", "test_rules.py test_claims.py"),
-    Fault("a gated SAE without its gate", "formats.py", "w[\"b_mag\"] - scale * w[\"b_gate\"]",
-          "0 * w[\"b_mag\"]", "test_formats.py"),
-    Fault("rescaled selection of SAELens is lost", "formats.py", '"rescaled" if rescaled else "raw"',
-          '"raw"', "test_formats.py"),
-]  # fmt: skip
+def copied(folder: Path) -> Path:
+    """A copy of the checkout for faults, without anything generated."""
+    shutil.copytree(ROOT, folder / "copy", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    return folder / "copy"
 
 
-def planted(fault: Fault, folder: Path) -> str:
-    """Plant a fault in a copy and run its tests: `caught`, `SURVIVED` or what stands in the way."""
-    file = folder / "srclib" / fault.file
+SOUND: dict[str, bool] = {}  # whether tests pass where nothing was changed
+
+
+def tried(file: Path, text: str, tests: Sequence[str]) -> str:
+    """Put a text in a file's place and run tests: "caught", "survived" or what stood in the way."""
+    before = file.read_text(encoding="utf-8")
+    for name in tests:  # what fails anyway would catch everything
+        if name not in SOUND:
+            SOUND[name] = _result(file, before, [name]) == "survived"
+        if not SOUND[name]:
+            return f"not run: {name} fails without it"
+    return _result(file, text, tests)
+
+
+def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> str:
+    before, folder = file.read_text(encoding="utf-8"), file
+    while not (folder / "pyproject.toml").exists():
+        folder = folder.parent
+    file.write_text(text, encoding="utf-8")
+    try:
+        child = os.fork()
+        if child == 0:
+            _child(folder, tests, seconds)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        file.write_text(before, encoding="utf-8")
+    if status < 0:  # an endless loop is noticed by whoever waits; a kill from outside is no result
+        ended = (signal.SIGALRM, signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT)
+        return "caught" if -status in ended else f"not run: signal {-status}"
+    return {0: "survived", 1: "caught", 2: "caught"}.get(status, f"not run: exit {status}")
+
+
+def _child(folder: Path, tests: Sequence[str], seconds: int) -> None:
+    """Never returns: runs the tests in this forked process, silently. seconds: of a core."""
+    import resource
+
+    code = 3
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10 * seconds)  # for what sleeps; a busy machine is no fault
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 9))
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1), os.dup2(null, 2)
+        os.chdir(folder)
+        os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        sys.dont_write_bytecode = True
+        for name in [each for each in sys.modules if each.split(".")[0] == "srclib"]:
+            del sys.modules[name]
+        sys.path[:] = [str(folder), str(folder / "tests"), *sys.path[1:]]
+        sys.path[:] = [each for each in sys.path if each not in (str(ROOT), str(ROOT / "tests"))]
+        pytest, hypothesis = map(importlib.import_module, ("pytest", "hypothesis"))
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # nobody reads what shrinks
+        hypothesis.settings.register_profile("sabotage", phases=phases, database=None)
+        hypothesis.settings.load_profile("sabotage")
+        quiet = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist")
+        quiet += ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # plugins came before it
+        code = int(pytest.main([*quiet, *(f"tests/{name}" for name in tests)]))
+    finally:
+        os._exit(code)
+
+
+def named(copy: Path, wanted: Sequence[str], goes_on: Callable[[], bool]) -> dict[str, Any]:
+    """The named faults in turn, as long as there is time."""
+    rows = []
+    for fault in FAULTS:
+        if wanted and not any(word in fault.name for word in wanted):
+            continue
+        if not goes_on():
+            break
+        result = planted(fault, copy)
+        rows.append({"fault": fault.name, "file": fault.file, "result": result})
+        print(f"{result:10} {fault.name}", flush=True)
+    return {"table": len(FAULTS), **counted(rows)}
+
+
+def planted(fault: Fault, copy: Path) -> str:
+    file = copy / "srclib" / fault.file
     text = file.read_text(encoding="utf-8")
     if text.count(fault.old) != 1:
-        return f"NOT PLANTED: its text stands {text.count(fault.old)} times in {fault.file}"
-    file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-    tests = [f"tests/{name}" for name in fault.tests.split()]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    env = os.environ | {
-        "PYTHONPATH": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)
-    file.write_text(text, encoding="utf-8")
-    return {0: "SURVIVED", 1: "caught"}.get(done.returncode, f"NOT RUN: exit {done.returncode}")
+        return f"not planted: its text stands {text.count(fault.old)} times in {fault.file}"
+    return tried(file, text.replace(fault.old, fault.new), fault.tests.split())
 
 
-def main(wanted: list[str]) -> int:
-    found = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "copy"
-        ignored = shutil.ignore_patterns(
-            ".git", ".nox", "build", "_build", "_executed", "__pycache__"
-        )
-        shutil.copytree(ROOT, folder, ignore=ignored)
-        for fault in FAULTS:
-            if not wanted or any(word in fault.name for word in wanted):
-                found[fault.name] = planted(fault, folder)
-                print(f"{found[fault.name]:10} {fault.name}", flush=True)
-    caught = sum(result == "caught" for result in found.values())
-    print(f"{caught} of {len(found)} planted faults were caught")
-    return 0 if caught == len(found) else 1
+def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dict[str, Any]:
+    """n mutants, each module with the same chance, each mutant of a module with the same."""
+    draw, made = random.Random(seed), dict[str, list[Mutant]]()
+    rows, seen = [], set[tuple[str, int]]()
+    while len(rows) < n and goes_on():
+        name = draw.choice(list(MODULES))
+        file = copy / "srclib" / name
+        every = made.setdefault(name, list(mutants(file.read_text(encoding="utf-8"))))
+        index = draw.randrange(len(every))
+        if (name, index) in seen:
+            continue
+        seen.add((name, index))
+        mutant = every[index]
+        old, new = (each.splitlines()[0] for each in (mutant.old, mutant.new))
+        result = tried(file, mutant.text, MODULES[name].split())
+        row = {"file": name, "line": mutant.line, "old": old, "new": new, "result": result}
+        rows.append(row)
+        print(f"{result:10} {name}:{mutant.line}: {old} -> {new}", flush=True)
+    found = counted(rows)
+    low, high = wilson(found["caught"], max(1, len(rows)))
+    left = [row | {"why": why(row)} for row in rows if row["result"] != "caught"]
+    survivors_told = [{k: v for k, v in row.items() if k != "result"} for row in left]
+    sizes = {"modules": len(MODULES), "seed": seed, "low": low, "high": high}
+    equal = sum(row["why"].startswith("equal") for row in survivors_told)
+    return {**found, **sizes, "survivors": survivors_told, "equivalent": equal}
+
+
+def within(minutes: float) -> Callable[[], bool]:
+    """Whether there is time left, from now on."""
+    end = time.monotonic() + 60 * minutes
+    return lambda: time.monotonic() < end
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share; the formula again, since srclib may not be loaded here."""
+    z, share = 1.959963984540054, successes / n
+    middle, half = share + z * z / (2 * n), z * (share * (1 - share) / n + (z / n / 2) ** 2) ** 0.5
+    return tuple(round((middle + sign * half) / (1 + z * z / n), 4) for sign in (-1, 1))  # type: ignore[return-value]
+
+
+def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    caught = sum(row["result"] == "caught" for row in rows)
+    print(f"{caught} of {len(rows)} were caught")
+    share = round(caught / len(rows), 4) if rows else 0.0
+    return {"n": len(rows), "caught": caught, "share": share, "rows": rows}
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["named", "random", "recorded", "turned"])
+    parser.add_argument("--mutants", type=int, default=60, help="how many at random")
+    parser.add_argument("--minutes", type=float, default=600, help="for each part, then it ends")
+    parser.add_argument("--seed", type=int, default=0, help="of their draw")
+    parser.add_argument("words", nargs="*", help="parts of names of faults; a study for `turned`")
+    options = parser.parse_args(words)
+    at, missed = trust.commit(), 0
+    for name in HEAVY:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copied(Path(folder))
+        parts: dict[str, Callable[[], dict[str, Any]]] = {
+            "named": lambda: named(copy, options.words, within(options.minutes)),
+            "random": lambda: at_random(
+                copy, options.mutants, options.seed, within(options.minutes)
+            ),
+            "recorded": turned.recorded,
+            "turned": lambda: turned.by_runs(copy, options.words),
+        }
+        wanted = [options.only] if options.only else ["named", "random", "recorded"]
+        found = {part: parts[part]() for part in wanted}
+    command = " ".join(["nox -s sabotage", "--" * bool(words), *words]).strip()
+    for part, content in found.items():
+        if part == "named" and options.words:  # a part of the table is no result
+            continue
+        trust.keep("sabotage", command, part, content, at)
+        missed += content.get("n", 0) - content.get("caught", 0) if part == "named" else 0
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ chapters:
   - file: what-is-an-sae
   - file: how-to-read
   - file: together
+  - file: trust
   - file: toy
   - file: methods
   - file: metrics
@@ -56,7 +57,7 @@ def add_book(root: Path) -> None:
     shutil.copytree(ROOT / "book", root / "book", ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "CHANGELOG.md", root)
     (root / "book" / "_toc.yml").write_text(TOC, encoding="utf-8")
-    for page in ("together", "what-is-an-sae"):  # they link to studies
+    for page in ("together", "what-is-an-sae", "trust"):  # they tell of studies
         (root / "book" / f"{page}.md").write_text(f"# {page}\n", encoding="utf-8")
     claims = root / "data" / "claims" / "toy.toml"
     claims.write_text(PAGE + claims.read_text(encoding="utf-8"), encoding="utf-8")

@@ -20,6 +20,8 @@ FAILS_BEFORE_COMPUTING = {
     "P2 no boolean": (["-p", "quick", "no"], "quick"),
     "P3 no list": (["-p", "numbers", "1,2"], "numbers"),
     "P4 float for int": (["-p", "seed", "3.7"], "seed"),
+    "engine": (["--engine", "local:0"], "local, local:N or dask:ADDRESS"),
+    "peak": (["--estimate", "--peak", "-1"], "--peak"),
     "P4 negative": (["-p", "seed", "-1"], "0 <= seed"),
     "P4 huge": (["-p", "seed", str(2**63)], "seed"),
     "P5 nan": (["-p", "numbers", "[nan]"], "numbers"),

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from srclib import files
 from srclib.errors import DataError, ParameterError
-from srclib.lm.corpora import check, read, read_rows
+from srclib.lm.corpora import check, packed, read, read_rows
 
 WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]
 
@@ -194,3 +194,24 @@ def test_an_empty_name_is_not_the_current_folder(
     for look in (check, read, lambda path: read_rows(path, words(), 3)):
         with pytest.raises(DataError, match="corpus='': allowed is an existing saved dataset"):
             look("")
+
+
+def test_packed_rows_split_by_document_and_come_from_a_sealed_file() -> None:
+    made = [f"{'a ' * (1 + i % 5)}b c 猫 {'c ' * (i % 7)} x{i}" for i in range(300)]
+    texts = Dataset.from_dict({"text": made})
+    rows = packed(texts, words(), 8, 50).clone()  # the file is damaged below
+    assert rows.shape == (50, 8) and rows.dtype == torch.int32
+    assert torch.equal(rows, packed(texts, words(), 8, 10**6)[:50])
+    held, rest = (packed(texts, words(), 1, 10**6, held_out=side) for side in (True, False))
+    n_tokens = sum(map(len, words()(made)["input_ids"]))
+    assert len(held) + len(rest) == n_tokens and 0.03 < len(held) / n_tokens < 0.2
+    backwards = packed(texts.select(range(299, -1, -1)), words(), 1, 10**6, held_out=True)
+    assert torch.equal(backwards.sort(dim=0).values, held.sort(dim=0).values)
+    stored = (files.build() / "cache" / "tokens").glob("*.int32")
+    same = [each for each in stored if each.read_bytes().startswith(rows.numpy().tobytes())]
+    file = min(same, key=lambda each: each.stat().st_size)
+    data = file.read_bytes()
+    file.write_bytes(b"\3\0\0\0" + data[4:])
+    assert torch.equal(packed(texts, words(), 8, 50), rows) and file.read_bytes() == data
+    with pytest.raises(DataError, match=r">= 100000"):
+        packed(texts, words(), 100_000, 1)

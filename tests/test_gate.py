@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import sysconfig
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pytest
@@ -134,6 +137,36 @@ def test_the_values_of_secret_variables_are_found_and_not_repeated(
     assert secret not in str(refused.value)
 
 
+@pytest.mark.parametrize("spelling", ["base64", "hex", "quoted"])
+def test_other_spellings_of_a_variable_are_found(
+    spelling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "correct/horse battery"
+    data = secret.encode()
+    spelt = {
+        "base64": base64.b64encode(data).decode(),
+        "hex": data.hex(),
+        "quoted": quote(secret, ""),
+    }
+    monkeypatch.setenv("MY_TOKEN", secret)
+    notebook = executed("x = 1")
+    put(notebook, "output", spelt[spelling])
+    with pytest.raises(NotebookError, match="MY_TOKEN") as refused:
+        gate(notebook, ROOT)
+    assert secret not in str(refused.value) and spelt[spelling] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "token = words[0]",
+     "password: str", "192.168.1.1", "the key is k=60", "sk-learn", "hf_model", "l0.toy.low_l0"],
+)  # fmt: skip
+def test_hashes_and_words_are_no_secrets(text: str) -> None:
+    notebook = executed("x = 1")
+    put(notebook, "output", text)
+    assert gate(notebook, ROOT) == RECORD
+
+
 def test_short_values_of_secret_variables_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "1")
     assert gate(executed("x = 1"), ROOT) == RECORD
@@ -147,6 +180,19 @@ def test_short_values_of_secret_variables_are_no_secrets(monkeypatch: pytest.Mon
         "github_pat_" + "a1B2" * 9,
         "AKIA" + "ABCD" * 4,
         "-----BEGIN RSA PRIVATE KEY-----",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----",
+        "gho_" + "a1B2" * 9,
+        "glpat-" + "a1B2c" * 4,
+        "xoxb-123456789012-123456789012-" + "a1B2" * 6,
+        "sk-proj-" + "a1B2" * 10,
+        "sk_live_" + "a1B2" * 6,
+        "npm_" + "a1B2" * 9,
+        "pypi-AgEIcHlwaS5vcmc" + "a1B2" * 20,
+        "AIza" + "a1B2c" * 7,
+        "SG." + "a1B2c3D4e5F6g7H8i9J0k1" + "." + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V",
+        "https://somebody:a1B2c3D4@example.org/x",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
     ],
 )
 @pytest.mark.parametrize("place", PLACES)
@@ -164,7 +210,7 @@ def test_token_shapes_are_found(place: str, token: str) -> None:
         f"{ROOT}/build/x.json",
         f"{Path.home()}/.cache",
         f"{tempfile.gettempdir()}/ipykernel_12/3.py:1",
-        str(Path(pytest.__file__).parent),
+        f"{sysconfig.get_path('purelib')}/pytest",
         "/home/somebody/x",
         "file:///Users/somebody/x",
         "C:\\Users\\somebody",

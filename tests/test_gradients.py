@@ -13,7 +13,8 @@ from torch import Tensor
 
 from srclib import metrics
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from srclib.gradients import auxk_support, closed_form_gradients
+from srclib.auxk import auxk_support
+from srclib.gradients import closed_form_gradients
 from srclib.methods.mirror import start_from
 from srclib.objectives import L1, AuxK, Context, L0Target, SquaredError, TanhSparsity
 from srclib.sae import SAE

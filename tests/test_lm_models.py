@@ -16,7 +16,7 @@ from tiny import draw
 from tiny_lm import ids, tiny_lm
 from torch import Tensor
 
-from srclib import files
+from srclib import files, seals
 from srclib.errors import DataError, ParameterError
 from srclib.lm import train
 from srclib.lm.harvest import token_losses
@@ -287,6 +287,7 @@ FAULTS: list[tuple[Callable[[Path], Any], str]] = [
 def test_a_folder_that_is_no_whole_model_is_refused(
     folder: Path, fault: Callable[[Path], Any], words: str
 ) -> None:
+    (folder / seals.NAME).unlink()  # as somebody else's
     fault(folder)
     with pytest.raises(DataError, match=words):
         load_model(folder)

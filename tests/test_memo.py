@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import checkpoint, engine, files, fingerprint, memo
+from srclib import checkpoint, engine, files, fingerprint, locks, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
 from srclib.control import KSchedule, Trace
 from srclib.errors import CheckpointError, ParameterError, SuiteError
@@ -31,7 +31,7 @@ from srclib.runs import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.trainer import TrainConfig, train
+from srclib.trainer import TrainConfig, train, training
 
 TOY = ToyFeatures(6, 8, 0.3)
 CFG = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
@@ -51,9 +51,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def counting(saes: list[SAE], *arguments: Any, **keywords: Any) -> Any:
         seen.extend(repr(sae.activation) for sae in saes)
-        return train(saes, *arguments, **keywords)
+        return training(saes, *arguments, **keywords)
 
-    monkeypatch.setattr(memo, "train", counting)
+    monkeypatch.setattr(memo, "training", counting)
     return seen
 
 
@@ -171,6 +171,7 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
     memo._code.cache_clear()
     assert after != before
     computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
+    computing += ("auxk", "backward", "pairs", "sparse")
     expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
@@ -364,7 +365,7 @@ def test_one_run_is_not_trained_twice_at_a_time(cache: Path) -> None:
     new = runs(2)
     name = files.sha256(key_of(*new))
     with (
-        files.lock(cache / name[:2] / f"{name}.lock", "it"),
+        locks.lock(cache / name[:2] / f"{name}.lock", "it"),
         pytest.raises(SuiteError, match="this training run is in use by another process"),
     ):
         train_all(new, workers=1)

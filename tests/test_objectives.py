@@ -10,6 +10,7 @@ from tiny import draw, uneven
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
+from srclib.backward import backward
 from srclib.errors import ParameterError
 from srclib.objectives import (
     L1,
@@ -20,7 +21,6 @@ from srclib.objectives import (
     SquaredError,
     TanhSparsity,
     Term,
-    backward,
     default,
 )
 from srclib.sae import SAE, SAEOutput

@@ -62,6 +62,8 @@ default = "random"
 
 CELL = """profile: str = "laptop"  # size of the run
 seed: int = 0  # root of all random numbers
+device: str = "auto"  # where to compute
+dtype: str = "auto"  # of language models
 d_sae: int = None  # latents
 k_values: list = None  # SAE sparsities
 lr: float = None  # learning rate
@@ -312,7 +314,7 @@ def test_cell_and_profile_file_are_held_against_each_other(checkout, cell, messa
 
 @pytest.mark.parametrize("line", ["total = 3", "total: int = 2 * 3", "import os", "total: int"])
 def test_the_cell_holds_annotated_literals_only(checkout, line):
-    with pytest.raises(ParameterError, match=r"line 8.*allowed is `name: type = literal"):
+    with pytest.raises(ParameterError, match=r"line 10.*allowed is `name: type = literal"):
         in_kernel(CELL + line)
 
 

@@ -25,7 +25,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_only_what_was_given_is_injected() -> None:
     job = plan("toy", "smoke", {"numbers": "[4, 5]"})
     assert job.given == {"profile": "smoke", "numbers": [4.0, 5.0]}
-    assert job.values == {**job.given, "seed": 0, "quick": True, "fault": "none"}
+    common = {"seed": 0, "device": "auto", "dtype": "auto"}
+    assert job.values == {**job.given, **common, "quick": True, "fault": "none"}
     assert plan("toy", "smoke", {}).given == {"profile": "smoke"}
 
 

@@ -7,6 +7,7 @@ import math
 import os
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -15,10 +16,11 @@ from tiny import draw
 from tiny_lm import D, ids, tiny_lm
 
 import srclib
-from srclib import diagnosis, metrics, report_card
+from srclib import diagnosis, files, metrics, report_card
 from srclib.errors import DataError
 from srclib.formats import write_saelens
 from srclib.sources import Rows
+from srclib.suite import any_sae
 from srclib.suite.cli import main
 
 
@@ -196,6 +198,12 @@ def test_absorption_of_first_letters_is_found_where_it_was_planted() -> None:
         assert value < 0.05 if letters else value > 0.9
 
 
+def test_what_cannot_be_measured_is_null_in_json() -> None:
+    row = report_card.Row("words", "absorption", math.nan, 0, math.nan, "says", "silent")
+    card = json.loads(files.pretty(any_sae.as_json(None, [row], {}, [])))
+    assert [card["numbers"][0][key] for key in ("value", "low", "high")] == [None, 0, None]
+
+
 def test_labels_are_read_from_a_latent() -> None:
     acts = draw(5, 80, 6, 4)
     names = ["sun" if i % 2 else "sea" for i in range(80)]
@@ -228,39 +236,57 @@ def test_seven_definitions_of_explained_variance() -> None:
     assert again == pytest.approx(found, abs=1e-5), "a unit is no finding"
 
 
-def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+LM = ["--model", "lm", "--context", "20", "--text"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a language model, texts, labels, and an SAE in SAELens's layout."""
     monkeypatch.chdir(tmp_path)
     texts = [f"the {word} of row {i} is a word in a short text of words " * 4
              for i, word in enumerate(["cat", "dog", "sun", "sea"] * 10)]  # fmt: skip
     save_tiny(tmp_path / "lm", "gpt2")
-    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    sae = srclib.SAE(16, 32, srclib.TopK(4), decoder_norm=1.0).eval()
-    write_saelens(sae, tmp_path / "sae")
-    lm = ["--model", "lm", "--text", "text.jsonl", "--context", "20"]
+    for name, rows in {"text": texts, "short": [*texts, "a"]}.items():
+        lines = (json.dumps({"text": row}) for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "labels.txt").write_text("\n".join(["sun", "sea"] * 20))
+    np.save(tmp_path / "acts.npy", draw(2, 300, 16).numpy())
+    write_saelens(srclib.SAE(16, 32, srclib.TopK(4), decoder_norm=1.0).eval(), tmp_path / "sae")
+    return tmp_path
+
+
+def test_report_as_text_and_page(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm = [*LM, "text.jsonl"]
     assert main(["report", "sae", *lm, "--second", "sae", "--out", "card.html"]) == 0
     said = capsys.readouterr().out
-    assert "loss recovered" in said and "c_dec" in said and "saved card.html" in said
-    page = (tmp_path / "card.html").read_text("utf-8")
+    for each in ("loss recovered", "c_dec", "latents on one token", "saved card.html"):
+        assert each in said
+    page = (desk / "card.html").read_text("utf-8")
     assert "<h1>Report card: sae</h1>" in page and "http" not in page
-    assert "latents on one token" in said
-    (tmp_path / "labels.txt").write_text("\n".join(["sun", "sea"] * 20))
     assert main(["report", "sae", *lm, "--labels", "labels.txt", "--siblings", "sae"]) == 0
     said = capsys.readouterr().out
     assert "accuracy of one latent" in said and "L0 where c_dec is least" in said
-    (tmp_path / "short.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in [*texts, "a"]))
-    lm[3] = "short.jsonl"
-    assert main(["report", "sae", *lm, "--labels", "labels.txt"]) != 0
-    assert "--context=20" in capsys.readouterr().err
-    assert main(["report", "sae", "--json"]) == 0
-    card = json.loads(capsys.readouterr().out)
-    assert card["schema"] == 1 and {row["group"] for row in card["numbers"]} == {"weights"}
-    np.save(tmp_path / "acts.npy", draw(2, 300, 16).numpy())
+    assert main(["report", "sae", *LM, "short.jsonl", "--labels", "labels.txt"]) != 0
+    assert "--context=20" in capsys.readouterr().err, "labels of other documents"
     assert main(["report", "sae", "--acts", "acts.npy"]) == 0
     assert "explained variance" in capsys.readouterr().out
-    assert main(["doctor", "sae", *lm]) == 0
+
+
+def test_report_as_data(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads((files.root() / "srclib/suite/report.schema.json").read_text("utf-8"))
+    every = {"weights", "activations", "model", "words"}
+    for given, groups in (([], {"weights"}), ([*LM, "text.jsonl"], every)):
+        assert main(["report", "sae", *given, "--json"]) == 0
+        card = json.loads(capsys.readouterr().out)
+        jsonschema.validate(card, schema)
+        assert {row["group"] for row in card["numbers"]} == groups
+
+
+def test_the_other_commands(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "sae", *LM, "text.jsonl"]) == 0
     assert "layer" in capsys.readouterr().out
-    assert main(["explore", "sae", *lm, "--latents", "5"]) == 0
-    page = (tmp_path / "explorer.html").read_text("utf-8")
+    assert main(["explore", "sae", *LM, "text.jsonl", "--latents", "5"]) == 0
+    page = (desk / "explorer.html").read_text("utf-8")
     assert page.count("<summary><b>Latent ") == 5 and "Promotes" in page and "http" not in page
     capsys.readouterr()
     assert main(["convert", "sae", "ours"]) == 0 and os.path.exists("ours/sae.json")

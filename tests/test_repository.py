@@ -119,7 +119,8 @@ def test_the_version_is_told_once() -> None:
 
 def test_nox_sessions() -> None:
     first, rest = "install lint types tests smoke run lab book browser", "verify bench faults"
-    assert sessions() == [*first.split(), "conformance", *rest.split(), "sabotage", "lock"]
+    last = "scale sabotage seeds lock"
+    assert sessions() == [*first.split(), "conformance", *rest.split(), *last.split()]
     assert 'nox.options.sessions = ["lint", "types", "tests"]' in text("noxfile.py")
 
 
@@ -247,8 +248,7 @@ def test_parameters_cell_agrees_with_the_profile_file(path: Path) -> None:
     declared = params.read_notebook(path)
     params.load_spec(path.stem).check_cell(declared)
     unset = {name: each.default for name, each in declared.items()}
-    assert unset.pop("profile") == "laptop"
-    assert unset.pop("seed") == 0
+    assert {name: unset.pop(name) for name in params.COMMON} == params.COMMON
     assert set(unset.values()) <= {None}, "a default here would hide the profile's value"
 
 

@@ -13,6 +13,7 @@ from tiny_lm import CONTEXT, FAMILIES, N_LAYERS, D, ids, n_hooks, tiny_lm
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
+from srclib.lm import sites
 from srclib.lm.sites import (
     block,
     blocks,
@@ -206,15 +207,16 @@ def test_a_block_that_is_not_there_is_refused(layer: Any) -> None:
         residual(tiny_lm("gpt2"), IDS, MASK, layer, "out")
 
 
-def test_other_sites_and_architectures_are_refused() -> None:
+def test_other_sites_are_refused_and_what_needs_a_known_family() -> None:
     with pytest.raises(ParameterError, match="site='mid': allowed is 'in' or 'out'"):
         residual(tiny_lm("gpt2"), IDS, MASK, 0, "mid")  # type: ignore[arg-type]
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "ffn_dim": 8}
     opt = transformers.OPTForCausalLM(
         transformers.OPTConfig(vocab_size=9, word_embed_proj_dim=8, **small)
     )
+    assert len(blocks(opt)) == 1
     with pytest.raises(DataError, match="model_type='opt': allowed is one of gpt2, gpt_neox"):
-        blocks(opt)
+        mlp_pass(opt, 0, ids(0, 1, 3) % 9)
 
 
 @pytest.mark.parametrize(
@@ -274,3 +276,16 @@ def test_gpt_neox_may_add_one_after_the_other() -> None:
     model = tiny_lm("gpt_neox", use_parallel_residual=False)
     seen = mlp_pass(model, 0, IDS)
     torch.testing.assert_close(seen.stream + seen.term, seen.out, rtol=1e-5, atol=1e-5)
+
+
+def test_the_blocks_of_an_unlisted_family_are_found_by_structure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = tiny_lm("llama")
+    expected = blocks(made)
+    monkeypatch.delitem(sites.LAYOUTS, "llama")
+    assert blocks(made) is expected
+    assert torch.equal(residual(made, IDS, MASK, 0), full(made).hidden_states[1])
+    made.model.twin = torch.nn.ModuleList(torch.nn.Identity() for _ in range(N_LAYERS))
+    with pytest.raises(DataError, match=r"llama: blocks=\['layers', 'twin'\]"):
+        blocks(made)

@@ -14,6 +14,7 @@ from torch import Tensor
 from srclib import sources
 from srclib.errors import DataError, ParameterError
 from srclib.sources import Centred, Rows, Scaled, Source, ToyFeatures, random_correlation
+from srclib.sources.implied import Implied
 
 
 def numbered(n_rows: int, d_in: int = 2) -> Tensor:
@@ -235,3 +236,22 @@ def test_every_source_is_handed_out_when_it_is_asked_for() -> None:
         assert name in dir(sources)
     with pytest.raises(AttributeError, match="has no attribute 'Row'"):
         sources.Row  # noqa: B018
+
+
+def test_a_child_never_fires_without_its_parent() -> None:
+    how = {"parents": {4: 0, 5: 0, 6: 1}, "seed": 3}
+    source = Implied(8, 8, torch.linspace(0.4, 0.1, 8), **how)
+    plain = ToyFeatures(8, 8, torch.linspace(0.4, 0.1, 8), seed=3)
+    codes, before = source.codes(5, 20_000), plain.codes(5, 20_000)
+    for child, parent in how["parents"].items():
+        fires = codes[:, child] > 0
+        assert fires.any() and (codes[fires, parent] > 0).all()
+        assert torch.equal(codes[:, child], before[:, child]), "children are left as they were"
+    assert torch.equal(codes[:, [2, 3, 7]], before[:, [2, 3, 7]])
+    assert float((codes > 0).double().sum(1).mean()) == pytest.approx(source.true_l0, abs=0.03)
+    assert source.identity != plain.identity
+    for bad in ({9: 0}, {4: 5, 5: 0}, {1: -1}):
+        with pytest.raises(ParameterError, match="parents="):
+            Implied(8, 8, 0.2, parents=bad)
+    with pytest.raises(ParameterError, match="corr="):
+        Implied(8, 8, 0.2, torch.eye(8), parents={1: 0})

@@ -148,12 +148,13 @@ def test_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     saes, source = [make(TopK(2), d_sae=d) for d in (6, 9)], Watched(TOY)
     needed = memory_needed(saes, CFG)
     module = sys.modules[memory_needed.__module__]
-    monkeypatch.setattr(module, "_physical_memory", lambda: needed - 1)
-    words = r"needs about .* GiB, this machine has .* GiB\. Lower d_sae=9, n_batch=16.*SAEs \(2\)"
+    monkeypatch.setattr(module, "memory_of", lambda _: needed - 1)
+    words = r"needs about .* GiB, the cpu of this machine has .* GiB\. "
+    words += r"Lower d_sae=9, n_batch=16.*SAEs \(2\)"
     with pytest.raises(SuiteError, match=words):
         train(saes, source, CFG)
     assert source.steps == []
-    monkeypatch.setattr(module, "_physical_memory", lambda: needed)
+    monkeypatch.setattr(module, "memory_of", lambda _: needed)
     train(saes, source, CFG)
 
 

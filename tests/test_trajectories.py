@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from srclib import engine, files, rng
 from srclib.errors import DataError, SuiteError
+from srclib.lm import train as lm_train
 from srclib.lm.models import LMConfig, load_model, new_model
 from srclib.lm.parts import answers
 from srclib.lm.several import supervised_beside
@@ -79,3 +82,35 @@ def test_a_tied_model_has_one_matrix() -> None:
 def test_corpora_and_configurations_pair_up() -> None:
     with pytest.raises(DataError, match="len"):
         train_lms([CONFIG], [TOKENS, TOKENS])
+
+
+def test_a_killed_language_model_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the middle, between two checkpoints of its trajectory."""
+    config = replace(CONFIG, seed=3, vocab_size=40, n_steps=1200, checkpoint_steps=(0, 700))
+    rows = torch.randint(40, (30, 8), generator=torch.Generator().manual_seed(0))
+
+    def weights(folder: str) -> dict[int, dict[str, torch.Tensor]]:
+        monkeypatch.setattr(files, "build", lambda: tmp_path / folder)
+        made = lm_train.checkpoints(config, rows)
+        return {step: load_file(at / "model.safetensors") for step, at in made.items()} | {
+            1200: load_file(made[0].parent / "model.safetensors")
+        }
+
+    calm, real = weights("calm"), lm_train.batch
+
+    def killed(*arguments: Any) -> Any:
+        if arguments[3] == 900:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(lm_train, "batch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        weights("killed")
+    steps: list[int] = []
+    monkeypatch.setattr(lm_train, "batch", lambda *a: (steps.append(a[3]), real(*a))[1])
+    resumed = weights("killed")
+    assert steps[0] == 500 and len(calm) == 3
+    for step, tensors in calm.items():
+        assert all(torch.equal(tensors[name], resumed[step][name]) for name in tensors)

@@ -124,6 +124,49 @@ def read_rows(
     return Corpus(torch.frombuffer(kept, dtype=torch.int32).view(n_rows, context), n_short)
 
 
+def packed(
+    texts: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    context: int,
+    n_rows: int,
+    *,
+    held_out: bool = False,
+) -> Tensor:
+    """[at most n_rows, context] int32: documents one after another, mapped from a stored file.
+
+    A tenth of the documents, by the hash of their text, is held out: the others never hold it,
+    whatever stands around them. Tokenised a thousand at a time, so a corpus may be larger than
+    memory; what does not fill the last row is dropped. Raises DataError where not one row fills.
+    """
+    whole("context", context, 1)
+    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) + repr(tokenizer.special_tokens_map)
+    told = [texts._fingerprint, files.sha256(rules), context, n_rows, held_out]
+    file = files.build() / "cache" / "tokens" / f"{files.sha256(files.canonical(told))}.int32"
+    seal = file.with_suffix(".sha256")
+    sealed = file.is_file() and seal.is_file() and seal.read_text() == files.file_sha256(file)
+    if not sealed:
+        files.write_atomic(file, _tokens(texts, tokenizer, context * n_rows, held_out))
+        files.write_atomic(seal, files.file_sha256(file))
+    n = min(n_rows, file.stat().st_size // 4 // context)
+    if n < 1:
+        seen, fix = file.stat().st_size // 4, "Bring more text, or lower context."
+        raise DataError(message("tokens in all documents", seen, f">= {context}", fix))
+    return torch.from_file(str(file), size=n * context, dtype=torch.int32).view(n, context)
+
+
+def _tokens(
+    texts: Dataset, tokenizer: PreTrainedTokenizerBase, n: int, held_out: bool
+) -> Iterator[bytes]:
+    """The first n tokens of one side of the split."""
+    for batch in texts.iter(1000):
+        mine = [t for t in batch["text"] if (int(files.sha256(t)[:8], 16) % 10 == 9) == held_out]
+        for ids in tokenizer(mine, verbose=False)["input_ids"] if mine else ():
+            yield array("i", ids[:n]).tobytes()
+            n -= len(ids)
+            if n <= 0:
+                return
+
+
 def _is_saved(path: Place) -> bool:
     return isinstance(path, str | Path) and bool(path) and (Path(path) / "state.json").is_file()
 

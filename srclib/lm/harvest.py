@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import estimate
 from ..errors import DataError, ParameterError, message, whole
-from .sites import Site, hook_point, measuring, residual
+from .sites import Site, hook_point, measuring, residual, residuals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,12 +59,43 @@ def harvest(
         for batch in _batches([len(text) for text in texts], batch_tokens):
             ids, mask = _padded([texts[i] for i in batch])
             at = (ids.to(model.device), mask.to(model.device))
-            acts = residual(model, *at, layer, site).to("cpu", torch.float32)
+            acts = estimate.forward(residual, model, *at, layer, site).to("cpu", torch.float32)
             _check_finite(acts, mask, batch, name)
             kept = mask.bool() if dropped is None else mask.bool() & (ids != dropped)
             all_acts[batch, : ids.shape[1]] = torch.where(kept.unsqueeze(-1), acts, 0.0)
             all_kept[batch, : ids.shape[1]] = kept
     return all_acts, all_kept
+
+
+def stream(
+    model: PreTrainedModel,
+    rows: Tensor,
+    places: Sequence[tuple[int, Site]],
+    batch_tokens: int = 8192,
+) -> Iterator[tuple[tuple[int, Site], Tensor]]:
+    """The residual stream of rows of one length at several places, from one pass over the model.
+
+    rows: ids [n_rows, context] without padding. Yields (place, [n_rows, context, d_model]) in the
+    model's dtype on its device. Raises DataError for ids that the model lacks and for NaN.
+    """
+    n_ids = model.get_input_embeddings().num_embeddings
+    if not (int(rows.min()) >= 0 and int(rows.max()) < n_ids):
+        seen, fix = f"{int(rows.min())} to {int(rows.max())}", "Use the tokeniser of this model."
+        raise DataError(message("ids", seen, f"0 <= id < {n_ids}", fix))
+    parts: dict[tuple[int, Site], list[Tensor]] = {place: [] for place in places}
+    with measuring(model):
+        for ids in rows.split(max(1, batch_tokens // rows.shape[1])):
+            at = ids.long().to(model.device)
+            for place, acts in estimate.forward(residuals, model, at, places).items():
+                parts[place].append(acts)
+    for place, found in parts.items():
+        joined = torch.cat(found)
+        if not bool(torch.isfinite(joined).all()):
+            raise DataError(
+                f"{hook_point(model, *place)}: NaN or infinity. Allowed are finite activations: "
+                "load the model in float32 or bfloat16, or drop the text."
+            )
+        yield place, joined
 
 
 def token_losses(model: PreTrainedModel, tokens: Tensor, batch_tokens: int = 2048) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ParameterError, message
+from ..place import place
 from ..sources.rows import Centred, Rows, Unit
-from ..sources.streamed import Streamed
+from ..sources.streamed import Blocks, Streamed
 from ..worlds import python_docs
 from ..worlds.engine import pack
 from .corpora import read
@@ -94,7 +95,7 @@ def named_model(
         raise ParameterError(message("lm_seeds", lm_seeds, allowed, "Give one."))
     texts = _texts(corpora, n_chars)
     tokenizer = load_tokenizer(name)
-    lm, ids = load_model(name), _packed(texts, tokenizer)
+    lm, ids = load_model(name, dtype=place().dtype), _packed(texts, tokenizer)
     available = min((len(rows) - _held_out(rows)) * (CONTEXT - 1) for rows in ids.values())
     facts = {"lm": described(lm.config), "corpus": [Path(each).name for each in corpora]}
     made = _hooks({lm_seeds[0]: lm}, ids, layers, stream=True)
@@ -124,9 +125,9 @@ def _hooks(
     by_counts = {name: unigram_loss(rows[::2], rows[1::2][:100]) for name, rows in ids.items()}
     unigram = {(s, name): by_counts[name] for s, name in read}
     sources = {
-        (s, name, layer): _source(lms[s], rows, layer, stream)
+        (s, name, layer): source
         for (s, name), rows in read.items()
-        for layer in layers
+        for layer, source in _sources(lms[s], rows, layers, stream).items()
     }
     return Hooks(sources, losses, {name: rows.numel() for name, rows in ids.items()}, unigram)
 
@@ -136,15 +137,21 @@ def _held_out(rows: Tensor) -> int:
     return max(1, len(rows) // 16)
 
 
-def _source(lm: PreTrainedModel, rows: Tensor, layer: int, stream: bool) -> Unit:
+def _sources(
+    lm: PreTrainedModel, rows: Tensor, layers: Sequence[int], stream: bool
+) -> dict[int, Unit]:
     """Some rows are never trained on; each row's first position is left out."""
     held_out = _held_out(rows)
-    source: Streamed | Rows
+    n_mean = min(N_MEAN, held_out * (CONTEXT - 1))
     if stream:
         block = min(256, len(rows) - held_out)
-        source = Streamed(lm, rows, layer, block_rows=block, held_out=held_out, skip=1)
-    else:
+        blocks = Blocks(lm, rows, block_rows=block, held_out=held_out, skip=1)
+
+    def source(layer: int) -> Streamed | Rows:
+        if stream:
+            return blocks.at(layer)
         acts = harvest(lm, rows, layer)[0][:, 1:]
-        source = Rows(acts.flatten(0, 1), held_out=held_out * (CONTEXT - 1))
-    n_mean = min(N_MEAN, held_out * (CONTEXT - 1))
-    return Unit(Centred(source, source.batch(-1, n_mean).mean(dim=0)))
+        return Rows(acts.flatten(0, 1), held_out=held_out * (CONTEXT - 1))
+
+    found = {layer: source(layer) for layer in layers}
+    return {b: Unit(Centred(each, each.batch(-1, n_mean).mean(dim=0))) for b, each in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def look(
     steps: Sequence[int] = (),
     needs_corpus: bool = False,
     corpus_alone: bool = False,
-    families: Sequence[str] = (),
+    families: Collection[str] = (),
 ) -> None:
     """Refuses a model or a corpus that a study could not use, in seconds.
 
@@ -44,7 +44,7 @@ def look(
     needs_corpus: a named model has no text of ours. corpus_alone: a corpus needs no named model.
 
     Looked at: that the model is there with its configuration, safetensors and a tokeniser; that
-    its family is one of `sites.LAYOUTS`; its blocks and its context; that every checkpoint has
+    its family is one of those allowed; its blocks and its context; that every checkpoint has
     weights of its own; that each corpus is there in a known form with a document.
     Raises DataError or ParameterError.
     """
@@ -67,7 +67,7 @@ def _look_at_model(
     layers: Sequence[int],
     context: int,
     steps: Sequence[int],
-    families: Sequence[str],
+    families: Collection[str],
 ) -> None:
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
     for folder in folders.values():
@@ -92,7 +92,6 @@ def _look_at_model(
 def _look_at_config(
     name: str, config: PretrainedConfig, layers: Sequence[int], context: int
 ) -> None:
-    family(config)
     for layer in layers:
         check_layer(layer, config.num_hidden_layers)
     if context > config.max_position_embeddings:

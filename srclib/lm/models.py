@@ -24,8 +24,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .. import rng
+from .. import files, rng, seals
 from ..errors import DataError, ParameterError, message, whole
+from ..place import place
 
 FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
 
@@ -98,15 +99,17 @@ def new_model(cfg: LMConfig) -> PreTrainedModel:
 def load_model(
     name_or_path: str | Path, revision: str | None = None, dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """A causal language model from a folder or from the local cache of the hub, in eval mode.
+    """A causal language model from a folder or the hub's local cache, in eval mode, on the device.
 
     revision: commit, tag or branch, for a hub model only; without it, the cached `main`.
     dtype: by default the one in which the weights are stored.
 
     Nothing is downloaded: a run gives the same answer with and without a network, in seconds.
     Raises DataError for what `load_config` refuses, and when the model lacks a weight
-    (transformers would draw it at random) or has no safetensors.
+    (transformers would draw it at random), has no safetensors or was altered since `save_model`.
     """
+    if Path(name_or_path).is_dir():
+        seals.check(Path(name_or_path))
     load_config(name_or_path, revision)
     try:
         with quiet():
@@ -124,7 +127,7 @@ def load_model(
             raise ValueError(f"no weights for {', '.join(sorted(report['missing_keys']))}")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _does_not_load(name_or_path, revision, error) from error
-    loaded: PreTrainedModel = model.eval()
+    loaded: PreTrainedModel = model.eval().to(place().device)
     return loaded
 
 
@@ -169,10 +172,44 @@ def _remedy(name: str | Path, revision: str | None) -> str:
     return f"With a network: `hf download {name} --revision {revision or 'main'}`."
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Where a model lies, in place of its weights: what a task carries to a worker."""
+
+    name: str
+    revision: str | None
+    dtype: torch.dtype
+    weights: str  # their hash
+
+    def load(self) -> PreTrainedModel:
+        """The model. Raises DataError where it is not there, or other weights are."""
+        model = load_model(self.name, self.revision, self.dtype)
+        if files.tensors_sha256(model.state_dict().values()) != self.weights:
+            raise DataError(
+                f"{self.name}: other weights than those of the process that sent the task. "
+                "Allowed is the same model on every worker: bring it there again."
+            )
+        return model
+
+
+def reference(model: PreTrainedModel, weights: str) -> Reference:
+    """weights: the hash of the model's, which is saved in the store if it has no folder."""
+    name = str(model.name_or_path)
+    if not name:
+        folder = files.place(files.sha256(f"reference {weights}"))
+        if not folder.is_dir():
+            with files.folder_atomic(folder) as new:
+                save_model(model, new)
+        name = str(folder)
+    revision = getattr(model.config, "_commit_hash", None)
+    return Reference(name, None if Path(name).is_dir() else revision, model.dtype, weights)
+
+
 def save_model(model: PreTrainedModel, folder: Path) -> None:
-    """In the layout of the hub, for `load_model` and for anything else that reads it."""
+    """In the layout of the hub, for `load_model` and for anything else that reads it; sealed."""
     with quiet():
         model.save_pretrained(folder)
+    seals.close(Path(folder))
 
 
 @contextlib.contextmanager

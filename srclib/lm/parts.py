@@ -72,10 +72,11 @@ def _part(rows: list[list[int]], first_learnt: list[int], n_batch: int) -> Part:
 
 def part_loss(model: PreTrainedModel, ids: Tensor, learnt: Tensor | None) -> Tensor:
     """Mean cross entropy in nats of the learnt tokens of a batch [n, length]."""
+    ids = ids.to(model.device)
     logits, targets = model(input_ids=ids, use_cache=False).logits[:, :-1], ids[:, 1:]
     if learnt is None:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    here = learnt[:, 1:]
+    here = learnt[:, 1:].to(model.device)
     return F.cross_entropy(logits[here], targets[here])
 
 

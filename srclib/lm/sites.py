@@ -10,7 +10,7 @@ Needs no transformers itself: whoever holds a model has imported it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -64,10 +64,26 @@ def family(model: PreTrainedModel | PretrainedConfig) -> str:
 
 
 def blocks(model: PreTrainedModel) -> nn.ModuleList:
-    """The transformer blocks in order. Raises DataError for an unknown architecture."""
-    found = model.get_decoder().get_submodule(LAYOUTS[family(model)].blocks)
-    assert isinstance(found, nn.ModuleList)
-    return found
+    """The transformer blocks in order.
+
+    Of a family outside `LAYOUTS` the one list of as many modules as the model has layers. Raises
+    DataError where there is none, or several.
+    """
+    decoder, config = model.get_decoder(), model.config.get_text_config()
+    if config.model_type in LAYOUTS:
+        found = decoder.get_submodule(LAYOUTS[config.model_type].blocks)
+        assert isinstance(found, nn.ModuleList)
+        return found
+    lists = {
+        name: each
+        for name, each in decoder.named_modules()
+        if isinstance(each, nn.ModuleList) and len(each) == config.num_hidden_layers
+    }
+    if len(lists) != 1:
+        allowed = f"one list of {config.num_hidden_layers} blocks (num_hidden_layers)"
+        fix = "Add the family and the path of its blocks to sites.LAYOUTS."
+        raise DataError(message(f"{config.model_type}: blocks", sorted(lists), allowed, fix))
+    return next(iter(lists.values()))
 
 
 def block(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -123,6 +139,23 @@ def residual(
     except _Reached as reached:
         return reached.residual
     raise DataError(f"{hook_point(model, layer, site)}: the forward pass did not come by here.")
+
+
+def residuals(
+    model: PreTrainedModel, input_ids: Tensor, places: Sequence[tuple[int, Site]]
+) -> dict[tuple[int, Site], Tensor]:
+    """`residual` at several sites from one pass, which stops at the deepest."""
+    found: dict[tuple[int, Site], Tensor] = {}
+    deepest = max(places, key=lambda place: (place[0], place[1] == "out"))
+
+    def note(place: tuple[int, Site]) -> Callable[[Tensor], Tensor]:
+        return lambda value: found.setdefault(place, value)
+
+    with contextlib.ExitStack() as hooks:
+        for place in places:
+            hooks.enter_context(_hooked(model, *place, note(place), first=False))
+        found[deepest] = residual(model, input_ids, None, *deepest)
+    return found
 
 
 @contextlib.contextmanager

@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .. import files
 from ..errors import DataError, message
+from ..place import place
 from ..sources.held_out import HeldOut
 from ..sources.rows import Rows, Scaled
-from ..sources.streamed import Streamed
-from ..worlds.engine import BOS, pack
+from ..sources.streamed import Blocks
+from ..worlds.engine import BOS
 from ..worlds.text import TextWorld, predicates
-from .corpora import read
+from .corpora import packed, read
 from .harvest import harvest
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 N_SCALE, BLOCK = 200, 256  # rows: enough to tell the scale of a large corpus; harvested together
+_BLOCKS: WeakValueDictionary[str, Blocks] = WeakValueDictionary()  # so that layers share a pass
 
 
 class Documents(NamedTuple):
@@ -129,29 +133,26 @@ def named(
 ) -> Subject | None:
     """A stored Gemma-2 or its like, or None for no name; nothing is downloaded.
 
-    corpus: what `corpora.read` takes, every tenth document of which is held
-    out; empty: the prose of this Python. Activations are computed when training asks for them.
+    corpus: what `corpora.read` takes, a tenth of whose documents is held out; empty: the prose of
+    this Python. Activations are computed when training asks for them.
     """
     if not name:
         return None
     from ..worlds.python_docs import prose
 
-    model = load_model(name)  # says how to fetch what is not there
+    model = load_model(name, dtype=place().dtype)  # says how to fetch what is not there
     texts = read(corpus) if corpus else prose()
     tokenizer = load_tokenizer(name)
 
-    def rows(held_out: bool) -> Tensor:
-        mine = [i for i in range(len(texts)) if (i % 10 == 9) == held_out]
-        return pack(tokenizer(list(texts.select(mine)["text"]))["input_ids"], context)
-
-    ids, test_ids = rows(False), rows(True)
+    ids = packed(texts, tokenizer, context, n_rows)
+    test_ids = packed(texts, tokenizer, context, n_test_rows, held_out=True)
     scale = _size(_activations(model, ids[:N_SCALE], layer))
-    mine = ids[:n_rows]
-    streamed = Streamed(model, mine, layer, block_rows=min(BLOCK, len(mine)))
-    test = _activations(model, test_ids[:n_test_rows], layer) / scale
-    source = HeldOut(Scaled(streamed, 1 / scale.item()), test)
-    evidence = {"lm": described(model.config), "corpus": corpus, "available": mine.numel()}
-    return Subject(model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
+    blocks = Blocks(model, ids, block_rows=min(BLOCK, len(ids)))
+    blocks = _BLOCKS.setdefault(files.canonical(blocks.identity), blocks)
+    test = _activations(model, test_ids, layer) / scale
+    source = HeldOut(Scaled(blocks.at(layer), 1 / scale.item()), test)
+    evidence = {"lm": described(model.config), "corpus": corpus, "available": ids.numel()}
+    return Subject(blocks.model, layer, ids, test_ids, source, scale, tokenizer.decode, evidence)
 
 
 def _trained(
@@ -182,5 +183,5 @@ def _activations(model: PreTrainedModel, rows: Tensor, layer: int) -> Tensor:
 
 
 def _size(x: Tensor) -> Tensor:
-    """Root mean square norm of rows."""
-    return x.square().sum(dim=1).mean().sqrt()
+    """Root mean square norm of rows; in float64, since the order of a sum depends on threads."""
+    return x.double().square().sum(dim=1).mean().sqrt().to(x.dtype)

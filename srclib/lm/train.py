@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,14 +23,16 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import files, fingerprint
-from ..engine import in_processes
-from ..errors import DataError, ParameterError, message
+from .. import checkpoint, estimate, files, fingerprint
+from ..engine import compute, is_local
+from ..errors import CheckpointError, DataError, ParameterError, message
+from ..place import place
 from .models import LMConfig, load_model, new_model, save_model
 from .parts import Part, batch, packed, part_loss
 from .parts import answers as answers
 from .parts import texts as texts
 
+STATE = "state"  # a folder in that of an unfinished model
 Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
 
 
@@ -76,9 +79,18 @@ def train_lms(
         fix = "Give one corpus for all, or one each."
         raise DataError(message("len(tokens)", len(corpora), f"{len(configs)}", fix))
     workers = min(workers or os.cpu_count() or 1, len(configs))
-    if workers < 2:
-        return list(map(checkpoints, configs, corpora))
-    return list(in_processes(workers, checkpoints, configs, corpora))
+    wanted = list(zip(configs, corpora, strict=True))
+    keys = [[_key(c, [packed(c, each)], PRETRAINING, None)] for c, each in wanted]
+    missing = [i for i, (key,) in enumerate(keys) if not files.place(key).is_dir()]
+    if len(missing) > 1 and (workers > 1 or not is_local()):
+        own = [keys[i] for i in missing]
+        for _ in compute(_checkpoints, [wanted[i] for i in missing], own, workers):
+            pass
+    return list(itertools.starmap(checkpoints, wanted))
+
+
+def _checkpoints(task: tuple[LMConfig, Tensor]) -> None:
+    checkpoints(*task)
 
 
 def train_supervised(
@@ -112,13 +124,22 @@ def supervised_checkpoints(
 def _train(
     cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None, folder: Path
 ) -> None:
-    """The one loop; the model and its checkpoints are saved in `folder`."""
+    """The one loop; model and checkpoints are saved in `folder`, where a killed call goes on."""
     # in eval mode: dropout (0.1 in hub models of GPT-2) would draw from the global generator
     model = new_model(cfg) if start is None else load_model(start)
+    model.to(place().training)
     adam = _adam(model, cfg, recipe)
-    for step in tqdm(range(cfg.n_steps), disable=None, leave=False):
+    begin, every = _resumed(folder / STATE, model, adam), max(500, cfg.n_steps // 10)
+    tokens = sum(part.n_batch * part.ids.shape[1] for part in parts)
+    n_bytes = 4 * sum(p.numel() for p in model.parameters())
+    sizes = (tokens, 4 * n_bytes, n_bytes * (1 + len(cfg.checkpoint_steps)))
+    kind = (*asdict(replace(cfg, seed=0)).values(), len(parts))
+    steps = estimate.steps("language models", kind, begin, cfg.n_steps, *sizes)
+    for step in tqdm(steps, total=cfg.n_steps - begin, disable=None, leave=False):
+        if step and step % every == 0 and step > begin:
+            _keep_state(folder / STATE, step, model, adam)
         if step in cfg.checkpoint_steps:
-            save_model(model, folder / _name(step))
+            _save(model, folder / _name(step))
         for group in adam.param_groups:
             group["lr"] = cfg.lr * lr_factor(step, cfg, recipe.floor)
         loss = torch.stack([part_loss(model, *batch(cfg, p, i, step)) for i, p in enumerate(parts)])
@@ -129,9 +150,42 @@ def _train(
         loss.sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
-    if cfg.n_steps in cfg.checkpoint_steps:
-        save_model(model, folder / _name(cfg.n_steps))
+    for step in cfg.checkpoint_steps:  # the last one; all that an estimate has left out
+        if not (folder / _name(step)).exists():
+            _save(model, folder / _name(step))
     save_model(model, folder)
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+
+
+def _save(model: PreTrainedModel, folder: Path) -> None:
+    """A checkpoint, whole or absent."""
+    with files.folder_atomic(folder) as new:
+        save_model(model, new)
+
+
+def _keep_state(folder: Path, step: int, model: PreTrainedModel, adam: torch.optim.AdamW) -> None:
+    """What the loop needs to go on from `step` to the same bytes."""
+    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
+    for i, state in enumerate(adam.state.values()):
+        tensors |= {f"adam.{i}.{name}": value for name, value in state.items()}
+    with files.folder_atomic(folder) as new:
+        checkpoint.write_tensors(new, "state", tensors, {"step": step})
+
+
+def _resumed(folder: Path, model: PreTrainedModel, adam: torch.optim.AdamW) -> int:
+    """Fill model and optimiser from what a killed call left; the step to go on at, 0 for none."""
+    try:
+        tensors, meta = checkpoint.read_tensors(folder, "state")
+    except CheckpointError:  # none, or a damaged one
+        return 0
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(tensors[f"model.{name}"])
+    for i, p in enumerate(p for group in adam.param_groups for p in group["params"]):
+        names = ("step", "exp_avg", "exp_avg_sq")
+        adam.state[p] = {each: tensors[f"adam.{i}.{each}"].to(p.device) for each in names}
+        adam.state[p]["step"] = adam.state[p]["step"].cpu()
+    return int(meta["step"])
 
 
 def _adam(model: PreTrainedModel, cfg: LMConfig, recipe: Recipe) -> torch.optim.AdamW:
@@ -160,17 +214,20 @@ def _trained(
     """The folder of the trained model, with its checkpoints as subfolders."""
     _check(cfg, parts)
     key = _key(cfg, parts, recipe, start)
-    place = files.place(key)
-    _forget_once(place)
-    if place.is_dir():
-        return place
-    files.make(place.parent)
-    with open(place.with_suffix(".lock"), "w") as turn:
+    home = files.place(key)
+    _forget_once(home)
+    estimate.found([key])
+    if home.is_dir():
+        return home
+    files.make(home.parent)
+    with open(home.with_suffix(".lock"), "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
-        if not place.is_dir():
-            with files.folder_atomic(place) as folder, _one_thread():
-                _train(cfg, parts, recipe, start, folder)
-    return place
+        if not home.is_dir():
+            partial = files.make(home.with_suffix(".partial"))
+            with _one_thread():
+                _train(cfg, parts, recipe, start, partial)
+            os.replace(partial, home)
+    return home
 
 
 def _check(cfg: LMConfig, parts: Sequence[Part]) -> None:
@@ -196,7 +253,8 @@ def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path
     ]
     from_what = None if start is None else _weights(start)
     settings = [asdict(cfg), asdict(recipe), content, from_what]
-    return files.sha256(files.canonical([settings, _code(), fingerprint.versions()]))
+    where = place().identity
+    return files.sha256(files.canonical([settings, _code(), fingerprint.versions(), where]))
 
 
 @functools.cache
@@ -212,10 +270,11 @@ def _code() -> str:
 
 
 @functools.cache
-def _forget_once(place: Path) -> None:
+def _forget_once(home: Path) -> None:
     """`run --force` trusts nothing stored; what this process makes after that, it may reuse."""
     if os.environ.get("SRCLIB_RECOMPUTE"):
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(home.with_suffix(".partial"), ignore_errors=True)
 
 
 @contextlib.contextmanager

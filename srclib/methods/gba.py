@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ..activations import JumpReLU, ReLU
 from ..control import Control, refuse_notes
 from ..errors import DataError, ParameterError, SuiteError, message, positive, whole
+from ..pairs import Acts
 from ..sae import SAE
 
 
@@ -171,6 +172,7 @@ class GroupBiases(Control):
     Raises SuiteError when no latent of any group fires; warns of a dead group by name.
     """
 
+    takes_pairs = True
     targets: tuple[float, ...]
     period: int = 50
     gamma: float = 0.01
@@ -198,10 +200,14 @@ class GroupBiases(Control):
             self._start(sae, x)
 
     @torch.no_grad()
-    def after_pass(self, step: int, sae: SAE, acts: Tensor) -> None:
+    def after_pass(self, step: int, sae: SAE, acts: Tensor | Acts) -> None:
         """Count a batch of acts [batch, d_sae]. They are positive exactly where y is."""
-        self.fired += acts.sign().sum(dim=0)
-        torch.maximum(self.largest, acts.amax(dim=0), out=self.largest)
+        if isinstance(acts, Acts):
+            fired, largest = acts.firings(), acts.largest()
+        else:
+            fired, largest = acts.sign().sum(dim=0), acts.amax(dim=0)
+        self.fired += fired
+        torch.maximum(self.largest, largest, out=self.largest)
         self.n_batches += 1
         self.n_samples += len(acts)
 

@@ -11,9 +11,18 @@ from torch import Tensor
 from ..errors import DataError, ParameterError, message
 
 
+def _rows(name: str, x: Tensor, like: Tensor | None = None) -> None:
+    """Refuse what is no matrix: of texts times tokens, or broadcast, numbers would be others'."""
+    allowed = "[n, width]" if like is None else f"[n, width], as x: {tuple(like.shape)}"
+    if x.ndim != 2 or (like is not None and x.shape != like.shape):
+        fix = "Flatten texts and tokens into rows, padding left out."
+        raise DataError(message(f"{name}.shape", tuple(x.shape), allowed, fix))
+
+
 @torch.no_grad()
 def mse(x: Tensor, x_hat: Tensor) -> float:
     """mean_b ||x - x_hat||^2: summed over d_in, averaged over the batch."""
+    _rows("x_hat", x_hat, x)
     return float((x - x_hat).double().square().sum(dim=1).mean())
 
 
@@ -23,6 +32,7 @@ def fvu(x: Tensor, x_hat: Tensor) -> float:
 
     Centred; both sums run over batch and dimension. NaN where the variance is zero.
     """
+    _rows("x_hat", x_hat, x)
     x, x_hat = x.double(), x_hat.double()
     variance = (x - x.mean(dim=0)).square().sum()
     # Rounding leaves a constant input with a variance of about eps^2 |x|^2, not exactly 0.
@@ -37,6 +47,7 @@ def uncentred_variance_explained(x: Tensor, x_hat: Tensor) -> float:
 
     Uncentred: predicting the mean scores above 0. NaN where x is zero.
     """
+    _rows("x_hat", x_hat, x)
     power = x.double().square().sum()
     if power == 0:
         return math.nan
@@ -46,12 +57,14 @@ def uncentred_variance_explained(x: Tensor, x_hat: Tensor) -> float:
 @torch.no_grad()
 def l0(acts: Tensor) -> float:
     """mean_b |{i: acts[b, i] != 0}|: active latents per input."""
+    _rows("acts", acts)
     return float((acts != 0).sum(dim=1).double().mean())
 
 
 @torch.no_grad()
 def firing_rate(acts: Tensor) -> Tensor:
     """[d_sae] float64, mean_b 1[acts[b, i] != 0]: on which share of the rows a latent is active."""
+    _rows("acts", acts)
     return acts.count_nonzero(dim=0).double() / len(acts)
 
 
@@ -63,6 +76,7 @@ def alive(acts: Tensor) -> Tensor:
 @torch.no_grad()
 def z_score(pre_acts: Tensor) -> Tensor:
     """[d_sae] (max - mean) / std over inputs of pre_acts [n, d_sae]; 0 where nothing varies."""
+    _rows("pre_acts", pre_acts)
     values = pre_acts.double()
     std = values.std(dim=0, correction=0)
     return torch.where(std > 0, (values.amax(dim=0) - values.mean(dim=0)) / std, 0.0)

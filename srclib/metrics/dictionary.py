@@ -41,11 +41,14 @@ def nth_decoder_projection(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> f
     """s_n^dec: Z = (x - b_dec) W_dec^T with unit rows, flattened, descending, element n * batch.
 
     Zero-based: exactly n * batch projections exceed it. Sparse but Wrong, appendix A.9.
-    Raises ParameterError unless 0 <= n < d_sae.
+    Raises ParameterError unless 0 <= n < d_sae, DataError unless x is a matrix.
     """
     if whole("n", n) >= len(W_dec):
         fix = "n well above any plausible L0 and below d_sae / 2 tells most."
         raise ParameterError(message("n", n, f"0 <= n < d_sae={len(W_dec)}", fix))
+    if x.ndim != 2:
+        fix = "Flatten texts and tokens into rows."
+        raise DataError(message("x.shape", tuple(x.shape), "[n, d_in]", fix))
     Z = (x - b_dec) @ unit_rows(W_dec).T  # [batch, d_sae]
     return kth_largest(Z, n * len(x) + 1)
 

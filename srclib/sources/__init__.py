@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from .rows import Unit as Unit
     from .rows import unit as unit
     from .sparse_codes import SparseCodes as SparseCodes
+    from .streamed import Blocks as Blocks
     from .streamed import Streamed as Streamed
     from .toy import ToyFeatures as ToyFeatures
     from .toy import random_correlation as random_correlation
+
+SEED_STRIDE = 2**32  # batches of one seed are consecutive; another seed reads other batches
 
 _HOME = {
     **dict.fromkeys(("Rows", "Scaled", "Centred", "Unit", "unit"), "rows"),
     **dict.fromkeys(("ToyFeatures", "random_correlation"), "toy"),
     "SparseCodes": "sparse_codes",
-    "Streamed": "streamed",
+    **dict.fromkeys(("Blocks", "Streamed"), "streamed"),
 }
 
 

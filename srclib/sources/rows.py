@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -174,7 +173,8 @@ class Centred(Wrapped):
         return {"source": "Centred", "of": self.source.identity, "mean": mean}
 
     def batch(self, step: int, n_batch: int) -> Tensor:
-        return self.source.batch(step, n_batch) - self.mean
+        x = self.source.batch(step, n_batch)
+        return x - self.mean.to(x.device)
 
 
 @dataclass(frozen=True)
@@ -224,9 +224,9 @@ def _read(path: Path) -> Tensor:
         if path.suffix == ".npy":
             return torch.from_numpy(np.load(path, allow_pickle=False))
         tensors = load_file(path) if path.suffix == ".safetensors" else None
-    except (ValueError, TypeError, SafetensorError) as error:
-        kind = path.suffix.removeprefix(".")
-        raise DataError(f"{path.name}: not a plain {kind} file ({error}). Save it again.") from None
+    except Exception as error:  # readers of headers raise whatever they stumble over
+        kind, why = path.suffix.removeprefix("."), " ".join(str(error).split())[:300]
+        raise DataError(f"{path.name}: not a plain {kind} file ({why}). Save it again.") from None
     if tensors is None:
         raise DataError(
             f"{path.name}: refused unread. Allowed are .safetensors and .npy, which cannot run "

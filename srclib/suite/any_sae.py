@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .interactive import Latent
 
 DENSITIES = ((0.1, "dense, over 10 %"), (0.01, "common, 1 to 10 %"), (0.0, "rare, under 1 %"))
-SCHEMA = 1  # of the JSON that `report --json` prints: see `as_json`
+SCHEMA = 1  # of the JSON that `report --json` prints: report.schema.json
 
 
 def commands(add: Callable[..., Any], positive: Callable[[str], int]) -> None:
@@ -96,11 +96,15 @@ def report(options: argparse.Namespace) -> None:
 def as_json(
     sae: Any, rows: Sequence[Any], explained: dict[str, float], lacks: Sequence[str]
 ) -> dict[str, Any]:
-    """`{"schema": 1, "sae": ..., "numbers": [{group, name, value, low, high, ...}], ...}`"""
+    """What report.schema.json describes; a number that could not be measured is null."""
+    numbers = [
+        {key: None if value != value else value for key, value in row._asdict().items()}
+        for row in rows
+    ]
     return {
         "schema": SCHEMA,
         "sae": repr(sae),
-        "numbers": [row._asdict() for row in rows],
+        "numbers": numbers,
         "explained_variance": explained,
         "missing": list(lacks),
     }
@@ -191,6 +195,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     from ..lm.corpora import read_rows
     from ..lm.hub import load_tokenizer
     from ..lm.models import load_model
+    from ..place import place
 
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}
@@ -199,7 +204,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
         lack = f"{rows.n_short} documents have fewer tokens"
         fix = "Lower --context: labels would go to the wrong documents."
         raise ParameterError(message("--context", options.context, f"no more; {lack}", fix))
-    return load_model(options.model), rows.rows.long()
+    return load_model(options.model, dtype=place().dtype), rows.rows.long()
 
 
 def _needed(options: argparse.Namespace) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 
-from .. import files
+from .. import files, locks
 from ..errors import NotebookError
 from ..files import short
 from . import book_pages, front, gate, params, records, verify
@@ -32,7 +32,7 @@ def build() -> Path:
     the table of contents, and for any warning of Sphinx; the last good book then stays.
     """
     folder = files.root() / "book" / "_build"
-    with files.lock(folder / ".lock", "the book"):
+    with locks.lock(folder / ".lock", "the book"):
         source = folder / "source"
         shutil.rmtree(source, ignore_errors=True)
         ours = shutil.ignore_patterns("_build", "_executed")
@@ -66,6 +66,10 @@ def renew_readmes() -> None:
 def _studies() -> tuple[dict[str, Spec], dict[str, Record]]:
     """Every study in the order of the contents, and the record that it is known by."""
     specs = {study: params.load_spec(study) for study in _contents()}
+    for study in specs:
+        paths = (records.published_path(study, profile) for profile in front.LARGEST)
+        for path in filter(Path.is_file, [*paths, records.local_path(study, "laptop")]):
+            _refuse_unsound(path)
     return specs, {study: front.leading(study) for study in specs}
 
 
@@ -95,16 +99,21 @@ def _study(spec: Spec, known: dict[str, Record]) -> tuple[str, str, list[Record]
     if not executed.is_file():
         shown = published or [known[spec.study]]
         return f"{spec.study}.md", book_pages.missing_page(spec, known, shown), shown
-    for finding in verify.findings(executed):
-        if finding.failed:  # the code, or somebody's hand, has left it behind
-            raise NotebookError(f"{finding.where} {finding.what}, then build the book again.")
+    _refuse_unsound(executed, aged=True)
     notebook = nbformat.read(executed, as_version=4)
-    record = gate.gate(notebook, files.root())
+    record = gate.judged(gate.gate(notebook, files.root()))
     if not published:
         known = known | {spec.study: record}
     others = [each for each in published if each["profile"] != record["profile"]]
     page = nbformat.writes(book_pages.study_page(notebook, record, known, others))
     return f"{spec.study}.ipynb", page, [record, *others]
+
+
+def _refuse_unsound(path: Path, aged: bool = False) -> None:
+    """The gate of everything that a page shows. aged: what the code has left behind is refused."""
+    for finding in verify.findings(path, aged=aged):
+        if finding.failed:
+            raise NotebookError(f"{finding.where} {finding.what}, then build the book again.")
 
 
 def _contents() -> list[str]:
@@ -134,6 +143,11 @@ def _render(source: Path, folder: Path) -> None:
         faults = [line for line in lines if re.search(r"WARNING|ERROR|Error", line)] or lines
         told = "\n".join(faults[-8:])
         raise NotebookError(f"the book did not build. Mend these and build again:\n{told}")
+    _take(folder)
+
+
+def _take(folder: Path) -> None:
+    """The rendered pages take the place of the old ones."""
     with files.folder_atomic(folder / "html") as fresh:
         shutil.copytree(folder / "_build" / "html", fresh, dirs_exist_ok=True)
         for page in fresh.glob("*.html"):

@@ -7,7 +7,6 @@ paper's scale, and `scale_of` compares that with the run's parameters and eviden
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -121,10 +120,7 @@ def load_claims(study: str) -> list[Claim]:
     known = sorted(file.stem for file in folder.glob("*.toml"))
     schema.one_of("study", study, known, ClaimError)
     where = f"data/claims/{study}.toml"
-    try:
-        data = tomllib.loads((folder / f"{study}.toml").read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ClaimError(f"{where}: {error}. Mend the file.") from None
+    data = schema.read_toml(folder / f"{study}.toml", ClaimError)
     data.pop("page", None)  # what was found: `front` reads it
     rows, scales = data.pop("claim", None), _paper_scales(data.pop("paper_scale", {}), where)
     if data or not isinstance(rows, list):

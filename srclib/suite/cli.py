@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from .. import __version__, files
+from .. import __version__, files, locks
 from ..errors import ParameterError, SuiteError
 from . import any_sae, params, records, results, verify
 from .plan import duration, plan
@@ -56,13 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("list", _list, "studies, their profiles and expected times, and the last result")
     run = add("run", _run, "run a study, or reuse its result if nothing has changed")
-    run("study", metavar="STUDY", help="a study that `list` shows, or `all`")
-    run("--profile", help="size of the run (default: laptop)")
-    run("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run("--force", action="store_true", help="recompute from nothing")
-    run("--publish", action="store_true", help="write data/results/")
-    run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
-    run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
+    _run_options(run)
     claims = add("claims", _claims, "what was measured and how each claim was judged")
     claims("--study", help="one study only")
     claims("--profile", default="laptop", choices=params.PROFILES)
@@ -88,6 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run_options(run: Callable[..., argparse.Action]) -> None:
+    run("study", metavar="STUDY", help="a study that `list` shows, or `all`")
+    run("--profile", help="size of the run (default: laptop)")
+    run("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run("--force", action="store_true", help="recompute from nothing")
+    run("--publish", action="store_true", help="write data/results/")
+    run("--jobs", type=_positive, default=1, metavar="N", help="studies at once")
+    run("--engine", metavar="local[:N]|dask:ADDRESS", help="where runs are computed")
+    run("--estimate", action="store_true", help="say what it would cost, and compute nothing")
+    run("--peak", type=float, metavar="TFLOPS", help="for --estimate: what the machine reaches")
+    run("--timeout", type=_positive, metavar="SECONDS", help="limit for one cell")
+
+
 def _list(options: Options) -> None:
     for study in params.studies():
         spec = params.load_spec(study)
@@ -105,9 +112,20 @@ def _list(options: Options) -> None:
 
 def _run(options: Options) -> int:
     profile, overrides = _settings(options)
+    if options.engine:
+        from ..engine import chosen
+
+        os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
+        chosen()  # refuses another form before anything starts
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
+    if options.estimate:
+        from . import costs
+
+        for study in studies:
+            costs.show(study, profile, overrides, options.peak)
+        return 0
     one = functools.partial(_run_one, options, profile, overrides)
     if options.jobs == 1 or len(studies) < 2:
         return max(map(one, studies), default=0)
@@ -180,6 +198,7 @@ def _verify(options: Options) -> int:
 
 def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
+    locks.refuse_held(files.build())
     print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
 
 

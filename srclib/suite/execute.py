@@ -21,11 +21,11 @@ import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from .. import files, fingerprint
+from .. import files, fingerprint, locks
 from ..errors import NotebookError, SuiteError
 from ..files import short
 from . import records
-from .gate import gate, name_cell
+from .gate import gate, judged, name_cell
 from .plan import Job, check_disk, duration, plan
 from .results import SAES
 from .verdicts import Record
@@ -51,7 +51,7 @@ def run(
     """
     job = plan(study, profile, overrides or {}, publish)
     check_disk(job)
-    with files.lock(files.build() / "locks" / f"{study}.{job.folder.name}.lock", job.name):
+    with locks.lock(files.build() / "locks" / f"{study}.{job.folder.name}.lock", job.name):
         record = None if force else _stored(job)
         if record is None:
             record = _compute(job, force, timeout)
@@ -97,6 +97,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         for parts in (inputs, page):  # of all modules, those that the kernel imported
             parts["modules"] = {k: v for k, v in parts["modules"].items() if k in source["modules"]}
         inputs["versions"] = fingerprint.versions(inputs["modules"])
+        inputs["place"] = source["place"]
         source |= {"key": files.digest(inputs), "inputs": inputs}
         source |= {"seconds": round(time.monotonic() - started, 1)}
         source |= {"set": list(job.custom)} if job.custom else {}
@@ -124,7 +125,7 @@ def _gated(job: Job, notebook: nbformat.NotebookNode) -> Record:
                 f"the result's {field} is {record[field]!r}; allowed is {value!r}. "
                 f"The notebook must call parameters({job.study!r}, In, globals())."
             )
-    return record
+    return judged(record)
 
 
 def _keep(job: Job, notebook: nbformat.NotebookNode, record: Record, page: str, work: Path) -> None:

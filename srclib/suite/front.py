@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 
 from .. import files
 from ..errors import ClaimError, message, nearest
-from . import records, schema
+from . import records, schema, trust
 from .points import as_table, number
 from .verdicts import Record
 
@@ -95,7 +95,13 @@ def told(text: str, known: Mapping[str, Record], where: str, page: str | None = 
 
 def fill(text: str, known: Mapping[str, Record], where: str) -> str:
     """A page of Markdown with its quotes filled in; what else it says is its author's."""
-    return _QUOTE.sub(lambda match: _quoted(match, known, where, None), text)
+
+    def quoted(match: re.Match[str]) -> str:
+        if match["id"].startswith(trust.PREFIX):
+            return trust.quoted(match["id"], match["label"], match["form"] or "", where)
+        return _quoted(match, known, where, None)
+
+    return _QUOTE.sub(quoted, trust.measured(text))
 
 
 def title(words: dict[str, Any], record: Record) -> str:

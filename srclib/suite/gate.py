@@ -6,7 +6,6 @@ It needs no kernel and no network, so it can be run again on any executed notebo
 from __future__ import annotations
 
 import json
-import os
 import re
 import sysconfig
 import tempfile
@@ -17,18 +16,11 @@ from nbformat import NotebookNode
 
 from .. import files
 from ..errors import NotebookError
-from .records import FIELDS, check_record
+from . import judging, secrets
+from .records import check_record, shown
 
 MAX_MEGABYTES = 20.0
 
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
-_TOKEN_SHAPES = {
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
-    "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,})",
-    "an AWS access key": r"\bAKIA[0-9A-Z]{16}\b",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-}
 _HOME = r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+"
 
 
@@ -45,9 +37,7 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
     _check_completed(notebook)
     _check_size(notebook)
     _check_texts(notebook, root)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    shown = [output.get("data", {}).get("application/json") for output in outputs]
-    found = [data for data in shown if isinstance(data, dict) and data.keys() >= FIELDS]
+    found = shown(notebook.cells)
     if len(found) != 1:
         raise NotebookError(
             f"the notebook shows {len(found)} results; allowed is exactly one. "
@@ -55,6 +45,17 @@ def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
         )
     record: dict[str, Any] = json.loads(json.dumps(found[0]))
     check_record(record, "the notebook's result")
+    return record
+
+
+def judged(record: dict[str, Any]) -> dict[str, Any]:
+    """The record itself, if its verdicts follow from its values and the present ledger.
+
+    Raises NotebookError naming the first that does not, such as one that a cell typed in.
+    """
+    if wrong := judging.rejudge(record):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise NotebookError(f"{wrong[0]}{more}. Run `python -m srclib run {record['study']}`.")
     return record
 
 
@@ -99,11 +100,6 @@ def _check_size(notebook: NotebookNode) -> None:
 
 def _check_texts(notebook: NotebookNode, root: Path) -> None:
     """Refuse what is secret, wherever it stands, and paths of this machine outside the sources."""
-    secrets = {
-        f"the value of the environment variable {name}": re.escape(value)
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= 8
-    } | _TOKEN_SHAPES
     paths = _paths(root)
     parts = [("the notebook's metadata", "", [notebook.metadata])]
     for index, cell in enumerate(notebook.cells):
@@ -111,13 +107,12 @@ def _check_texts(notebook: NotebookNode, root: Path) -> None:
         parts.append((place, cell.source, [cell.metadata, cell.get("outputs", [])]))
     for place, source, content in parts:
         text = _text(content)
-        for what, shape in secrets.items():
-            if re.search(shape, text) or re.search(shape, _text(source)):
-                index_only = place.partition(" (`")[0]  # the cell's first line may be the secret
-                raise NotebookError(
-                    f"{index_only} holds {what}. Nothing secret may be published: remove it "
-                    "from the cell, and replace the secret if it has left this machine."
-                )
+        if what := secrets.found(text) or secrets.found(_text(source)):
+            index_only = place.partition(" (`")[0]  # the cell's first line may be the secret
+            raise NotebookError(
+                f"{index_only} holds {what}. Nothing secret may be published: remove it "
+                "from the cell, and replace the secret if it has left this machine."
+            )
         if match := paths.search(text):
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "

@@ -59,6 +59,8 @@ CELLS: list[tuple[str, list[str], str]] = [
         ["parameters", "hide-input"],
         'profile: str = "laptop"  # size of the run: smoke or laptop\n'
         "seed: int = 0  # added to every seed\n"
+        'device: str = "auto"  # where to compute: auto, cpu, cuda, mps\n'
+        'dtype: str = "auto"  # of language models: auto, float32, bfloat16\n'
         "seeds: list = None  # seeds of data and start, the outer unit\n"
         "n_steps: int = None  # updates of an SAE",
     ),

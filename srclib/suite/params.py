@@ -26,7 +26,12 @@ from .schema import KINDS, Field, one_of, read
 
 PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute
 
-COMMON = {"profile": "laptop", "seed": 0}  # what every parameters cell sets in its source
+COMMON = {  # what every parameters cell sets in its source
+    "profile": "laptop",
+    "seed": 0,
+    "device": "auto",
+    "dtype": "auto",
+}
 _RESERVED = {"study", "spec", "values", "overridden", "key", *COMMON}
 
 
@@ -132,8 +137,11 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
 
     In: the cells executed so far, as IPython keeps them; the last one runs now. namespace: the
     notebook's globals. Raises ParameterError for a parameter that is unknown, ill-typed or out of
-    range. Of papermill's cells after the last parameters cell, a later one wins.
+    range. Of papermill's cells after the last parameters cell, a later one wins. From here on the
+    notebook, and what it starts, computes on the device asked for.
     """
+    from .. import place  # torch: here alone
+
     spec = load_spec(study)
     declared: dict[str, Declared] = {}
     injected: dict[str, Declared] = {}
@@ -156,6 +164,7 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
         if repr(namespace.get(name)) != repr(value):
             fix = "Change the parameters cell and run it again."
             raise ParameterError(message(name, namespace.get(name), f"{value!r}, as set", fix))
+    place.use(resolved.device, resolved.dtype)
     return resolved
 
 
@@ -163,11 +172,14 @@ def read_notebook(path: Path) -> dict[str, Declared]:
     """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+        sources = ["".join(cell["source"]) for cell in tagged]
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         told = f"cannot be read as a notebook ({type(error).__name__}: {error})"
         raise NotebookError(f"{path.name}: {told}. Give the path of an .ipynb file.") from None
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise NotebookError(
             f"{path.name}: {len(tagged)} code cells are tagged 'parameters'; allowed is exactly "
@@ -175,7 +187,7 @@ def read_notebook(path: Path) -> dict[str, Declared]:
         )
     where = f"{path.name}, parameters cell"
     try:
-        return _assigned("".join(tagged[0]["source"]), where)
+        return _assigned(sources[0], where)
     except SyntaxError as error:
         raise NotebookError(f"{where}, line {error.lineno}: {error.msg}. Mend the line.") from None
 
@@ -214,8 +226,9 @@ def load_spec(study: str) -> Spec:
     path = files.root() / "data" / "profiles" / f"{study}.toml"
     try:
         return _spec(study, path.read_text(encoding="utf-8"))
-    except (ParameterError, tomllib.TOMLDecodeError) as error:
-        raise ParameterError(f"data/profiles/{path.name}: {error}") from None
+    except (ParameterError, OSError, ValueError, RecursionError) as error:
+        told = " ".join(str(error).split())
+        raise ParameterError(f"data/profiles/{path.name}: {told}") from None
 
 
 @functools.lru_cache
@@ -227,7 +240,11 @@ def _spec(study: str, text: str) -> Spec:
     fields = {
         "profile": Field("profile", "str", "size of the run", choices=list(profiles)),
         "seed": Field("seed", "int", "root of all random numbers", min=0, below=2**63, default=0),
-    }
+        "device": Field("device", "str", "auto (an accelerator where there is one), cpu, cuda:0 …",
+                        default="auto"),
+        "dtype": Field("dtype", "str", "of language models; auto: bfloat16 on an accelerator",
+                       choices=["auto", "float32", "bfloat16"], default="auto"),
+    }  # fmt: skip
     for name, row in data.pop("parameters", {}).items():
         if name in _RESERVED:
             raise ParameterError(f"parameters.{name}: the name is reserved. Choose another.")

@@ -6,19 +6,29 @@ committed in `data/results/`; those of local runs stand in the store.
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from .. import files
+from .. import files, seals
 from ..errors import DataError, message
 from . import judging, params
 from .claims import SCALES
+from .judging import SCHEMA
 from .verdicts import VERDICTS, Record
 
 SEAL = "record_sha256"
 FIELDS = {"study", "profile", "params", "claims", "provenance"}
 OF_CLAIM = {"id", "says", "where", "paper_value", "measured", "interval", "n_seeds", "scale"}
+KNOWN = FIELDS | {"schema", "evidence", "published"}
+KNOWN_OF_CLAIM = OF_CLAIM | {
+    "says_ja", "basis", "history", "could_be_us", "values", "verdict", "reason", "note",
+    "interval_kinds",
+}  # fmt: skip
+# Control characters, and those that turn the direction of a line: text stays in its cell.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def published_path(study: str, profile: str) -> Path:
@@ -46,14 +56,16 @@ def find(study: str, profile: str) -> Record:
 def load(path: Path) -> Record:
     """Read and check one record file. Raises DataError naming the file and the field."""
     where = files.short(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{where}: cannot be read as JSON ({error}). Run the study again."
-        ) from None
+    record = seals.read_json(path, "Run the study again.")
     check_record(record, where)
     return dict(record)
+
+
+def shown(cells: Iterable[Mapping[str, Any]]) -> list[Record]:
+    """The records that the cells of an executed notebook show."""
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    found = [output.get("data", {}).get("application/json") for output in outputs]
+    return [data for data in found if isinstance(data, dict) and data.keys() >= FIELDS]
 
 
 def rejudge_published() -> list[Path]:
@@ -90,14 +102,24 @@ def check_record(record: object, where: str) -> None:
     """
     if not isinstance(record, dict) or not record.keys() >= FIELDS:
         raise DataError(f"{where}: not a record, which has {sorted(FIELDS)}. Run the study again.")
-    if record.get("schema", 1) not in (1, 2, 3):
-        raise DataError(f"{where}: schema={record['schema']!r}: allowed is 1 to 3. Update srclib.")
+    if record.get("schema", 1) not in range(1, SCHEMA + 1):
+        raise DataError(
+            f"{where}: schema={record['schema']!r}: allowed is 1 to {SCHEMA}. Update srclib."
+        )
     if record.get("schema", 1) > 2 and not isinstance(record.get("evidence"), dict):
         raise DataError(f"{where}: no evidence, which schema 3 has. Run the study again.")
-    ids = [row.get("id") for row in record["claims"]]
+    _refuse_unknown(record, KNOWN, where, record)
+    rows = record["claims"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{where}: claims are no list of tables. Run the study again.")
+    ids = [row.get("id") for row in rows]
     if twice := sorted({str(each) for each in ids if ids.count(each) > 1}):
         raise DataError(f"{where}: {', '.join(twice)} stand twice. Run the study again.")
-    for row in record["claims"]:
+    for row in rows:
+        _refuse_unknown(row, KNOWN_OF_CLAIM, f"{where}: claim {row.get('id')}", record)
+        if text := next((each for each in _texts(row) if _UNSEEN.search(each)), None):
+            place = f"{where}: claim {row.get('id')}"
+            raise DataError(message(place, text, "text of one line", "Remove what is not seen."))
         if row.get("scale") not in SCALES:
             fix = "Run it again."
             place = f"{where}: claim {row.get('id')}: scale"
@@ -107,3 +129,20 @@ def check_record(record: object, where: str) -> None:
             seen = f"lacks {lacking}" if lacking else f"verdict={row.get('verdict')!r}"
             allowed = f"allowed is {', '.join(VERDICTS)}, with a reason"
             raise DataError(f"{where}: claim {row.get('id')}: {seen}: {allowed}. Run it again.")
+
+
+def _refuse_unknown(row: Mapping[str, Any], known: set[str], where: str, record: Record) -> None:
+    if unknown := sorted(row.keys() - known):
+        versions = (
+            f"it is of schema {record.get('schema', 1)}, and this srclib knows up to {SCHEMA}"
+        )
+        raise DataError(f"{where}: unknown {', '.join(unknown)}: {versions}. Update srclib.")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text inside a value, keys included."""
+    if isinstance(value, str):
+        yield value
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    for part in parts if isinstance(parts, list) else ():
+        yield from _texts(part)

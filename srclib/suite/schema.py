@@ -17,7 +17,9 @@ import math
 import operator
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -139,6 +141,15 @@ class Field:
             allowed.append(span if self.bounds else "finite")
         fix = fix or f"Write a literal of this type, for example {example}."
         return ParameterError(message(where, seen, ", ".join(allowed), fix))
+
+
+def read_toml(path: Path, error: type[SuiteError]) -> dict[str, Any]:
+    """The tables of a TOML file. Raises `error`, one line that names the file, for another one."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as fault:
+        told = " ".join(str(fault).split())
+        raise error(f"data/{path.parent.name}/{path.name}: {told}. Mend the file.") from None
 
 
 def one_of(name: str, value: str, known: Iterable[str], error: type[SuiteError]) -> str:

@@ -50,20 +50,25 @@ def verify(strict: bool = False) -> list[Finding]:
     return [each for path in published() for each in findings(path, strict=strict)]
 
 
-def findings(path: Path, values: Values = None, strict: bool = False) -> list[Finding]:
+def findings(
+    path: Path, values: Values = None, strict: bool = False, aged: bool = True
+) -> list[Finding]:
     """What there is to know about a record or an executed notebook; nothing if it is up to date.
 
-    values: the parameters that its run should have had; by default those of its profile.
+    values: the parameters that its run should have had; by default those of its profile. aged:
+    ask too whether a run today would have the same inputs.
     A laptop result with other inputs is stale and failed. A result of a larger profile keeps its
     commit: it is failed only with `strict`. What was edited by hand is failed whatever its
     profile; a file that cannot be judged at all is a finding, not the end of the command.
     """
     try:
         look = _record if path.suffix == ".json" else _notebook
-        return [Finding(short(path), *each) for each in look(path, values, strict)]
+        return [Finding(short(path), *each) for each in look(path, values, strict, aged)]
     except SuiteError as error:
         return [Finding(short(path), str(error), True)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         what = f"is damaged ({type(error).__name__}: {error}); run the study again"
         return [Finding(short(path), what, True)]
 
@@ -73,7 +78,7 @@ def seal_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
     return dict(files.seal(notebook, "metadata", STAMP, "sha256"))
 
 
-def _record(path: Path, values: Values, strict: bool) -> Told:
+def _record(path: Path, values: Values, strict: bool, aged: bool) -> Told:
     record = records.load(path)
     study, profile, source = record["study"], record["profile"], record["provenance"]
     own = records.published_path(study, profile)
@@ -85,10 +90,11 @@ def _record(path: Path, values: Values, strict: bool) -> Told:
         return
     for difference in judging.rejudge(record):
         yield f"{difference}; run the study again with --publish", True
-    yield from _age(study, profile, source, values, strict)
+    if aged:
+        yield from _age(study, profile, source, values, strict)
 
 
-def _notebook(path: Path, values: Values, strict: bool) -> Told:
+def _notebook(path: Path, values: Values, strict: bool, aged: bool) -> Told:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     stamp = notebook["metadata"].get(STAMP)
     if stamp is None:
@@ -96,7 +102,12 @@ def _notebook(path: Path, values: Values, strict: bool) -> Told:
     elif notebook != seal_notebook(notebook):
         yield f"was changed after it passed the gate; run `python -m srclib run {path.stem}`", True
     else:
-        yield from _age(stamp["study"], stamp["profile"], stamp, values, strict)
+        for difference in (
+            d for each in records.shown(notebook["cells"]) for d in judging.rejudge(each)
+        ):
+            yield f"{difference}; run `python -m srclib run {path.stem}`", True
+        if aged:
+            yield from _age(stamp["study"], stamp["profile"], stamp, values, strict)
 
 
 def _age(study: str, profile: str, source: Record, values: Values, strict: bool) -> Told:
@@ -104,7 +115,9 @@ def _age(study: str, profile: str, source: Record, values: Values, strict: bool)
     old, commit = source["inputs"], source["commit"] or "no commit"
     values = values or params.load_spec(study).resolve({"profile": profile}).values
     notebook = files.root() / "notebooks" / f"{study}.ipynb"
-    why = "; ".join(changes(old, fingerprint.inputs(notebook, old["modules"], study, values)))
+    place = old.get("place")
+    new = fingerprint.inputs(notebook, old["modules"], study, values, place)
+    why = "; ".join(changes(old, new))
     if profile not in ("smoke", "laptop"):
         since = f"; since then: {why}" if why else ""
         yield f"computed at {commit}{since}", strict and bool(why), bool(why)

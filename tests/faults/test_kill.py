@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from counting import tally
 from small_run import N_STEPS, run, run_or_die
 
 from srclib import checkpoint, state
@@ -96,6 +97,7 @@ def test_killed_at_random_moments_and_resumed(
             process.join(60)
             kills += process.exitcode == -signal.SIGKILL
         finish(processes, folder, undisturbed)
+    tally("training kills", "at random moments", kills=kills)
     assert kills > ROUNDS / 2  # the test has teeth
 
 
@@ -113,6 +115,7 @@ def test_killed_before_any_change_of_the_disk(
         has_checkpoint(folder)
         if n % 4 == 0:
             finish(processes, folder, undisturbed)
+    tally("training kills", "before a change of the disk", kills=n - 1)
     assert n > 20  # several checkpoints, and the removal of the first
 
 
@@ -120,16 +123,18 @@ def test_every_resumption_is_killed_too(
     processes: ForkServerContext, undisturbed: TrainResult, tmp_path: Path
 ) -> None:
     """In one folder, each a little later than the one before: nothing finished is ever lost."""
-    newest = ""
+    newest, kills = "", 0
     for n in range(1, 2 * ROUNDS + 2):
         process = begin(processes, tmp_path, die_at=n)
         process.join(60)
         assert process.exitcode in (-signal.SIGKILL, 0)
+        kills += process.exitcode != 0
         if newest:
             assert has_checkpoint(tmp_path)
             assert state.latest(tmp_path).name >= newest
         newest = state.latest(tmp_path).name if has_checkpoint(tmp_path) else ""
     assert newest
+    tally("training kills", "in every resumption", kills=kills)
     finish(processes, tmp_path, undisturbed)
 
 

@@ -62,8 +62,9 @@ class AlignSAE(SAE):
         self.head_out_bias = uniform("out bias", n_slots, n_answers, fan_in=d_head)
 
     @torch.no_grad()
-    def select(self, pre_acts: Tensor) -> tuple[Tensor, float | None]:
-        return (torch.ones_like(pre_acts), None) if self.linear else super().select(pre_acts)
+    def select(self, pre_acts: Tensor) -> tuple[Tensor, float | Tensor | None]:
+        gate, smallest = super().select(pre_acts)
+        return torch.maximum(gate, self.linear.to(gate.dtype)), smallest
 
     @torch.no_grad()
     def fold_input_scale(self, factor: float) -> AlignSAE:

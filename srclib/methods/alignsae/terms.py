@@ -35,6 +35,9 @@ class Reconstruction(_Addable):
 
     name = "rec"
 
+    def error_weight(self, d_in: int) -> float:
+        return 1 / d_in
+
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         return (x - out.x_hat).square().mean()
 
@@ -50,6 +53,7 @@ class Sparsity(_Addable):
     coefficient: float
     start: int = 0
     name = "l1"
+    of_latents = True  # it reads no weights
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if context.step < self.start:
@@ -65,6 +69,7 @@ class _SlotTerm(_Addable, ABC):
     coefficient: float
     start: int = 0
     name = "slots"
+    of_latents = True  # of the weights, only those of the heads are read
 
     def __call__(self, sae: SAE, x: Tensor, out: SAEOutput, context: Context) -> Tensor:
         if not isinstance(sae, AlignSAE):
@@ -72,7 +77,8 @@ class _SlotTerm(_Addable, ABC):
             raise ParameterError(message("a term with slots on", seen, "AlignSAE", fix))
         if context.step < self.start:
             return x.new_zeros(())
-        return self.coefficient * self.loss(sae, out, _checked(sae, context.labels))
+        labels = _checked(sae, context.labels).to(x.device)  # on the CPU: looked at without waiting
+        return self.coefficient * self.loss(sae, out, labels)
 
     @abstractmethod
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:

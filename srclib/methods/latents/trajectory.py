@@ -26,10 +26,11 @@ from ...lm.hub import expand, shared_tokenizer
 from ...lm.models import LMConfig, described, load_model
 from ...lm.released import load_series
 from ...lm.train import train_lms
+from ...place import place
 from ...runs import Run
 from ...sources.held_out import HeldOut
 from ...sources.rows import Rows, Unit, unit
-from ...sources.streamed import Streamed
+from ...sources.streamed import Blocks
 from ...worlds.bilingual import BilingualWorld, Evidence, Shown, column
 from ...worlds.bilingual_grammar import Kind
 from . import vote
@@ -96,9 +97,13 @@ class Checkpoints:
             return HeldOut(Rows(x), test), metrics.geometric_median(x[:BEGINNING])
         start = self.sae_ids[:256]
         x = self.activations(lm, step, layer, start).flatten(0, 1)
-        model = self.models[lm, step]
-        streamed = Streamed(model, self.sae_ids, layer, block_rows=len(start), skip=1)
-        return HeldOut(Unit(streamed), test), metrics.geometric_median(x)
+        return HeldOut(Unit(self._blocks(lm, step).at(layer)), test), metrics.geometric_median(x)
+
+    @functools.cache  # noqa: B019 (one object per run of a study)
+    def _blocks(self, lm: int, step: int) -> Blocks:
+        """What all SAEs on one model read."""
+        n = min(256, len(self.sae_ids))
+        return Blocks(self.models[lm, step], self.sae_ids, block_rows=n, skip=1)
 
     def words(self, ids: Tensor) -> list[str]:
         """The tokens of a text without its BOS, decoded; ids [context]."""
@@ -147,7 +152,7 @@ def answers(model: PreTrainedModel, prompts: Iterable[Sequence[int]]) -> list[in
     """The most likely next token of each prompt (ids, BOS first)."""
     rows = [torch.tensor(prompt) for prompt in prompts]
     ends = torch.tensor([len(row) for row in rows]) - 1
-    table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    table = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
     logits = model(input_ids=table).logits[torch.arange(len(table)), ends]
     return [int(word) for word in logits.argmax(1)]
 
@@ -200,7 +205,7 @@ def named(
     folders = expand(template, steps)
     tokenizer = shared_tokenizer(folders)
     rows = read_rows(corpus, tokenizer, CONTEXT, n_documents=n_texts_sae + n_texts).rows
-    loaded = {step: load_model(folder) for step, folder in folders.items()}
+    loaded = {step: load_model(folder, dtype=place().dtype) for step, folder in folders.items()}
     models = {(seed, step): model for seed in seeds for step, model in loaded.items()}
     sae_ids, ids = rows[:-n_texts], rows[-n_texts:]
     facts = {

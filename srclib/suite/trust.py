@@ -1,0 +1,100 @@
+"""What was measured about the suite itself: data/trust/*.json, and quotes of it in pages.
+
+`{{trust.faults flips.silent}}` in a page is the value at that place of data/trust/faults.json.
+After `|`: `%` makes a percentage of a share, `list` a list of texts, `table` a table of rows.
+What stands between `<!-- trust.faults flips -->` and `<!-- end -->` is about that part of the
+file; where the part was never run, the page says so, and how to run it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import escape
+
+from .. import files, seals
+from ..errors import ClaimError, DataError, message
+from .points import number
+
+SEAL = "sha256"
+PREFIX = "trust."
+
+
+def path(name: str) -> Path:
+    return files.root() / "data" / "trust" / f"{name}.json"
+
+
+def write(name: str, content: Mapping[str, Any]) -> Path:
+    """Seal a document and put it into data/trust/. Returns its path."""
+    sealed = files.seal({**content, SEAL: ""}, SEAL)
+    files.make(path(name).parent)
+    return files.write_atomic(path(name), files.pretty(sealed))
+
+
+def load(name: str) -> dict[str, Any]:
+    """A document as its run left it. Raises DataError naming the file, also where it was edited."""
+    where, fix = files.short(path(name)), f"Run `nox -s {name}`."
+    content = seals.read_json(path(name), fix)
+    sound = isinstance(content, dict) and content == files.seal(content, SEAL)
+    if not sound:
+        raise DataError(f"{where}: was edited by hand. Restore it. {fix}")
+    return dict(content)
+
+
+def measured(text: str) -> str:
+    """A page without what is about parts that were never run, each of which it names instead."""
+
+    def section(match: re.Match[str]) -> str:
+        name, part = match["name"], match["part"]
+        if path(name).exists() and part in load(name):
+            return match["text"]
+        return f"\n*Not run yet ({part.replace('_', ' ')}):* `python3 -m nox -s {name}`.\n"
+
+    return _SECTION.sub(section, text)
+
+
+_SECTION = re.compile(
+    r"<!-- trust\.(?P<name>\w+) (?P<part>\w+) -->(?P<text>.*?)<!-- end -->", re.DOTALL
+)
+
+
+def quoted(id: str, label: str | None, form: str, where: str) -> str:
+    """The text of a quote. Raises ClaimError naming the page for what no run has measured."""
+    name = id.removeprefix(PREFIX)
+    value: Any = load(name)
+    for step in (label or "").split("."):
+        if not isinstance(value, dict) or step not in value:
+            known = ", ".join(value) if isinstance(value, dict) else "nothing below it"
+            raise ClaimError(message(f"{where}: {id}", label, known, "Run it, or quote another."))
+        value = value[step]
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    if form == "list" and isinstance(value, list):
+        return "\n".join(f"- {_cell(each)}" for each in value) or "- none"
+    if form == "table" and isinstance(value, list):
+        return _table(value)
+    if form == "%" and plain and not isinstance(value, str):
+        return f"{number(float(f'{100 * value:.3g}'))} %"
+    if form or not plain:
+        allowed = "nothing for a number or text, % for a share, list or table for a list"
+        raise ClaimError(message(f"{where}: {id} {label}: form", form, allowed, "Take one."))
+    return str(escape(value)) if isinstance(value, str) else number(value)
+
+
+def _cell(value: Any) -> str:
+    """Any value as text that stays in its cell: no markup, no line breaks."""
+    text = " ".join(str(value).split())
+    for sign in "\\`*_[]|{}$":
+        text = text.replace(sign, f"&#{ord(sign)};")
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "none"
+    names = list(rows[0])
+    lines = [names, ["---"] * len(names)]
+    lines += [[_cell(row.get(name, "")) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,129 @@
+"""Verdicts under seeds that nobody has looked at: `nox -s seeds -- STUDY [--sets 5] [--profile P]`.
+
+Set j adds 1,000 j to `seed`, the root of all random streams, and to every list of seeds that a
+profile names: worlds, language models, starts and orders of data are drawn anew, everything else is
+the profile's. Each set is a run of its own in the store (`custom-...`), and is found there again.
+
+A claim flips where its verdict is another than in the run without a set; half a flip, to `partly`
+or from it, is told apart from a whole one. A claim none of whose values moved under any set is told
+too: it is exact, or a seed was ignored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import trust
+
+from srclib.suite import params
+from srclib.suite.execute import run
+
+STEP = 1000  # further than any profile counts up from its seed
+
+
+def fresh(study: str, profile: str, j: int) -> dict[str, Any]:
+    """The overrides of set j."""
+    values = params.load_spec(study).resolve({"profile": profile}).values
+    moved: dict[str, Any] = {"seed": values["seed"] + STEP * j}
+    for name, value in values.items():
+        if name.endswith("_seeds") and isinstance(value, list) and value:
+            moved[name] = [each + STEP * j for each in value]
+    return moved
+
+
+def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per claim that a run measured: its verdict, those of the sets, what became of them."""
+    tables = [{row["id"]: row for row in other["claims"]} for other in others]
+    rows = []
+    for row in base["claims"]:
+        if row["basis"] == "by construction" or not row.get("values"):
+            continue
+        own = [table[row["id"]] for table in tables]
+        verdicts = [each["verdict"] for each in own]
+        rows.append(
+            {
+                "claim": row["id"],
+                "verdict": row["verdict"],
+                "under fresh seeds": ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items()),
+                "runs": len(verdicts),
+                "flips": sum(_flip(row["verdict"], each) == "flip" for each in verdicts),
+                "half": sum(_flip(row["verdict"], each) == "half" for each in verdicts),
+                "unassessed": sum(_flip(row["verdict"], each) == "unassessed" for each in verdicts),
+                "moved": any(each.get("values") != row["values"] for each in own),
+            }
+        )
+    return rows
+
+
+def _flip(before: str, after: str) -> str:
+    if before == after:
+        return "same"
+    if "not assessed" in (before, after):
+        return "unassessed"
+    return "half" if "partly" in (before, after) else "flip"
+
+
+def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
+    """Counts over the verdicts of one study, as the page quotes them."""
+    n = sum(row["runs"] for row in rows)
+    counts = {name: sum(row[name] for row in rows) for name in ("flips", "half", "unassessed")}
+    return {
+        "profile": profile,
+        "sets": sets,
+        "claims": len(rows),
+        "n": n,
+        **counts,
+        "share": round(counts["flips"] / n, 4) if n else 0.0,
+        "unmoved": [row["claim"] for row in rows if not row["moved"]],
+        "changed": [
+            {name: row[name] for name in ("claim", "verdict", "under fresh seeds")}
+            for row in rows
+            if row["flips"] or row["half"] or row["unassessed"]
+        ],
+        "rows": rows,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("studies", nargs="+", help="names of studies, or `all`")
+    parser.add_argument("--sets", type=int, default=5, help="fresh sets of seeds for each study")
+    parser.add_argument("--profile", default="laptop")
+    options = parser.parse_args()
+    at = trust.commit()
+    for study in params.studies() if "all" in options.studies else options.studies:
+        base = run(study, options.profile)
+        sets = [fresh(study, options.profile, j) for j in range(1, options.sets + 1)]
+        others = [run(study, options.profile, moved) for moved in sets]
+        found = told(compared(base, others), options.sets, options.profile)
+        command = f"nox -s seeds -- {study} --sets {options.sets} --profile {options.profile}"
+        trust.keep("seeds", command, study, found, at)
+        total()
+        print(f"{study}: {found['flips']} whole and {found['half']} half flips in {found['n']}")
+    return 0
+
+
+def total() -> None:
+    """The sum over all studies at laptop, kept beside them; smoke runs decide nothing."""
+    from srclib.suite import trust as stored
+
+    content = stored.load("seeds")
+    content.pop(stored.SEAL)
+    decided = {k: v for k, v in content.items() if k != "all" and v["profile"] != "smoke"}
+    names = ("claims", "n", "flips", "half", "unassessed")
+    sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
+    sums["studies"] = len(decided)
+    sums["share"] = round(sums["flips"] / sums["n"], 4) if sums["n"] else 0.0
+    sums["rows"] = [
+        {"study": k, **{each: v[each] for each in ("sets", *names)}} for k, v in decided.items()
+    ]
+    sums["changed"] = [row for v in decided.values() for row in v["changed"]]
+    stored.write("seeds", {**content, "all": sums})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

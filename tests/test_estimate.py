@@ -1,0 +1,117 @@
+"""An estimate counts what a run then does, and does next to nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_lm import ids, tiny_lm
+from torch.utils.flop_counter import FlopCounterMode
+
+from srclib import SAE, BatchTopK, ReLU, Run, TrainConfig, estimate, files, sweep, train
+from srclib.errors import ParameterError
+from srclib.lm.harvest import harvest
+from srclib.lm.models import LMConfig
+from srclib.lm.train import train_lms
+from srclib.sources import Blocks, ToyFeatures
+from srclib.suite import costs
+
+TOY = ToyFeatures(12, 16, 0.2)
+CFG = TrainConfig(n_steps=90, n_batch=32, lr=1e-3, log_every=0)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / "store"))
+    return tmp_path
+
+
+def runs(n: int = 4) -> dict[int, Run]:
+    return {s: Run(SAE(16, 12, BatchTopK(2), seed=s), TOY, CFG) for s in range(n)}
+
+
+def test_flop_of_a_training_are_those_that_torch_counts_in_it() -> None:
+    def trained() -> None:
+        train(SAE(16, 12, ReLU()), ToyFeatures(12, 16, 0.2), CFG)
+
+    with FlopCounterMode(display=False) as counter:
+        trained()
+    with estimate.counting() as counted:
+        trained()
+    (charge,) = counted.charges
+    assert charge.flop == counter.get_total_flops() > 0
+    assert (charge.tokens, charge.seconds > 0) == (90 * 32, True)
+
+
+def test_of_equal_kinds_one_is_timed_and_none_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    batch = ToyFeatures.batch
+    monkeypatch.setattr(ToyFeatures, "batch", lambda *a: read.append(a[1]) or batch(*a))
+    with estimate.counting() as counted:
+        sweep(runs(), "seed", workers=2)
+        sweep(runs(), "seed", workers=2)  # equal ones are not asked for twice
+    n_tried = estimate.WARM_UP + estimate.STEPS
+    assert [step for step in read if step >= 0] == list(range(n_tried))
+    assert sum(each.tokens for each in counted.charges) == 2 * 90 * 32  # two chunks of two SAEs
+    assert len({each.seconds for each in counted.charges}) == 1
+
+
+def test_what_the_store_holds_is_not_counted_again_and_nothing_is_left(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = sweep(runs(2), "seed", workers=1)
+    before = sorted((store / "store").rglob("*"))
+    monkeypatch.setenv("SRCLIB_BEHIND", str(store / "store"))
+    monkeypatch.setenv("SRCLIB_BUILD", str(store / "thrown away"))
+    with estimate.counting() as counted:
+        found = sweep(runs(3), "seed", workers=1)
+    assert counted.stored == {run.key for run in made.values()}
+    assert sum(each.tokens for each in counted.charges) == 90 * 32
+    assert torch.equal(found[0].sae.W_dec, made[0].sae.W_dec)
+    assert sorted((store / "store").rglob("*")) == before
+
+
+def test_a_harvest_is_counted_once_for_all_that_read_it() -> None:
+    def read(blocks: Blocks) -> None:
+        source = [blocks.at(0), blocks.at(1)]
+        made = {s: Run(SAE(16, 12, BatchTopK(2), seed=s), source[s], CFG) for s in (0, 1)}
+        sweep(made, "layer", workers=1)
+
+    with estimate.counting() as counted:
+        read(Blocks(tiny_lm("gemma2"), ids(0, 12, 8), block_rows=4))
+        ((n_tokens, rate),) = estimate.harvested()
+    assert len(counted.charges) == 2
+    blocks = Blocks(tiny_lm("gemma2"), ids(0, 12, 8), block_rows=4)
+    files.empty(files.build())
+    with FlopCounterMode(display=False) as counter:
+        read(blocks)
+    assert n_tokens == blocks.n_computed * blocks.block_rows * 8 == 90 * 32
+    of_saes = sum(each.flop for each in counted.charges)
+    assert n_tokens * rate.flop + of_saes == pytest.approx(counter.get_total_flops())
+
+
+def test_slow_passes_of_equal_shape_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = tiny_lm("gemma2"), ids(0, 12, 8)
+    monkeypatch.setattr(estimate, "SLOW", 0.0)
+    with estimate.counting() as counted:
+        harvest(model, rows, 1, batch_tokens=16)
+    assert sum(n for n, _ in counted.passes) == 10 * 8  # of twelve rows, two were forwarded
+
+
+def test_language_models_are_counted_with_their_checkpoints() -> None:
+    sizes = {"d_model": 16, "n_layers": 1, "n_heads": 2, "d_mlp": 16, "context": 8}
+    cfg = LMConfig(vocab_size=30, n_steps=200, n_batch=4, checkpoint_steps=(0, 100, 200), **sizes)
+    with estimate.counting() as counted:
+        (found,) = train_lms([cfg], ids(0, 40, 8))
+    assert [(c.what, c.tokens) for c in counted.charges] == [("language models", 200 * 4 * 8)]
+    assert all((folder / "config.json").is_file() for folder in found.values())
+
+
+def test_hours_are_those_of_the_longest_worker_or_of_a_stated_peak() -> None:
+    charge = estimate.Charge("SAEs", 1, 6e12, 5.0, 0, 0)
+    counted = estimate.Counted(groups=[(4, [charge] * 8), (4, [charge]), (1, [charge] * 2)])
+    assert costs._trainings(counted, None) == 10 + 5 + 10
+    assert costs._trainings(counted, 2.0) == 6 + 3 + 6
+    with pytest.raises(ParameterError, match="--peak"):
+        costs.show("matrix", "smoke", {}, -1.0)
