@@ -108,9 +108,9 @@ class Binding(_SlotTerm):
             allowed, fix = f"{n_levels} sizes that sum to n_slots={sae.n_slots}", "Add slots."
             raise ParameterError(message("levels", seen, allowed, fix))
         loss = F.mse_loss if self.form == "mse" else F.cross_entropy
-        parts = zip(slots.split(sizes, dim=1), told.unbind(dim=1), strict=True)
+        parts = [*zip(slots.split(sizes, dim=1), told.unbind(dim=1), strict=True)]
         if self.form == "mse":
-            parts = ((part, F.one_hot(r, part.shape[1]).to(part)) for part, r in parts)
+            parts = [(part, F.one_hot(r, part.shape[1]).to(part)) for part, r in parts]
         return torch.stack([loss(part, r) for part, r in parts]).sum()
 
 
