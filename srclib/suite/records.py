@@ -136,7 +136,9 @@ def _refuse_unknown(row: Mapping[str, Any], known: set[str], where: str, record:
         versions = (
             f"it is of schema {record.get('schema', 1)}, and this srclib knows up to {SCHEMA}"
         )
-        raise DataError(f"{where}: unknown {', '.join(unknown)}: {versions}. Update srclib.")
+        older = record.get("schema", 1) < SCHEMA
+        fix = "Run the study again." if older else "Update srclib."
+        raise DataError(f"{where}: unknown {', '.join(unknown)}: {versions}. {fix}")
 
 
 def _texts(value: Any) -> Iterator[str]:
