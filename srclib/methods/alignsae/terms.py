@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...errors import DataError, ParameterError, message
 from ...objectives import Context, Objective, _Addable
+from ...place import on_cpu
 from ...sae import SAE, SAEOutput
 from . import AlignSAE
 
@@ -102,7 +103,9 @@ class Binding(_SlotTerm):
     def loss(self, sae: AlignSAE, out: SAEOutput, labels: Tensor) -> Tensor:
         slots = sae.slots(out.pre_acts if self.form == "ce_pre" else out.acts)  # [batch, K]
         sizes, told = self.levels or (sae.n_slots,), labels[:, [0, *range(2, labels.shape[1])]]
-        n_levels, most = told.shape[1], (told.amax(dim=0) + 1).tolist()
+        n_levels = told.shape[1]
+        # Only on the CPU: to read a number from an accelerator would make it wait at each step.
+        most = (told.amax(dim=0) + 1).tolist() if on_cpu(told) else [0] * n_levels
         if sum(sizes) != sae.n_slots or len(sizes) != n_levels or min(map(sub, sizes, most)) < 0:
             seen = f"{sizes}, labels of {n_levels} levels with up to {most} concepts"
             allowed, fix = f"{n_levels} sizes that sum to n_slots={sae.n_slots}", "Add slots."
