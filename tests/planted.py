@@ -112,7 +112,7 @@ FAULTS = [
           "return acts.count_nonzero(dim=1).double() / len(acts)", "test_metrics.py"),
     Fault("effective features: the mean over latents", "metrics/batches.py",
           "p = means / means.sum(dim=1, keepdim=True)", "p = means / means.sum(dim=0, keepdim=True)",
-          "test_metrics.py"),
+          "test_stability.py test_metrics.py"),
     Fault("covariances centred over latents", "methods/alignsae/terms.py",
           "covariance = (slots - slots.mean(dim=0)).T", "covariance = (slots - slots.mean(dim=1, keepdim=True)).T",
           "test_align_losses.py"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from srclib import rng
+from srclib import SAE, ReLU, rng
 from srclib.errors import DataError
 from srclib.lm.models import LMConfig, new_model
 from srclib.methods.alignsae import AlignSAE, handles, outcomes, readings, steering
@@ -245,3 +245,16 @@ def test_judging_people_are_asked_at_the_strength_that_others_chose_and_at_no_mo
     judging = few[~outcomes.choosing(few)].index.get_level_values("alpha")
     assert set(judging) == {0.0, 3.0}
     assert len(outcomes.at(few, alpha=0.0)) == len(todo.question)
+
+
+def test_latents_of_a_rival_are_chosen_on_the_training_questions() -> None:
+    """Latent 0 tells the relation in training, latent 1 everywhere else, where it is judged."""
+    relation = torch.arange(60) % 2
+    x = torch.zeros(60, 2)
+    x[:20, 0] = 1 + relation[:20]
+    x[20:, 1] = 1 + 9 * relation[20:]
+    sae = SAE(2, 2, ReLU())
+    with torch.no_grad():
+        sae.W_enc.copy_(torch.eye(2))
+    latents = readings.read(sae, x, relation, range(20)).latents.tolist()
+    assert latents[1] == 0

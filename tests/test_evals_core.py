@@ -168,3 +168,15 @@ def test_k_sparse_f1_selects_with_the_same_rule() -> None:
     assert k_sparse_f1(acts, labels == 2, acts, labels == 2, 1) == 1
     acts[:, 2] = 0
     assert k_sparse_f1(acts, labels == 2, acts, labels == 2, 1) < 1
+
+
+def test_latents_of_a_probe_are_chosen_on_the_training_set() -> None:
+    """Latent 0 tells the class in training, latent 1 in the test; a probe that looked is right."""
+    labels = torch.arange(200) % 2 == 0
+    noise = torch.randn(2, 200, 2, generator=torch.Generator().manual_seed(4))
+    acts, test_acts = 0.1 * noise
+    acts[:, 0] += 4 * labels
+    acts[:, 1] += labels
+    test_acts[:, 1] += 4 * labels
+    assert k_sparse_f1(acts, labels, test_acts, labels, 2) > 0.9
+    assert k_sparse_f1(acts, labels, test_acts, labels, 1) < 0.7
