@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from align_contenders import Authors, Srclib, evaluate
-from measure import Contender, chosen_workloads, keep, machine, peak_gib, table
+from measure import Contender, peak_gib, run, table
 
 ROUNDS, CALLS = 2, 2
 AUTHORS, SAME = "authors' form", "srclib, the same loss"
@@ -83,15 +83,5 @@ def align() -> str:
 
 WORKLOADS: dict[str, Callable[[], str]] = {"align": align}
 
-
-def main() -> None:
-    chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
-    here = machine(("torch", "numpy", "sae-paper-suite"))
-    print(here, flush=True)
-    for name in chosen:
-        print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
-        keep(name, here)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__.splitlines()[0], WORKLOADS, ("torch", "numpy", "sae-paper-suite"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from measure import Contender, interleave, keep, machine, table
+from measure import Contender, interleave, run, table
 from torch import Tensor
 
 from srclib import rng
@@ -79,21 +79,17 @@ class Dense:
 CHUNKS = [chunk(i) for i in range(4)]
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    here = machine(("torch", "numpy", "sae-paper-suite"))
-    print(here, flush=True)
+def examples() -> str:
     first, top, dense = Sparse("threshold"), Sparse("top"), Dense()
     named = {"srclib, threshold": first, "srclib, top": top, "dense": dense}
     contenders = [Contender(name, each.call, each.kept) for name, each in named.items()]
     interleave(contenders, ROUNDS, CALLS, WARMUP)
     rows = table(contenders, "dense", None, "examples per latent", tail=ROUNDS)
-    keep("examples", here)
     weakest = top.collector.result(torch.zeros(N_LATENTS)).values[:, -1]
     if bool((weakest > dense.best[-1]).any()):
         raise SystemExit("a 50th strongest text is stronger than the 50th strongest token")
-    print(f"\n### examples\n\n{rows}\n\nNo 50th text is above the 50th token.", flush=True)
+    return f"{rows}\n\nNo 50th text is above the 50th token."
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__.splitlines()[0], {"examples": examples}, ("torch", "numpy", "sae-paper-suite"))

@@ -1,14 +1,14 @@
 """Harvesting from a language model and matching two dictionaries, beside the plain ways.
 
     harvest    activations after block 6 of 12, GPT-2-small shape, 32 texts of 16-128 tokens
-    matching   best one-to-one assignment of 2,048 latents, d 768; `--large`: 18,432, d 512
+    matching   best one-to-one assignment of 2,048 latents, d 768
+    matching-large   of 18,432, d 512; only where it is named
 
 Run it through `nox -s bench`. Prints Markdown. No peer library takes part.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from measure import Contender, interleave, keep, machine, peak_gib, table
+from measure import Contender, interleave, peak_gib, run, table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -157,7 +157,11 @@ def alone(name: str, n: int, d: int) -> tuple[float, float, float]:
     return seconds, peak_gib(), cosine
 
 
-WORKLOADS: dict[str, Callable[[], str]] = {"harvest": harvesting, "matching": matching}
+WORKLOADS: dict[str, Callable[[], str]] = {
+    "harvest": harvesting,
+    "matching": matching,
+    "matching-large": large_matching,
+}
 
 
 def _matcher(name: str, match: Matcher, a: Tensor, b: Tensor) -> Contender:
@@ -176,24 +180,6 @@ def _same_optimum(ours: float, theirs: float) -> str:
     return f"Difference of the mean cosines: {abs(ours - theirs):.1e}."
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(WORKLOADS))
-    parser.add_argument("--large", action="store_true", help="matching also at n 18,432")
-    arguments = parser.parse_args()
-    chosen = arguments.workloads or list(WORKLOADS)
-    if unknown := sorted(set(chosen) - set(WORKLOADS)):
-        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(WORKLOADS)}")
-    workloads = {name: WORKLOADS[name] for name in chosen}
-    if arguments.large:
-        workloads["matching, n 18,432"] = large_matching
-    torch.set_num_threads(1)
-    here = machine(("torch", "numpy", "scipy", "transformers", "sae-paper-suite"))
-    print(here, flush=True)
-    for name, work in workloads.items():
-        print(f"\n### {name}\n\n{work()}", flush=True)
-        keep(name, here)
-
-
 if __name__ == "__main__":
-    main()
+    packages = ("torch", "numpy", "scipy", "transformers", "sae-paper-suite")
+    run(__doc__.splitlines()[0], WORKLOADS, packages, rare=["matching-large"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from measure import Contender, chosen_workloads, interleave, keep, machine, table
+from measure import Contender, interleave, run, table
 from torch import Tensor
 from toy_contenders import (
     N_BATCH,
@@ -85,16 +85,7 @@ def _generator(name: str, batches: Callable[[], Tensor]) -> Contender:
     return Contender(name, call, lambda: float(newest[0].square().sum(dim=1).mean()))
 
 
-def main() -> None:
-    chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
-    torch.set_num_threads(1)
-    torch.manual_seed(0)  # SAELens draws from the global generator
-    here = machine(("torch", "numpy", "sae-lens", "sae-paper-suite"))
-    print(here, flush=True)
-    for name in chosen:
-        print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
-        keep(name, here)
-
-
 if __name__ == "__main__":
-    main()
+    torch.manual_seed(0)  # SAELens draws from the global generator
+    packages = ("torch", "numpy", "sae-lens", "sae-paper-suite")
+    run(__doc__.splitlines()[0], WORKLOADS, packages)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measure import Contender, chosen_workloads, interleave, keep, machine, table
+from measure import Contender, interleave, run, table
 from wide_contenders import (
     N_BATCHES,
     Autograd,
@@ -92,16 +92,6 @@ WORKLOADS: dict[str, Callable[[], str]] = {
     "gba": gba_step,
 }
 
-
-def main() -> None:
-    chosen = chosen_workloads(__doc__.splitlines()[0], WORKLOADS)
-    torch.set_num_threads(1)
-    here = machine(("torch", "numpy", "eai-sparsify", "dictionary-learning", "sae-paper-suite"))
-    print(here, flush=True)
-    for name in chosen:
-        print(f"\n### {name}\n\n{WORKLOADS[name]()}", flush=True)
-        keep(name, here)
-
-
 if __name__ == "__main__":
-    main()
+    packages = ("torch", "numpy", "eai-sparsify", "dictionary-learning", "sae-paper-suite")
+    run(__doc__.splitlines()[0], WORKLOADS, packages)

@@ -16,7 +16,7 @@ import platform
 import random
 import resource
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -152,12 +152,24 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def chosen_workloads(description: str, known: Iterable[str]) -> list[str]:
-    """The workloads named on the command line, all where none is; an unknown one ends the run."""
-    names = list(known)
+def run(
+    description: str,
+    workloads: Mapping[str, Callable[[], str]],
+    packages: Sequence[str],
+    rare: Collection[str] = (),
+) -> None:
+    """Print, and `keep`, the workloads named on the command line; all but the rare where none is.
+
+    packages: whose versions are told. An unknown workload ends the run.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(names))
-    chosen = parser.parse_args().workloads or names
-    if unknown := sorted(set(chosen) - set(names)):
-        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(names)}")
-    return list(chosen)
+    parser.add_argument("workloads", nargs="*", metavar="workload", help=", ".join(workloads))
+    chosen = parser.parse_args().workloads or [name for name in workloads if name not in rare]
+    if unknown := sorted({*chosen} - {*workloads}):
+        parser.error(f"workload {unknown[0]!r}: allowed are {', '.join(workloads)}")
+    torch.set_num_threads(1)
+    here = machine(packages)
+    print(here, flush=True)
+    for name in chosen:
+        print(f"\n### {name}\n\n{workloads[name]()}", flush=True)
+        keep(name, here)
