@@ -86,9 +86,9 @@ FAULTS = [
           "test_rules.py test_claims.py"),
     Fault("a tie counts as better", "suite/rules.py", "ahead.low > self.margin + slack",
           "ahead.low > self.margin - 2 * slack - 1e-6", "test_rules.py test_claims.py"),
-    Fault("a gated SAE without its gate", "formats.py", "w[\"b_mag\"] - scale * w[\"b_gate\"]",
+    Fault("a gated SAE without its gate", "formats/saelens.py", "w[\"b_mag\"] - scale * w[\"b_gate\"]",
           "0 * w[\"b_mag\"]", "test_formats.py"),
-    Fault("rescaled selection of SAELens is lost", "formats.py", '"rescaled" if rescaled else "raw"',
+    Fault("rescaled selection of SAELens is lost", "formats/saelens.py", '"rescaled" if rescaled else "raw"',
           '"raw"', "test_formats.py"),
     # --- what a model is taught, and what it is judged on
     Fault("AlignSAE's rivals are chosen on the questions that judge them", "methods/alignsae/readings.py",
