@@ -80,6 +80,8 @@ def test_a_byte_order_mark_inside_a_text_stays(tmp_path: Path) -> None:
         ("x.jsonl", b'{"txt": "a b"}\n', r"x\.jsonl, row 1: text=None: allowed is a string"),
         ("x.jsonl", b'["a b"]\n', r"x\.jsonl, row 1: text=None"),
         ("x.jsonl", b'{"text": 3}\n', r"x\.jsonl, row 1: text=3"),
+        ("x.jsonl", b'{"text": "a \\ud800"}\n', r"row 1: text='half a character \(\\\\+ud800\)'"),
+        ("x.jsonl", b"[" * 10**5 + b"\n", r"x\.jsonl, row 1: no JSON"),
         ("x.csv", b"a b\n", r"file='.*x\.csv': allowed is one of \.txt, \.jsonl"),
         ("x.txt", b"a\n\n", r"corpus: 0 documents of at least 3 tokens \(1 shorter\)"),
         ("x.txt", b"", "one document or more, and it has none"),

@@ -258,10 +258,16 @@ def _decoded(file: Path, row: int, raw: bytes) -> str:
 def _field(file: Path, row: int, line: str) -> str:
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}, row {row}: no JSON ({error}). Write one object a line.") from None
     text = document.get("text") if isinstance(document, dict) else None
     if not isinstance(text, str):
         fix = "Rename the field that holds the document."
         raise DataError(message(f"{file}, row {row}: text", text, "a string", fix))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"half a character (\\u{ord(text[error.start]):x})"
+        fix = "Write the pair of escapes, or the character itself."
+        raise DataError(message(f"{file}, row {row}: text", half, "whole characters", fix)) from None
     return text
