@@ -64,6 +64,10 @@ def environment(peers: str) -> str:
     venv.create(folder, clear=True, symlinks=True, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*pip, "-r", str(requirements), "-e", str(ROOT)], check=True)
+    # A peer's dependency asks for torchvision and uses nothing of it. The index has it for another
+    # build of torch than the CPU's, and then transformers fails to import.
+    gone = [sys.executable, "-m", "pip", "--python", str(python), "uninstall", "--quiet", "--yes"]
+    subprocess.run([*gone, "torchvision"], check=True)
     stamp.write_text(made_from)  # last: an interrupted installation is repeated
     return str(python)
 
