@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srclib import rng
-from srclib.config import TrainConfig
 from srclib.methods.alignsae import AlignSAE, terms
 from srclib.metrics import fvu
 from srclib.sources import Rows
-from srclib.trainer import start, update
+from srclib.training.config import TrainConfig
+from srclib.training.step import update
+from srclib.training.trainer import start
 
 D_IN, N_FREE, N_SLOTS, D_HEAD, N_BATCH, LR = 768, 100_000, 6, 256, 64, 1e-3
 N_IDS = 50_257  # GPT-2's vocabulary: what the published heads choose among

@@ -18,10 +18,11 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from srclib.activations import BatchTopK
-from srclib.config import TrainConfig
 from srclib.sae import SAE
 from srclib.sources import Source, ToyFeatures, random_correlation
-from srclib.trainer import start, update
+from srclib.training.config import TrainConfig
+from srclib.training.step import update
+from srclib.training.trainer import start
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
 N_STEPS = 14_649  # of the paper; a schedule's length, not what is run here

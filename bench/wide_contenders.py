@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srclib import sparse
 from srclib.activations import JumpReLU, TopK
-from srclib.config import TrainConfig
 from srclib.methods.gba import GroupBiases, geometric_targets, hand_over_bias
 from srclib.objectives import L0Target, SquaredError
 from srclib.sae import SAE
-from srclib.trainer import start, update
+from srclib.steps import sparse
+from srclib.training.config import TrainConfig
+from srclib.training.step import update
+from srclib.training.trainer import start
 
 N_STEPS = 10_000  # a schedule's length, not what is run here
 N_BATCHES = 4

@@ -17,26 +17,25 @@ _HOME = {
     "TopK": "activations",
     "BatchTopK": "activations",
     "JumpReLU": "activations",
-    "train": "trainer",
-    "TrainConfig": "config",
-    "TrainResult": "trainer",
-    "Run": "runs",
-    "Sweep": "sweeps",
-    "sweep": "sweeps",
-    "tidy": "tables",
-    "held_out": "runs",
-    "save_sae": "checkpoint",
-    "load_sae": "checkpoint",
+    "train": "training.trainer",
+    "TrainConfig": "training.config",
+    "TrainResult": "training.trainer",
+    "Run": "runs.run",
+    "Sweep": "runs.sweeps",
+    "sweep": "runs.sweeps",
+    "tidy": "runs.tables",
+    "held_out": "runs.run",
+    "save_sae": "store.checkpoint",
+    "load_sae": "store.checkpoint",
     "read_sae": "formats",
     "harvest": "lm.harvest",
     "parameters": "suite.params",
     "ledger": "suite.ledger",
-    "data_path": "files",
+    "data_path": "store.files",
     "SuiteError": "errors",
 }
 _MODULES = (
     "activations",
-    "control",
     "formats",
     "metrics",
     "objectives",
@@ -52,7 +51,6 @@ __all__ = [*_HOME, *_MODULES]  # noqa: PLE0604 (strings, which ruff cannot see)
 
 if TYPE_CHECKING:
     from . import activations as activations
-    from . import control as control
     from . import formats as formats
     from . import metrics as metrics
     from . import objectives as objectives
@@ -62,24 +60,24 @@ if TYPE_CHECKING:
     from .activations import JumpReLU as JumpReLU
     from .activations import ReLU as ReLU
     from .activations import TopK as TopK
-    from .checkpoint import load_sae as load_sae
-    from .checkpoint import save_sae as save_sae
-    from .config import TrainConfig as TrainConfig
     from .errors import SuiteError as SuiteError
-    from .files import data_path as data_path
     from .formats import read_sae as read_sae
     from .lm.harvest import harvest as harvest
-    from .runs import Run as Run
-    from .runs import held_out as held_out
+    from .runs.run import Run as Run
+    from .runs.run import held_out as held_out
+    from .runs.sweeps import Sweep as Sweep
+    from .runs.sweeps import sweep as sweep
+    from .runs.tables import tidy as tidy
     from .sae import SAE as SAE
     from .sae import SAEOutput as SAEOutput
+    from .store.checkpoint import load_sae as load_sae
+    from .store.checkpoint import save_sae as save_sae
+    from .store.files import data_path as data_path
     from .suite.ledger import ledger as ledger
     from .suite.params import parameters as parameters
-    from .sweeps import Sweep as Sweep
-    from .sweeps import sweep as sweep
-    from .tables import tidy as tidy
-    from .trainer import TrainResult as TrainResult
-    from .trainer import train as train
+    from .training.config import TrainConfig as TrainConfig
+    from .training.trainer import TrainResult as TrainResult
+    from .training.trainer import train as train
 
 
 def __getattr__(name: str) -> Any:
@@ -103,7 +101,7 @@ def _version() -> str:
     try:
         return metadata.version("sae-paper-suite")
     except metadata.PackageNotFoundError:
-        from . import files
+        from .store import files
 
         text = (files.root() / "pyproject.toml").read_text(encoding="utf-8")
         return str(tomllib.loads(text)["project"]["version"])

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import parallel
+from .compute import parallel
+from .compute.fast import keep_largest
 from .errors import ParameterError, message, positive
-from .fast import keep_largest
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from .activations import BatchTopK, JumpReLU, TopK
-from .auxk import auxk_rows
 from .errors import ParameterError, message, positive
 from .sae import SAE, SAEOutput
-from .sparse import Room
+from .steps.auxk import auxk_rows
+from .steps.sparse import Room
 
 
 class Context(NamedTuple):

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from srclib import files
 from srclib.lm.models import LMConfig, new_model
 from srclib.lm.train import train_lm
+from srclib.store import files
 from srclib.worlds import python_docs
 from srclib.worlds.engine import pack
 

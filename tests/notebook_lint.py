@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from srclib import syntax
+from srclib.store import syntax
 
 MAX_LINES = 40  # a cell fits on a screen
 DRAWING = {"plt", "sns", "figures", "ax", "axes"}  # the names that figures are drawn with

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
+from srclib.compute.fast import keep_largest, kth_largest
 from srclib.errors import ParameterError
-from srclib.fast import keep_largest, kth_largest
 
 few = settings(deadline=None, max_examples=40)
 seeds = st.integers(0, 10**6)

@@ -10,19 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srclib.activations import ReLU
-from srclib.checkpoint import load_sae, save_sae
-from srclib.config import TrainConfig
 from srclib.errors import CheckpointError, DataError, ParameterError
-from srclib.memo import key_of
 from srclib.methods import alignsae
 from srclib.methods.alignsae import AlignSAE, binding, terms
 from srclib.methods.alignsae.terms import Binding, Orthogonality, Reconstruction, Sparsity, Value
 from srclib.objectives import Context, Objective
 from srclib.rng import normals
-from srclib.runs import Run
+from srclib.runs.keys import key_of
+from srclib.runs.run import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows
-from srclib.trainer import train
+from srclib.store.checkpoint import load_sae, save_sae
+from srclib.training.config import TrainConfig
+from srclib.training.trainer import train
 
 K, D, ANSWERS = 3, 8, 5
 RELATION = torch.arange(60) % K

@@ -10,11 +10,11 @@ import torch
 from tiny import batch_topk, k_of
 from torch import Tensor
 
-from srclib.control import Control, Trace
 from srclib.errors import ParameterError
 from srclib.methods import auto_l0
 from srclib.methods.auto_l0 import AutoL0
 from srclib.sae import SAE
+from srclib.training.control import Control, Trace
 
 X = torch.zeros(4, 3)
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from srclib.activations import Activation, JumpReLU, ReLU, TopK
-from srclib.config import TrainConfig
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.methods.gba import (
     GroupBiases,
@@ -30,7 +29,8 @@ from srclib.methods.gba import (
 )
 from srclib.sae import SAE
 from srclib.sources import SparseCodes
-from srclib.trainer import train
+from srclib.training.config import TrainConfig
+from srclib.training.trainer import train
 
 SOURCE = SparseCodes(12, 8, 2)
 TARGETS = (0.4, 0.1)

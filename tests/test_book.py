@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from conftest import ROOT, Run
 
-from srclib import files
 from srclib.errors import ClaimError, NotebookError
+from srclib.store import files
 from srclib.suite import book, book_pages, front, records, verdicts
 
 TOC = """

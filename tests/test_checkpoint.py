@@ -13,13 +13,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from srclib import files, state
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from srclib.checkpoint import build_activation, describe, load_sae, save_sae
 from srclib.errors import CheckpointError, ParameterError
 from srclib.sae import SAE
 from srclib.sources import Scaled, ToyFeatures
-from srclib.trainer import TrainConfig, train
+from srclib.store import files
+from srclib.store.checkpoint import build_activation, describe, load_sae, save_sae
+from srclib.training import state
+from srclib.training.trainer import TrainConfig, train
 
 TOY = ToyFeatures(6, 8, 0.3)
 ACTIVATIONS: list[Activation] = [

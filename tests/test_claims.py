@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import files
 from srclib.errors import ClaimError, ParameterError, SuiteError
 from srclib.metrics.intervals import wilson
+from srclib.store import files
 from srclib.suite import claims, judging, params, records, verdicts
 from srclib.suite.ledger import Ledger
 from srclib.suite.verdicts import VERDICTS

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Run, command, write_study
 
-from srclib import SAE, TopK, files, load_sae, save_sae
+from srclib import SAE, TopK, load_sae, save_sae
 from srclib import __version__ as version
+from srclib.store import files
 from srclib.suite import records
 
 FAILS_BEFORE_COMPUTING = {

@@ -7,8 +7,8 @@ import torch
 from tiny import batch_topk, k_of
 
 from srclib import metrics
-from srclib.control import KSchedule, Trace
 from srclib.errors import ParameterError
+from srclib.training.control import KSchedule, Trace
 
 X = torch.zeros(4, 3)
 

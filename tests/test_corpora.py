@@ -12,9 +12,9 @@ from datasets import Dataset, DatasetDict
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from srclib import files
 from srclib.errors import DataError, ParameterError
 from srclib.lm.corpora import check, packed, read, read_rows
+from srclib.store import files
 
 WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]
 

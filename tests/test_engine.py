@@ -14,10 +14,13 @@ import pytest
 import torch
 from tiny_lm import ids, tiny_lm
 
-from srclib import SAE, BatchTopK, Run, TrainConfig, engine, files, sweep
-from srclib.control import KSchedule
+from srclib import SAE, BatchTopK, Run, TrainConfig, sweep
+from srclib.engines import engine
 from srclib.errors import ParameterError, SuiteError
-from srclib.sources import Blocks, ToyFeatures
+from srclib.lm.streamed import Blocks
+from srclib.sources import ToyFeatures
+from srclib.store import files
+from srclib.training.control import KSchedule
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 TOY = ToyFeatures(12, 16, 0.2)

@@ -9,12 +9,15 @@ import torch
 from tiny_lm import ids, tiny_lm
 from torch.utils.flop_counter import FlopCounterMode
 
-from srclib import SAE, BatchTopK, ReLU, Run, TrainConfig, estimate, files, sweep, train
+from srclib import SAE, BatchTopK, ReLU, Run, TrainConfig, sweep, train
+from srclib.engines import estimate
 from srclib.errors import ParameterError
 from srclib.lm.harvest import harvest
 from srclib.lm.models import LMConfig
+from srclib.lm.streamed import Blocks
 from srclib.lm.train import train_lms
-from srclib.sources import Blocks, ToyFeatures
+from srclib.sources import ToyFeatures
+from srclib.store import files
 from srclib.suite import costs
 
 TOY = ToyFeatures(12, 16, 0.2)

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from conftest import Run, command, write_study
 
-from srclib import files, fingerprint, locks
+from srclib.store import files, fingerprint, locks
 from srclib.suite import verify
 
 

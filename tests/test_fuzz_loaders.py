@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from srclib import checkpoint, files, seals
 from srclib.activations import BatchTopK
 from srclib.errors import SuiteError
 from srclib.formats import read_sae, write_saelens
 from srclib.lm import corpora
 from srclib.sae import SAE
 from srclib.sources import Rows
+from srclib.store import checkpoint, files, seals
 from srclib.suite import claims, params, records, trust, verify
 
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from srclib import metrics
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from srclib.auxk import auxk_support
-from srclib.gradients import closed_form_gradients
 from srclib.methods.mirror import start_from
 from srclib.objectives import L1, AuxK, Context, L0Target, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
+from srclib.steps.auxk import auxk_support
+from srclib.steps.gradients import closed_form_gradients
 
 D_IN, D_SAE = 6, 9
 GATED: list[Activation] = [ReLU(), TopK(2), BatchTopK(2.5)]

@@ -14,9 +14,10 @@ import pytest
 import torch
 from test_book import add_book
 
-from srclib import disk, files, locks, metrics, seals
+from srclib import metrics
 from srclib.errors import ClaimError, DataError, NotebookError, SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model, save_model
+from srclib.store import disk, files, locks, seals
 from srclib.suite import book, gate, records, trust, verify
 
 TINY = LMConfig(d_model=8, n_layers=1, n_heads=2, d_mlp=8, context=8, vocab_size=16)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from srclib.activations import ReLU
-from srclib.config import TrainConfig
+from srclib.compute.fast import Adam
 from srclib.errors import DataError
-from srclib.fast import Adam
 from srclib.objectives import Context, Objective, SquaredError
 from srclib.sae import SAE, SAEOutput
 from srclib.sources import Rows, Scaled
-from srclib.trainer import train
+from srclib.training.config import TrainConfig
+from srclib.training.trainer import train
 
 X = torch.arange(60.0).view(20, 3)
 LABELS = torch.stack([torch.arange(20), torch.arange(20) * 7], dim=1)

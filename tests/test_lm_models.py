@@ -16,7 +16,6 @@ from tiny import draw
 from tiny_lm import ids, tiny_lm
 from torch import Tensor
 
-from srclib import files, seals
 from srclib.errors import DataError, ParameterError
 from srclib.lm import train
 from srclib.lm.harvest import token_losses
@@ -24,6 +23,7 @@ from srclib.lm.models import FAMILIES, LMConfig, load_model, new_model, save_mod
 from srclib.lm.parts import Part, batch
 from srclib.lm.sites import blocks, edited, family
 from srclib.lm.train import PRETRAINING, _adam, checkpoints, lr_factor, train_lm
+from srclib.store import files, seals
 
 SMALL = LMConfig(
     "gpt2",

@@ -20,18 +20,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from srclib import checkpoint, engine, files, fingerprint, locks, memo
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.control import KSchedule, Trace
+from srclib.engines import engine
 from srclib.errors import CheckpointError, ParameterError, SuiteError
-from srclib.memo import key_of, train_all
 from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import L1, SquaredError
-from srclib.runs import Run
+from srclib.runs import keys, memo
+from srclib.runs.keys import key_of
+from srclib.runs.memo import train_all
+from srclib.runs.run import Run
 from srclib.sae import SAE
 from srclib.sources.rows import Rows, Scaled
 from srclib.sources.toy import ToyFeatures
-from srclib.trainer import TrainConfig, train, training
+from srclib.store import checkpoint, files, fingerprint, locks
+from srclib.training.control import KSchedule, Trace
+from srclib.training.trainer import TrainConfig, train, training
 
 TOY = ToyFeatures(6, 8, 0.3)
 CFG = TrainConfig(n_steps=12, n_batch=16, lr=1e-2, log_every=4)
@@ -165,14 +168,15 @@ def test_code_moves_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.extend(names)
         return "other"
 
-    memo._code.cache_clear()
+    keys._code.cache_clear()
     monkeypatch.setattr(fingerprint, "modules_hash", other_code)
     after = key_of(steered)
-    memo._code.cache_clear()
+    keys._code.cache_clear()
     assert after != before
-    computing = ("sae", "activations", "fast", "gradients", "objectives", "state", "trainer")
-    computing += ("auxk", "backward", "pairs", "sparse")
-    expected = {*computing, "sources.rows", "sources.toy", "control", "metrics"}
+    expected = {"sae", "activations", "objectives", "compute.fast", "sources.rows", "sources.toy"}
+    expected |= {f"steps.{name}" for name in ("auxk", "gradients", "pairs", "sparse")}
+    expected |= {f"training.{name}" for name in ("backward", "control", "state", "step", "trainer")}
+    expected.add("metrics")
     assert {f"srclib.{name}" for name in expected} <= set(seen)
     assert not {"srclib.suite.figures", "srclib.suite.ledger", "srclib.suite.cli"} & set(seen)
 
@@ -207,7 +211,7 @@ def test_the_code_of_a_term_of_ones_own_moves_the_key(
 
 
 HELPED = """
-from srclib.control import KSchedule
+from srclib.training.control import KSchedule
 
 K = {k}
 
@@ -435,12 +439,14 @@ def test_a_killed_worker_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> No
 POOL = """
 import sys
 from pathlib import Path
-from srclib import checkpoint, engine, files, fingerprint, memo
+from srclib.store import checkpoint, files, fingerprint
+from srclib.engines import engine
+from srclib.runs import keys, memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources.toy import ToyFeatures
-from srclib.runs import Run
-from srclib.trainer import TrainConfig
+from srclib.runs.run import Run
+from srclib.training.trainer import TrainConfig
 
 if __name__ == "__main__":
     assert files.root() == Path(sys.argv[1]), "the copy is used, not the checkout"

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 from named_model import run, save_tiny
 
-from srclib import files
+from srclib.store import files
 
 SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows": 8, "n_steps": 50}
 

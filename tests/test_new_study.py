@@ -9,8 +9,8 @@ import notebook_lint
 import pytest
 from conftest import Run
 
-from srclib import files
 from srclib.errors import ParameterError
+from srclib.store import files
 from srclib.suite import new_study
 
 

@@ -10,7 +10,6 @@ from tiny import draw, uneven
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from srclib.backward import backward
 from srclib.errors import ParameterError
 from srclib.objectives import (
     L1,
@@ -24,6 +23,7 @@ from srclib.objectives import (
     default,
 )
 from srclib.sae import SAE, SAEOutput
+from srclib.training.backward import backward
 
 D_IN, D_SAE = 4, 6
 START = Context(0, None)

@@ -6,7 +6,7 @@ import ast
 import re
 import shlex
 
-from srclib import files
+from srclib.store import files
 from srclib.suite import cli
 
 TEXT = (files.root() / "book" / "paper-scale.md").read_text(encoding="utf-8")

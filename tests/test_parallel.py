@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import multiprocessing
 
-from srclib import SAE, BatchTopK, JumpReLU, ReLU, Run, TopK, TrainConfig, parallel, sweep, train
+from srclib import SAE, BatchTopK, JumpReLU, ReLU, Run, TopK, TrainConfig, sweep, train
+from srclib.compute import parallel
 from srclib.errors import ParameterError
 from srclib.objectives import L1, L0Target, SquaredError
 from srclib.sources import ToyFeatures

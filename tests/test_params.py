@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srclib import files
 from srclib.errors import NotebookError, ParameterError
+from srclib.store import files
 from srclib.suite import params
 
 SPEC = """

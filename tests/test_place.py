@@ -10,13 +10,14 @@ import torch
 
 import srclib
 from srclib import SAE, BatchTopK, JumpReLU, ReLU, TopK, TrainConfig
-from srclib import place as places
+from srclib.compute import place as places
 from srclib.errors import ParameterError
 from srclib.methods.alignsae import AlignSAE, labels, terms
 from srclib.methods.gba import GroupBiases, geometric_targets, hand_over_bias
 from srclib.objectives import L1, AuxK, L0Target, SquaredError, TanhSparsity
 from srclib.sources.rows import Rows
-from srclib.trainer import start, update
+from srclib.training.step import update
+from srclib.training.trainer import start
 
 D_IN, D_SAE, N_BATCH = 8, 24, 16
 CFG = TrainConfig(1000, N_BATCH, 1e-3, dead_window=2, log_every=0)
@@ -78,9 +79,9 @@ def test_what_an_accelerator_computes_is_what_the_cpu_computes(
     ends = []
     for there, (sae, objective, control) in zip((False, True), made, strict=True):
         with monkeypatch.context() as patch:
-            for module in ("fast", "auxk", "backward", "trainer"):
+            for module in ("compute.fast", "steps.auxk", "training.backward", "training.step"):
                 patch.setattr(f"srclib.{module}.on_cpu", lambda tensor, there=there: not there)
-            patch.setattr("srclib.trainer.LOOK_EVERY", 1)  # dead latents are found at once
+            patch.setattr("srclib.training.step.LOOK_EVERY", 1)  # dead latents are found at once
             state = start([sae], CFG, objective, control)
             for step in range(60):
                 update(state, step, rows, CFG)
@@ -93,7 +94,7 @@ def test_what_an_accelerator_computes_is_what_the_cpu_computes(
 
 
 def test_dead_latents_are_found_at_a_look(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srclib.trainer.on_cpu", lambda _: False)
+    monkeypatch.setattr("srclib.training.step.on_cpu", lambda _: False)
     state = start([SAE(D_IN, D_SAE, TopK(1), seed=1)], CFG)
     for step in range(places.LOOK_EVERY):
         update(state, step, rows, CFG)
@@ -103,7 +104,7 @@ def test_dead_latents_are_found_at_a_look(rows: Rows, monkeypatch: pytest.Monkey
 def test_a_loss_that_is_no_number_is_found_at_the_next_look(
     rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("srclib.trainer.on_cpu", lambda _: False)
+    monkeypatch.setattr("srclib.training.step.on_cpu", lambda _: False)
     sae = SAE(D_IN, D_SAE, TopK(1))
     with torch.no_grad():
         sae.W_dec[0] = torch.nan

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_study
 
-from srclib import files
 from srclib.errors import NotebookError, ParameterError, SuiteError
+from srclib.store import files
 from srclib.suite.plan import check_disk, duration, plan
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import srclib
-from srclib import files, fingerprint
+from srclib.store import files, fingerprint
 
 
 @pytest.mark.parametrize("name", srclib.__all__)
@@ -58,7 +58,13 @@ def test_type_checkers_see_the_same_names() -> None:
     assert seen == homes
 
 
-CHEAP = ["srclib", "srclib.errors", "srclib.files", "srclib.fingerprint", "srclib.suite.params"]
+CHEAP = [
+    "srclib",
+    "srclib.errors",
+    "srclib.store.files",
+    "srclib.store.fingerprint",
+    "srclib.suite.params",
+]
 CHEAP += ["srclib.suite.ledger", "srclib.suite.cli", "srclib.sources"]
 HEAVY = {
     "torch",
@@ -70,7 +76,13 @@ HEAVY = {
     "matplotlib",
     "papermill",
 }
-USED = ["srclib.trainer", "srclib.sweeps", "srclib.metrics", "srclib.control", "srclib.checkpoint"]
+USED = [
+    "srclib.training.trainer",
+    "srclib.runs.sweeps",
+    "srclib.metrics",
+    "srclib.training.control",
+    "srclib.store.checkpoint",
+]
 
 
 def loaded_after(*imports: str) -> set[str]:

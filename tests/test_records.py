@@ -11,8 +11,8 @@ import pytest
 from conftest import write_study
 from test_gate import RECORD
 
-from srclib import files
 from srclib.errors import DataError, ParameterError
+from srclib.store import files
 from srclib.suite import records
 
 

@@ -16,10 +16,12 @@ from tiny import draw
 from tiny_lm import D, ids, tiny_lm
 
 import srclib
-from srclib import diagnosis, files, metrics, report_card
+from srclib import metrics, report_card
 from srclib.errors import DataError
 from srclib.formats import write_saelens
+from srclib.report_card import diagnosis
 from srclib.sources import Rows
+from srclib.store import files
 from srclib.suite import any_sae
 from srclib.suite.cli import main
 

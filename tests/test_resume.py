@@ -13,13 +13,13 @@ from tiny import CFG, TOY, Watched, a_list, make, same
 from torch import Tensor
 
 from srclib.activations import BatchTopK, TopK
-from srclib.control import KSchedule
 from srclib.errors import CheckpointError
 from srclib.methods.auto_l0 import AutoL0
 from srclib.objectives import SquaredError
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.trainer import TrainConfig, train
+from srclib.training.control import KSchedule
+from srclib.training.trainer import TrainConfig, train
 
 
 class Stopping(Watched):

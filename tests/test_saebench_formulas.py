@@ -12,9 +12,9 @@ from tiny_lm import D, ids, tiny_lm
 
 import srclib
 from srclib import metrics, report_card
-from srclib.diagnosis import rows_of
 from srclib.lm.harvest import token_losses
 from srclib.lm.sites import edited
+from srclib.report_card.diagnosis import rows_of
 
 
 def theirs(x: torch.Tensor, x_hat: torch.Tensor, acts: torch.Tensor) -> dict[str, float]:

@@ -29,11 +29,11 @@ from srclib.methods.saemd import (
     still,
     usage,
 )
-from srclib.runs import Run
+from srclib.runs.run import Run
+from srclib.runs.tables import tidy
 from srclib.sae import SAE
 from srclib.sources.held_out import HeldOut
-from srclib.tables import tidy
-from srclib.trainer import train
+from srclib.training.trainer import train
 from srclib.worlds.text import TextWorld
 
 SIZES: dict[str, Any] = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 32}

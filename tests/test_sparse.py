@@ -12,13 +12,9 @@ import torch
 from tiny import ACTIVATIONS, CFG, TOY, a_list, draw, make, same, uneven
 from torch import Tensor
 
-from srclib import sparse
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from srclib.backward import closed_form, takes_pairs
-from srclib.control import Control
+from srclib.compute.fast import largest_places
 from srclib.errors import CheckpointError
-from srclib.fast import largest_places
-from srclib.gradients import closed_form_gradients
 from srclib.methods import alignsae
 from srclib.methods.alignsae import terms
 from srclib.methods.gated import GatedSAE
@@ -32,11 +28,16 @@ from srclib.objectives import (
     SquaredError,
     TanhSparsity,
 )
-from srclib.pairs import Acts, Everywhere, Pairs
 from srclib.sae import SAE
 from srclib.sources import Rows
-from srclib.sparse import Room
-from srclib.trainer import start, train, update
+from srclib.steps import sparse
+from srclib.steps.gradients import closed_form_gradients
+from srclib.steps.pairs import Acts, Everywhere, Pairs
+from srclib.steps.sparse import Room
+from srclib.training.backward import closed_form, takes_pairs
+from srclib.training.control import Control
+from srclib.training.step import update
+from srclib.training.trainer import start, train
 
 D_IN, D_SAE, BATCH = 6, 32, 17
 JUMPS = [

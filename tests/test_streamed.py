@@ -13,7 +13,8 @@ from torch import Tensor
 from srclib import SAE, Run, TopK, TrainConfig, rng, sweep, train
 from srclib.errors import DataError
 from srclib.lm.harvest import harvest
-from srclib.sources import SEED_STRIDE, Blocks, Streamed
+from srclib.lm.streamed import Blocks, Streamed
+from srclib.sources import SEED_STRIDE
 from srclib.sources.rows import Unit
 
 ROWS = ids(0, 12, 8)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from srclib import files
 from srclib.errors import DataError, ParameterError
 from srclib.lm import train
 from srclib.lm.models import LMConfig, new_model
 from srclib.lm.parts import answers, part_loss, texts
 from srclib.lm.train import supervised_checkpoints, train_supervised
+from srclib.store import files
 
 PROMPTS, ANSWERS = [[3, 4, 5], [3, 6]], [[7, 1], [8, 9, 1]]
 

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from srclib import files, metrics
+from srclib import metrics
 from srclib.activations import BatchTopK
-from srclib.config import TrainConfig
-from srclib.control import KSchedule, Trace
 from srclib.errors import ParameterError, SuiteError
 from srclib.methods.auto_l0 import AutoL0
-from srclib.runs import Run, held_out
+from srclib.runs.run import Run, held_out
+from srclib.runs.sweeps import Sweep, sweep
+from srclib.runs.tables import tidy
 from srclib.sae import SAE
 from srclib.sources.rows import Rows
 from srclib.sources.toy import ToyFeatures
-from srclib.sweeps import Sweep, sweep
-from srclib.tables import tidy
+from srclib.store import files
+from srclib.training.config import TrainConfig
+from srclib.training.control import KSchedule, Trace
 
 TOYS = {s: ToyFeatures(6, 8, 0.3, seed=s) for s in (0, 1, 2)}
 CFG = TrainConfig(n_steps=4, n_batch=16, lr=1e-2, log_every=2)

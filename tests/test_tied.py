@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from srclib.activations import Activation, JumpReLU, ReLU
-from srclib.config import TrainConfig
 from srclib.sae import SAE
 from srclib.sources import SparseCodes
-from srclib.trainer import start, train, update
+from srclib.training.config import TrainConfig
+from srclib.training.step import update
+from srclib.training.trainer import start, train
 
 SOURCE = SparseCodes(12, 8, 2)
 

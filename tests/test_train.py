@@ -12,13 +12,13 @@ import torch
 from tiny import ACTIVATIONS, CFG, TOY, Watched, a_list, make, same
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
-from srclib.control import KSchedule
 from srclib.errors import ParameterError
 from srclib.methods.mirror import start_from
 from srclib.objectives import L1, SquaredError, TanhSparsity
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.trainer import evaluation, train
+from srclib.training.control import KSchedule
+from srclib.training.trainer import evaluation, train
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)

@@ -13,13 +13,13 @@ from tiny import ACTIVATIONS, CFG, TOY, Watched, make, same
 from torch import Tensor
 
 from srclib.activations import Activation, BatchTopK, ReLU, TopK
-from srclib.config import TrainConfig, memory_needed
-from srclib.control import Trace
 from srclib.errors import DataError, ParameterError, SuiteError
 from srclib.methods.auto_l0 import AutoL0
 from srclib.sae import SAE
 from srclib.sources import Rows, Scaled
-from srclib.trainer import train
+from srclib.training.config import TrainConfig, memory_needed
+from srclib.training.control import Trace
+from srclib.training.trainer import train
 
 
 def test_a_control_with_notes_of_another_run_or_of_another_sae_is_refused() -> None:

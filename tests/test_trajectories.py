@@ -13,13 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from srclib import engine, files, rng
+from srclib import rng
+from srclib.engines import engine
 from srclib.errors import DataError, SuiteError
 from srclib.lm import train as lm_train
 from srclib.lm.models import LMConfig, load_model, new_model
 from srclib.lm.parts import answers
 from srclib.lm.several import supervised_beside
 from srclib.lm.train import checkpoints, supervised_checkpoints, train_lms
+from srclib.store import files
 
 CONFIG = LMConfig(
     "llama", 16, 1, 2, 24, 8, 20, n_steps=3, n_batch=4, warmup=1, checkpoint_steps=(0, 3), tied=True

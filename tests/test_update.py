@@ -14,7 +14,7 @@ from tiny import CFG, TOY, make, same
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.objectives import AuxK, SquaredError
 from srclib.sae import SAE
-from srclib.trainer import TrainConfig, train
+from srclib.training.trainer import TrainConfig, train
 
 
 def by_hand(sae: SAE, cfg: TrainConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from srclib import files, fingerprint
+from srclib.store import files, fingerprint
 from srclib.suite import execute, records, verify
 from srclib.suite.plan import plan
 from srclib.suite.verify import Finding
@@ -60,7 +60,7 @@ def test_comments_do_not_make_results_stale_and_code_does(checkout: Path) -> Non
 
 
 def test_modules_that_the_run_did_not_import_do_not_count(checkout: Path) -> None:
-    edit(checkout / "srclib" / "trainer.py", "\ndef ", "\nUNUSED = 1\ndef ")
+    edit(checkout / "srclib" / "training" / "trainer.py", "\ndef ", "\nUNUSED = 1\ndef ")
     assert failed() == {}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from srclib.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.trainer import TrainConfig
+from srclib.training.trainer import TrainConfig
 
 TOY = ToyFeatures(6, 8, 0.3)
 CFG = TrainConfig(n_steps=30, n_batch=16, lr=1e-2, log_every=10, dead_window=5)

@@ -20,9 +20,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..checkpoint import load_sae
 from ..errors import DataError, message
 from ..sae import SAE
+from ..store.checkpoint import load_sae
 from . import others, saelens
 from .saelens import write_saelens
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import files
 from ..errors import DataError, ParameterError, message, whole
+from ..store import files
 
 if TYPE_CHECKING:
     from datasets import Dataset

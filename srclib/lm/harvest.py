@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import estimate
+from ..engines import estimate
 from ..errors import DataError, ParameterError, message, whole
 from .sites import Site, hook_point, measuring, residual, residuals
 
@@ -41,7 +41,7 @@ def harvest(
     bos_id: the id that `bos="drop"` masks, by default the one of the model's configuration.
         Nothing is ever masked because it comes first, or because it is 0.
     batch_tokens: positions per forward pass, padding included; moves values by rounding alone.
-    max_bytes: a larger result is refused; `sources.Streamed` computes it batch by batch.
+    max_bytes: a larger result is refused; `lm.streamed.Streamed` computes it batch by batch.
 
     Raises DataError naming the text: nothing left in it, an id outside the vocabulary, longer than
     the model's context, NaN; and when the result is too large.
@@ -197,7 +197,7 @@ def _check_size(shape: tuple[int, ...], max_bytes: int) -> None:
     needed = 4 * math.prod(shape)
     if needed > max_bytes:
         allowed = f"at least {needed} (activations {list(shape)} in float32)"
-        fix = "Give fewer texts, raise max_bytes, or compute batch by batch: sources.Streamed."
+        fix = "Give fewer texts, raise max_bytes, or compute batch by batch: lm.streamed.Streamed."
         raise DataError(message("max_bytes", max_bytes, allowed, fix))
 
 

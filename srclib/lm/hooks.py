@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..compute.place import place
 from ..errors import ParameterError, message
-from ..place import place
 from ..sources.rows import Centred, Rows, Unit
-from ..sources.streamed import Blocks, Streamed
 from ..worlds import python_docs
 from ..worlds.engine import pack
 from .corpora import read
 from .harvest import harvest, token_losses, unigram_loss
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
+from .streamed import Blocks, Streamed
 from .train import train_lm
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .. import files, rng, seals
+from .. import rng
+from ..compute.place import place
 from ..errors import DataError, ParameterError, message, whole
-from ..place import place
+from ..store import files, seals
 
 FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
 

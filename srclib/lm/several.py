@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..engine import in_processes
+from ..engines.engine import in_processes
 from .train import Trajectory, supervised_checkpoints
 
 

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .. import files
+from ..compute.place import place
 from ..errors import DataError, message
-from ..place import place
 from ..sources.held_out import HeldOut
 from ..sources.rows import Rows, Scaled
-from ..sources.streamed import Blocks
+from ..store import files
 from ..worlds.engine import BOS
 from ..worlds.text import TextWorld, predicates
 from .corpora import packed, read
 from .harvest import harvest
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
+from .streamed import Blocks
 from .train import train_lm
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from .. import checkpoint, estimate, files, fingerprint
-from ..engine import compute, is_local
+from ..compute.place import place
+from ..engines import estimate
+from ..engines.engine import compute, is_local
 from ..errors import CheckpointError, DataError, ParameterError, message
-from ..place import place
+from ..store import checkpoint, files, fingerprint
 from .models import LMConfig, load_model, new_model, save_model
 from .parts import Part, batch, packed, part_loss
 from .parts import answers as answers

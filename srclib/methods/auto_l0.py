@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from ..activations import BatchTopK
-from ..control import Control, refuse_notes
 from ..metrics import nth_decoder_projection
 from ..sae import SAE
+from ..training.control import Control, refuse_notes
 
 
 @dataclass

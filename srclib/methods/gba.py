@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 
 from ..activations import JumpReLU, ReLU
-from ..control import Control, refuse_notes
 from ..errors import DataError, ParameterError, SuiteError, message, positive, whole
-from ..pairs import Acts
 from ..sae import SAE
+from ..steps.pairs import Acts
+from ..training.control import Control, refuse_notes
 
 
 @torch.no_grad()

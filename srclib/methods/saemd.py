@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import metrics
 from ..lm.sites import mlp_pass
 from ..metrics import Stability, alive, firing_rate
-from ..runs import Run
+from ..runs.run import Run
 from ..sources.held_out import HeldOut
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ..compute.fast import kth_largest
 from ..errors import DataError, ParameterError, message, whole
-from ..fast import kth_largest
 
 RECOVERED = 0.98  # a feature counts as recovered when its matched cosine is above this
 ROUNDING = 1e-6  # float32 rows have cosines that are known to about 1e-7

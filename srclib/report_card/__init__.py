@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .. import metrics
-from ..diagnosis import rows_of
 from ..errors import DataError, message
 from ..lm.sites import LAYOUTS, Site
 from ..sae import SAE
 from . import numbers, words
+from .diagnosis import rows_of
 from .rows import Row
 from .words import Decode
 

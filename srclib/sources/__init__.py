@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .rows import Unit as Unit
     from .rows import unit as unit
     from .sparse_codes import SparseCodes as SparseCodes
-    from .streamed import Blocks as Blocks
-    from .streamed import Streamed as Streamed
     from .toy import ToyFeatures as ToyFeatures
     from .toy import random_correlation as random_correlation
 
@@ -32,7 +30,6 @@ _HOME = {
     **dict.fromkeys(("Rows", "Scaled", "Centred", "Unit", "unit"), "rows"),
     **dict.fromkeys(("ToyFeatures", "random_correlation"), "toy"),
     "SparseCodes": "sparse_codes",
-    **dict.fromkeys(("Blocks", "Streamed"), "streamed"),
 }
 
 

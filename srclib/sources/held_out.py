@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import files
 from ..errors import DataError, message
+from ..store import files
 from .rows import Wrapped
 
 

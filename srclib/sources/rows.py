@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .. import files, rng
+from .. import rng
 from ..errors import DataError, ParameterError, message
+from ..store import files
 from . import Labelled, Source
 
 

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import files, rng
+from .. import rng
 from ..errors import DataError, ParameterError, message, whole
+from ..store import files
 
 TOLERANCE, MOST_ROUNDS = 1e-9, 10_000
 

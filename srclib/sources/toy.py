@@ -17,9 +17,10 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from .. import files, rng
+from .. import rng
+from ..compute.fast import Adam
 from ..errors import DataError, ParameterError, message
-from ..fast import Adam
+from ..store import files
 
 
 class ToyFeatures:

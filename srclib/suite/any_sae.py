@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .. import files
 from ..errors import ParameterError, message
+from ..store import files
 from .templates import macros
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ def as_json(
 
 def doctor(options: argparse.Namespace) -> None:
     """Print where and how the SAE fits, and the best places of all that were tried."""
-    from .. import diagnosis
     from ..formats import read_sae
+    from ..report_card import diagnosis
 
     model, tokens = _needed(options)
     table = diagnosis.doctor(read_sae(options.sae, pickled=options.pickled), model, tokens)
@@ -177,8 +177,8 @@ def _latents(
 
 def convert(options: argparse.Namespace) -> None:
     """Any SAE into SAELens' layout, or ours."""
-    from ..checkpoint import save_sae
     from ..formats import read_sae, write_saelens
+    from ..store.checkpoint import save_sae
 
     sae = read_sae(options.sae, pickled=options.pickled)
     write = write_saelens if options.to == "saelens" else save_sae
@@ -192,10 +192,10 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
     if not (options.model and options.text):
         lacking = "--text" if options.model else "--model"
         raise ParameterError(f"{lacking}: missing. A model and a text go together. Add it.")
+    from ..compute.place import place
     from ..lm.corpora import read_rows
     from ..lm.hub import load_tokenizer
     from ..lm.models import load_model
-    from ..place import place
 
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import nbformat
 
-from .. import files, locks
 from ..errors import NotebookError
-from ..files import short
+from ..store import files, locks
+from ..store.files import short
 from . import book_pages, front, gate, params, records, verify
 from .params import Spec
 from .verdicts import Record

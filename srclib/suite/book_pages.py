@@ -11,8 +11,8 @@ from markupsafe import Markup
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from .. import files
 from ..errors import ClaimError, NotebookError, message
+from ..store import files
 from . import front, verdicts
 from .front import Front
 from .params import Spec

@@ -13,8 +13,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from .. import __version__, files, locks
+from .. import __version__
 from ..errors import ParameterError, SuiteError
+from ..store import files, locks
 from . import any_sae, params, records, results, verify
 from .plan import duration, plan
 from .verdicts import marks, told
@@ -113,7 +114,7 @@ def _list(options: Options) -> None:
 def _run(options: Options) -> int:
     profile, overrides = _settings(options)
     if options.engine:
-        from ..engine import chosen
+        from ..engines.engine import chosen
 
         os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
         chosen()  # refuses another form before anything starts
@@ -130,7 +131,7 @@ def _run(options: Options) -> int:
     if options.jobs == 1 or len(studies) < 2:
         return max(map(one, studies), default=0)
 
-    from ..engine import in_processes
+    from ..engines.engine import in_processes
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
     return max(in_processes(options.jobs, one, studies))

@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
-from .. import estimate, files, syntax
-from ..engine import is_local
+from ..engines import estimate
+from ..engines.engine import is_local
+from ..engines.estimate import Counted
 from ..errors import NotebookError, ParameterError, SuiteError, message
-from ..estimate import Counted
+from ..store import files, syntax
 from .gate import name_cell
 from .plan import Job, duration, plan
 
@@ -85,8 +86,8 @@ def _disk(counted: Counted) -> int:
 
 def _refuse(job: Job, counted: Counted) -> None:
     """What no training refuses for itself: a model beside it, and the disk."""
-    from ..config import memory_of
-    from ..place import place
+    from ..compute.place import place
+    from ..training.config import memory_of
 
     device = place().training
     largest, there = max((c.n_bytes for c in counted.charges), default=0), memory_of(device)

@@ -21,9 +21,9 @@ import papermill
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from .. import files, fingerprint, locks
 from ..errors import NotebookError, SuiteError
-from ..files import short
+from ..store import files, fingerprint, locks
+from ..store.files import short
 from . import records
 from .gate import gate, judged, name_cell
 from .plan import Job, check_disk, duration, plan

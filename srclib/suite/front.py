@@ -20,8 +20,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from .. import files
 from ..errors import ClaimError, message, nearest
+from ..store import files
 from . import records, schema, trust
 from .points import as_table, number
 from .verdicts import Record

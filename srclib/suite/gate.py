@@ -14,8 +14,8 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from .. import files
 from ..errors import NotebookError
+from ..store import files
 from . import judging, secrets
 from .records import check_record, shown
 

@@ -121,7 +121,7 @@ class Ledger:
 
     def verdicts(self) -> Verdicts:
         """The record of this run, shown as a table and kept as the cell's JSON output."""
-        from .. import fingerprint
+        from ..store import fingerprint
 
         P, default = self._parameters, "no measurement was recorded in this run"
         rows = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from .. import files
 from ..errors import ParameterError, message
+from ..store import files
 
 PROFILE = """# Sizes of the study "{study}": types, bounds and values of its parameters.
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files
 from ..errors import NotebookError, ParameterError, message, nearest
+from ..store import files
 from .schema import KINDS, Field, one_of, read
 
 PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute
@@ -140,7 +140,7 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
     range. Of papermill's cells after the last parameters cell, a later one wins. From here on the
     notebook, and what it starts, computes on the device asked for.
     """
-    from .. import place  # torch: here alone
+    from ..compute import place  # torch: here alone
 
     spec = load_spec(study)
     declared: dict[str, Declared] = {}

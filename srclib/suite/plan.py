@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files
 from ..errors import ParameterError, SuiteError, message
+from ..store import files
 from . import params
 from .verify import may_publish
 

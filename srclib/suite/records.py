@@ -12,8 +12,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from .. import files, seals
 from ..errors import DataError, message
+from ..store import files, seals
 from . import judging, params
 from .claims import SCALES
 from .judging import SCHEMA

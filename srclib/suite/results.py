@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import files
 from ..errors import DataError, ParameterError, message, nearest
+from ..store import files
 from . import params, records
 from .verdicts import points, told
 
@@ -91,7 +91,7 @@ def sae_lines(study: str) -> Iterator[str]:
 
 def export(study: str, name: str, folder: str) -> Path:
     """Write one SAE as `load_sae` reads it; `name` is the beginning of its key."""
-    from ..checkpoint import load_sae, save_sae
+    from ..store.checkpoint import load_sae, save_sae
 
     known = saes(study)
     matching = [key for key in known if key.startswith(name)]

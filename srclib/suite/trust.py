@@ -15,8 +15,8 @@ from typing import Any
 
 from markupsafe import escape
 
-from .. import files, seals
 from ..errors import ClaimError, DataError, message
+from ..store import files, seals
 from .points import number
 
 SEAL = "sha256"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import files, fingerprint
 from ..errors import SuiteError
-from ..files import short
+from ..store import files, fingerprint
+from ..store.files import short
 from . import judging, params, records
 from .verdicts import Record
 

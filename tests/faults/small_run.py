@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from srclib.activations import BatchTopK, TopK
-from srclib.control import KSchedule, Trace
 from srclib.methods.auto_l0 import AutoL0
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.trainer import TrainConfig, TrainResult, train
+from srclib.training.control import KSchedule, Trace
+from srclib.training.trainer import TrainConfig, TrainResult, train
 
 N_STEPS = 40
-DISK = ("replace", "fsync", "unlink", "rmdir", "chmod")  # what `srclib.files` changes it with
+DISK = ("replace", "fsync", "unlink", "rmdir", "chmod")  # what `srclib.store.files` changes it with
 
 
 def run(folder: Path, resume: bool) -> TrainResult:

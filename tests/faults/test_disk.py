@@ -18,9 +18,9 @@ import torch
 from conftest import command
 from counting import tally
 
-from srclib import checkpoint, disk, files
 from srclib.activations import TopK
 from srclib.sae import SAE
+from srclib.store import checkpoint, disk, files
 from srclib.suite import book, records, trust
 
 pytestmark = pytest.mark.faults

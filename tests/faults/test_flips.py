@@ -16,15 +16,17 @@ import torch
 from counting import tally
 from small_run import run
 
-from srclib import checkpoint, files, memo, state
 from srclib.activations import BatchTopK
 from srclib.errors import SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model, save_model
-from srclib.runs import Run
+from srclib.runs import memo
+from srclib.runs.run import Run
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
+from srclib.store import checkpoint, files
 from srclib.suite import records, trust, verify
-from srclib.trainer import TrainConfig
+from srclib.training import state
+from srclib.training.trainer import TrainConfig
 
 pytestmark = pytest.mark.faults
 ROUNDS = int(os.environ.get("SUITE_FAULT_ROUNDS", "10"))

@@ -20,8 +20,9 @@ import torch
 from counting import tally
 from small_run import N_STEPS, run, run_or_die
 
-from srclib import checkpoint, state
-from srclib.trainer import TrainResult
+from srclib.store import checkpoint
+from srclib.training import state
+from srclib.training.trainer import TrainResult
 
 pytestmark = pytest.mark.faults
 ROUNDS = int(os.environ.get("SUITE_FAULT_ROUNDS", "10"))
@@ -139,13 +140,13 @@ def test_every_resumption_is_killed_too(
 
 
 POOL = """
-from srclib import memo
+from srclib.runs import memo
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures
-from srclib.runs import Run
-from srclib.sweeps import sweep
-from srclib.trainer import TrainConfig
+from srclib.runs.run import Run
+from srclib.runs.sweeps import sweep
+from srclib.training.trainer import TrainConfig
 
 if __name__ == "__main__":
     memo.WORTH_A_PROCESS = 0

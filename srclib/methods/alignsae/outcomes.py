@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ... import metrics
-from ...tables import tidy
+from ...runs.tables import tidy
 from . import swaps
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...tables import tidy
+from ...runs.tables import tidy
 from . import AlignSAE, binding
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...runs.sweeps import Sweep
     from ...sae import SAE
-    from ...sweeps import Sweep
     from .questions import Task
 
 Rows = Sequence[int] | np.ndarray

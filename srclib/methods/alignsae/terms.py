@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...compute.place import on_cpu
 from ...errors import DataError, ParameterError, message
 from ...objectives import Context, Objective, _Addable
-from ...place import on_cpu
 from ...sae import SAE, SAEOutput
 from . import AlignSAE
 

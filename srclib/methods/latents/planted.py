@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ... import rng
-from ...tables import tidy
+from ...runs.tables import tidy
 from ...worlds.bilingual import Evidence
 from .reading import granularity, mixed_part, within
 

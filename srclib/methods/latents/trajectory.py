@@ -18,19 +18,19 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...config import TrainConfig
+from ...compute.place import place
 from ...errors import ParameterError, message
 from ...lm.corpora import read_rows
 from ...lm.harvest import harvest
 from ...lm.hub import expand, shared_tokenizer
 from ...lm.models import LMConfig, described, load_model
 from ...lm.released import load_series
+from ...lm.streamed import Blocks
 from ...lm.train import train_lms
-from ...place import place
-from ...runs import Run
+from ...runs.run import Run
 from ...sources.held_out import HeldOut
 from ...sources.rows import Rows, Unit, unit
-from ...sources.streamed import Blocks
+from ...training.config import TrainConfig
 from ...worlds.bilingual import BilingualWorld, Evidence, Shown, column
 from ...worlds.bilingual_grammar import Kind
 from . import vote

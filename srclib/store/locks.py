@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import SuiteError
 from . import files
-from .errors import SuiteError
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..errors import ParameterError, SuiteError, message, nearest
 from . import memo
-from .errors import ParameterError, SuiteError, message, nearest
-from .runs import Run
+from .run import Run
 from .tables import Key, Numbers, as_tuple, numbers, spelled, tidy
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from . import files, syntax
-from .errors import DataError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "tokenizers", "transformers")
 ABSENT = "absent"
@@ -31,13 +31,13 @@ ABSENT = "absent"
 PRESENTATION = (
     "srclib",  # hands out names
     "srclib.__main__",
-    "srclib.disk",  # moves files
-    "srclib.locks",  # waits or refuses
-    "srclib.seals",  # refuses what was altered
+    "srclib.store.disk",  # moves files
+    "srclib.store.locks",  # waits or refuses
+    "srclib.store.seals",  # refuses what was altered
     "srclib.errors",  # the wording of refusals
-    "srclib.files",  # what is read through it is in the key itself
-    "srclib.fingerprint",  # another way to hash gives another key by itself
-    "srclib.syntax",
+    "srclib.store.files",  # what is read through it is in the key itself
+    "srclib.store.fingerprint",  # another way to hash gives another key by itself
+    "srclib.store.syntax",
     "srclib.lm.look",  # refuses inputs, computes nothing
 )
 RECORDING = ("srclib.suite.labels", "srclib.suite.ledger")
@@ -208,7 +208,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _place() -> dict[str, str]:
-    from .place import place
+    from ..compute.place import place
 
     return place().identity
 

@@ -23,8 +23,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from . import estimate, files, fingerprint
-from .errors import ParameterError, SuiteError, message
+from ..errors import ParameterError, SuiteError, message
+from ..store import files, fingerprint
+from . import estimate
 
 Task = Callable[[Any], Any]
 PLACE = ("SRCLIB_DEVICE", "SRCLIB_DTYPE", "SRCLIB_MATMUL", "SRCLIB_RECOMPUTE")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import ParameterError, message
+from ..errors import ParameterError, message
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LOOK_EVERY = 64  # steps between two looks at an accelerator: reading a number from it makes it wait

@@ -15,10 +15,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from ..activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
+from ..errors import CheckpointError, ParameterError
+from ..sae import SAE
 from . import files
-from .activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
-from .errors import CheckpointError, ParameterError
-from .sae import SAE
 
 FORMAT = 1
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .place import on_cpu
-from .sae import SAE
+from ..compute.place import on_cpu
+from ..sae import SAE
 
 
 def auxk_support(dead_pre: Tensor, d_in: int) -> tuple[Tensor, float]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from . import files
+from ..store import files
 
 T = TypeVar("T")
 WARM_UP, STEPS = 3, 20  # steps before the clock starts, and steps that it times

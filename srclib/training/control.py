@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from . import files
-from .activations import BatchTopK
-from .errors import ParameterError, message
-from .metrics import RECOVERED, decoder_pairwise_cosine, match_to_features, nth_decoder_projection
-from .sae import SAE
+from ..activations import BatchTopK
+from ..errors import ParameterError, message
+from ..metrics import RECOVERED, decoder_pairwise_cosine, match_to_features, nth_decoder_projection
+from ..sae import SAE
+from ..store import files
 
 
 class Control(Protocol):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from .fast import IN_CACHE
+from ..compute.fast import IN_CACHE
 
 
 class Everywhere:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from .errors import ParameterError, message
+from ..errors import ParameterError, message
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from . import parallel
-from .activations import JumpReLU, kernel
+from ..activations import JumpReLU, kernel
+from ..compute import parallel
+from ..sae import SAE
 from .auxk import add_auxk
 from .pairs import Acts, Everywhere
-from .sae import SAE
 
 if TYPE_CHECKING:
     from .sparse import Room

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import checkpoint, files
+from ..compute.fast import Adam
+from ..errors import CheckpointError
+from ..objectives import Objective
+from ..sae import SAE
+from ..sources import Source
+from ..steps.gradients import Pass
+from ..steps.sparse import Room
+from ..store import checkpoint, files
 from .config import TrainConfig
-from .errors import CheckpointError
-from .fast import Adam
-from .gradients import Pass
-from .objectives import Objective
-from .sae import SAE
-from .sources import Source
-from .sparse import Room
 
 if TYPE_CHECKING:
     from .control import Control

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import parallel
-from .activations import BatchTopK
-from .errors import ParameterError
-from .gradients import OfLatents, Pass, closed_form_gradients
-from .objectives import AuxK, Context, L0Target, Objective, ScaledPenalty, SquaredError, Term
-from .place import on_cpu
-from .sae import SAE, SAEOutput
-from .sparse import splits_latents, supports
+from ..activations import BatchTopK
+from ..compute import parallel
+from ..compute.place import on_cpu
+from ..errors import ParameterError
+from ..objectives import AuxK, Context, L0Target, Objective, ScaledPenalty, SquaredError, Term
+from ..sae import SAE, SAEOutput
+from ..steps.gradients import OfLatents, Pass, closed_form_gradients
+from ..steps.sparse import splits_latents, supports
 
 
 class Closed(NamedTuple):

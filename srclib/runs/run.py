@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from . import files
-from .config import TrainConfig
-from .sae import SAE
-from .sources import Source
+from ..sae import SAE
+from ..sources import Source
+from ..store import files
+from ..training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from .control import Control
-    from .objectives import Objective, Term
+    from ..objectives import Objective, Term
+    from ..training.control import Control
 
 
 @dataclass(eq=False)

@@ -7,9 +7,7 @@ grouped, and a killed sweep goes on where it was.
 from __future__ import annotations
 
 import copy
-import functools
 import heapq
-import inspect
 import os
 import shutil
 import weakref
@@ -20,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from . import checkpoint, estimate, files, fingerprint, locks, parallel
-from .config import memory_needed, memory_of
-from .control import refuse_shared_notes
-from .engine import compute, is_local
-from .errors import ParameterError, SuiteError, message
-from .place import place
-from .state import frozen
-from .trainer import training
+from ..compute import parallel
+from ..compute.place import place
+from ..engines import estimate
+from ..engines.engine import compute, is_local
+from ..errors import ParameterError, SuiteError, message
+from ..store import checkpoint, files, locks
+from ..training.config import memory_needed, memory_of
+from ..training.control import refuse_shared_notes
+from ..training.trainer import training
+from .keys import key_of, layers
 
 if TYPE_CHECKING:
-    from .runs import Run
+    from .run import Run
 
     Chunk = list[tuple[int, str, Run]]  # place in the sweep, key, run: they share their batches
     Team = list[Chunk]  # chunks that read the same blocks of activations, in one process
@@ -83,80 +83,6 @@ def _that_fit(todo: Sequence[Team]) -> int:
     return max(1, memory_of(torch.device("cpu")) * 9 // 10 // (widest + A_PROCESS))
 
 
-def key_of(run: Run) -> str:
-    """The content key under which a run is stored; that of its start, once it is trained.
-
-    It covers starting weights, source, configuration, objective, control, code and versions.
-    """
-    if run.key:
-        return run.key
-    control, objective = run.control, run.objective
-    parts = [run.sae, *_layers(run.source, "source"), *_layers(control, "inner")]
-    parts += getattr(objective, "terms", [objective])
-    content = [
-        checkpoint.describe(run.sae),
-        frozen(run.sae),
-        files.tensors_sha256(run.sae.state_dict().values()),
-        _told("objective", objective),
-        _told("control", control),
-        _code(frozenset(type(part) for part in parts if part is not None)),
-        {k: repr(v) for k, v in vars(run.config).items() if not k.startswith("checkpoint")},
-        run.source.identity,
-        fingerprint.versions(),
-        place().identity,
-    ]
-    return files.sha256(files.canonical(content))
-
-
-def _layers(outer: Any, name: str) -> Iterator[Any]:
-    """A source or a control, and those that it wraps under this name."""
-    while outer is not None:
-        yield outer
-        outer = getattr(outer, name, None)
-
-
-@functools.cache
-def _code(kinds: frozenset[type]) -> str:
-    """Hash of the trainer's code and of what these classes are made of.
-
-    Read once: the code that a process runs is the one it loaded, whatever is edited since.
-    """
-    ours = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] == "srclib"}
-    theirs = {kind for kind in kinds if kind.__module__ not in ours}
-    texts = sorted(
-        {fingerprint.source_hash(_source(base)) for kind in theirs for base in _bases(kind)}
-    )
-    modules = fingerprint.closure("srclib.trainer", *ours)
-    return files.sha256(files.canonical([fingerprint.modules_hash(modules), texts]))
-
-
-def _bases(kind: type) -> list[type]:
-    """A class and those of its bases that belong to neither us nor a library."""
-    known = ("srclib", "builtins", "torch", "abc", "typing")
-    return [kind, *(b for b in kind.__mro__[1:] if b.__module__.split(".")[0] not in known)]
-
-
-def _source(kind: type) -> str:
-    """The whole file that a class stands in: its helpers and constants count as well."""
-    try:
-        own, module = inspect.getsource(kind), inspect.getmodule(kind)
-        return own if module is None or kind.__module__ == "__main__" else inspect.getsource(module)
-    except (OSError, TypeError) as error:
-        raise SuiteError(
-            f"{kind.__name__} has no source file ({error}), so a stored run could not be told from "
-            "one with other code. Define it in a module, or call `train`, which stores nothing."
-        ) from None
-
-
-def _told(name: str, part: Any) -> str:
-    """The repr by which a part of a run is told from another; refuses one that tells nothing."""
-    text = repr(part)
-    if " object at 0x" in text or "...," in text:
-        fix = "Make it a dataclass, with a hash in place of a large tensor (as Trace does)."
-        raise ParameterError(message(name, text, "a repr that says all of its settings", fix))
-    return text
-
-
 # by address, the SAEs of finished runs and the controls that hold their notes
 _USED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
@@ -171,7 +97,7 @@ def _refuse_used(runs: Sequence[Run]) -> None:
     if len(set(map(id, new))) < len(new) or any(map(_used, new)):
         fix = "Make one SAE per run, or pass copy.deepcopy of a trained one."
         raise ParameterError(message("sae", "one object in two runs", "an SAE of its own", fix))
-    if any(_used(c) for run in runs if not run.key for c in _layers(run.control, "inner")):
+    if any(_used(c) for run in runs if not run.key for c in layers(run.control, "inner")):
         fix = "Make a new one."
         raise ParameterError(message("control", "one with the notes of a run", "a new one", fix))
 
@@ -204,7 +130,7 @@ def _chunks(new: dict[int, Run], keys: dict[int, str], workers: int) -> Iterator
 
 def _blocks(run: Run) -> Any:
     """The blocks of a language model's activations that a run reads, None where it reads others."""
-    return next((s.blocks for s in _layers(run.source, "source") if hasattr(s, "blocks")), None)
+    return next((s.blocks for s in layers(run.source, "source") if hasattr(s, "blocks")), None)
 
 
 def _teams(chunks: Iterable[Chunk]) -> Iterator[Team]:

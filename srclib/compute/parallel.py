@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from .errors import ParameterError, message
+from ..errors import ParameterError, message
 
 T = TypeVar("T")
 _apart = 0  # inside `alone`, ranks do different things

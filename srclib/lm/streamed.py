@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import checkpoint, files, rng
+from .. import rng
 from ..errors import CheckpointError, DataError, message
-from ..lm.sites import hook_point
-from . import SEED_STRIDE
-from .rows import evaluation_picks
+from ..sources import SEED_STRIDE
+from ..sources.rows import evaluation_picks
+from ..store import checkpoint, files
+from .sites import hook_point
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ..lm.sites import Site
+    from .sites import Site
 
     Place = tuple[int, Site]
     Block = dict[Place, Tensor]
@@ -109,7 +110,7 @@ class Blocks:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without weights and activations: a task carries a reference to the model."""
-        from ..lm.models import reference
+        from .models import reference
 
         state = self.__dict__ | {"_newest": {}, "_next": None, "n_computed": 0, "_hash": ((), "")}
         return state | {
@@ -143,7 +144,7 @@ class Blocks:
 
     def activations(self, rows: Tensor) -> Block:
         """By place, [n_rows, context, d]."""
-        from ..lm.harvest import stream
+        from .harvest import stream
 
         return {at: acts[:, self.skip :] for at, acts in stream(self.model, rows, self.places)}
 

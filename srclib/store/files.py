@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DataError, SuiteError, message
 from . import disk
-from .errors import DataError, SuiteError, message
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ MARK = ".srclib-store"  # stands in every store that we made; nothing without it
 
 def root() -> Path:
     """The folder that holds the package `srclib`: a checkout, or site-packages."""
-    return Path(__file__).resolve().parent.parent
+    return Path(__file__).resolve().parents[2]
 
 
 def is_checkout() -> bool:

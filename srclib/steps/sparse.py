@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import parallel
-from .activations import BatchTopK, JumpReLU, TopK
-from .fast import largest_places
+from ..activations import BatchTopK, JumpReLU, TopK
+from ..compute import parallel
+from ..compute.fast import largest_places
+from ..compute.place import on_cpu
+from ..sae import SAE
 from .pairs import Pairs
-from .place import on_cpu
-from .sae import SAE
 
 LEAST = 1024  # latents: below, tables are small and pairs gain little over zeros
 DENSEST = 0.12  # share of active pairs up to which they were faster at every size tried

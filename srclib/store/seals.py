@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from . import files
-from .errors import DataError
 
 NAME = "sealed.json"
 LARGEST = 200_000_000  # bytes of a JSON file; ours have a few megabytes at the most

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from .activations import BatchTopK, JumpReLU
-from .errors import DataError, ParameterError, SuiteError, message, positive, whole
-from .fast import IN_CACHE
-from .place import on_cpu
-from .sae import SAE
-from .sources import Source
+from ..activations import BatchTopK, JumpReLU
+from ..compute.fast import IN_CACHE
+from ..compute.place import on_cpu
+from ..errors import DataError, ParameterError, SuiteError, message, positive, whole
+from ..sae import SAE
+from ..sources import Source
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from . import metrics
-from .errors import DataError, message
-from .lm.harvest import harvest
-from .lm.sites import Site, blocks
-from .sae import SAE
+from .. import metrics
+from ..errors import DataError, message
+from ..lm.harvest import harvest
+from ..lm.sites import Site, blocks
+from ..sae import SAE
 
 
 def doctor(sae: SAE, model: PreTrainedModel, tokens: Tensor) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Where numbers are computed: device, ranks, and the fast form of small operations."""

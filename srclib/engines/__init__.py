@@ -1,0 +1,1 @@
+"""Which processes compute what a run asks for, and what that costs beforehand."""

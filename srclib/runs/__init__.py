@@ -1,0 +1,1 @@
+"""Runs, sweeps of them, their store and their tables."""

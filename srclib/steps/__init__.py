@@ -1,0 +1,1 @@
+"""One training step in closed form: active pairs, gradients, revived latents."""

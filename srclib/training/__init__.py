@@ -1,0 +1,1 @@
+"""The one loop: what configures, controls and carries it."""
