@@ -462,7 +462,7 @@ def test_two_workers_give_the_bytes_of_one(tmp_path: Path) -> None:
     """In a copy of srclib, whose store is another: workers find theirs by the place of the code."""
     checkout = tmp_path / "copy"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(memo.__file__).parent, checkout / "srclib", ignore=ignored)
+    shutil.copytree(files.root() / "srclib", checkout / "srclib", ignore=ignored)
     (tmp_path / "pool.py").write_text(POOL, encoding="utf-8")
     subprocess.run(
         [sys.executable, str(tmp_path / "pool.py"), str(checkout)],
