@@ -27,6 +27,7 @@ chapters:
   - file: how-to-read
   - file: together
   - file: trust
+  - file: bench
   - file: toy
   - file: methods
   - file: metrics
