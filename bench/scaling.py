@@ -59,7 +59,7 @@ def _lists() -> dict[str, Any]:
         contender.milliseconds = [each / n for each in contender.milliseconds]
         points[n] = [contender]
     fixed = "toys of 50 latents, n_batch 1,024, per SAE"
-    return {"over": "SAEs in a list", "fixed": fixed, "series": _series(points)}
+    return {"over": "list length", "fixed": fixed, "series": _series(points)}
 
 
 def _series(points: dict[int, list[Contender]]) -> dict[str, list[dict[str, float]]]:
