@@ -133,7 +133,12 @@ def main() -> int:
     parser.add_argument("--merge", type=Path, help="a file of --json: into the record, run nothing")
     arguments = parser.parse_args()
     if arguments.merge:
-        print(record.merge(lines(arguments.merge)))
+        try:
+            kept = record.merge(lines(arguments.merge))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            fix = "Allowed is a file that --json wrote."
+            parser.error(f"--merge {arguments.merge}: cannot be read ({error!r}). {fix}")
+        print(f"kept in {kept.relative_to(ROOT)}")
         return 0
     chosen = arguments.workloads or [name for name in SCRIPTS if name not in RARE]
     if unknown := sorted(set(chosen) - set(SCRIPTS)):
