@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from srclib import rng
-from srclib.fast import kth_largest
+from srclib.compute.fast import kth_largest
 from srclib.metrics import max_cosine_similarity
 
 ROUNDS = 5

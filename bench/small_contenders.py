@@ -10,10 +10,10 @@ from torch import Tensor
 from wide_contenders import KNOWN, N_STEPS, Batches, DictionaryLearning
 
 from srclib.activations import BatchTopK
-from srclib.config import TrainConfig
 from srclib.objectives import SquaredError
 from srclib.sae import SAE
 from srclib.sources import ToyFeatures, random_correlation
+from srclib.training.config import TrainConfig
 
 N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from srclib import files
 from srclib.errors import DataError
+from srclib.store import files
 from srclib.suite import front, speed, trust
 
 sys.path.append(str(ROOT / "bench"))

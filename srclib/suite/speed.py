@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import files
+from ..store import files
 from . import trust
 from .points import number
 from .templates import macros
