@@ -7,10 +7,12 @@ Run it through `nox -s bench`. Prints Markdown. No peer library takes part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from measure import Contender, interleave, run, table
+from measure import Contender, interleave, made, run, table
 from torch import Tensor
 
 from srclib import rng
@@ -80,11 +82,22 @@ CHUNKS = [chunk(i) for i in range(4)]
 
 
 def examples() -> str:
-    first, top, dense = Sparse("threshold"), Sparse("top"), Dense()
-    named = {"srclib, threshold": first, "srclib, top": top, "dense": dense}
-    contenders = [Contender(name, each.call, each.kept) for name, each in named.items()]
+    kept: dict[str, Sparse | Dense] = {}
+
+    def contender(name: str, make: Callable[[], Sparse | Dense]) -> Contender:
+        kept[name] = make()
+        return Contender(name, kept[name].call, kept[name].kept)
+
+    makers: dict[str, Callable[[], Sparse | Dense]] = {
+        "srclib, threshold": partial(Sparse, "threshold"),
+        "srclib, top": partial(Sparse, "top"),
+        "dense": Dense,
+    }
+    contenders = made({name: partial(contender, name, make) for name, make in makers.items()})
     interleave(contenders, ROUNDS, CALLS, WARMUP)
     rows = table(contenders, "dense", None, "examples per latent", tail=ROUNDS)
+    top, dense = kept["srclib, top"], kept["dense"]
+    assert isinstance(top, Sparse) and isinstance(dense, Dense)
     weakest = top.collector.result(torch.zeros(N_LATENTS)).values[:, -1]
     if bool((weakest > dense.best[-1]).any()):
         raise SystemExit("a 50th strongest text is stronger than the 50th strongest token")

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from time import process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from measure import Contender, interleave, peak_gib, run, table
+from measure import Contender, interleave, made, peak_gib, run, table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -86,10 +87,12 @@ def harvesting() -> str:
 
     plain = Harvester(lambda: [plain_pass(model, batch) for batch in batches])
     ours = Harvester(lambda: [harvest(model, tokens, LAYER, batch_tokens=largest)])
-    contenders = [
-        Contender("srclib", ours.call, ours.squared_norm),
-        Contender("plain", plain.call, plain.squared_norm),
-    ]
+    contenders = made(
+        {
+            "srclib": lambda: Contender("srclib", ours.call, ours.squared_norm),
+            "plain": lambda: Contender("plain", plain.call, plain.squared_norm),
+        }
+    )
     interleave(contenders, ROUNDS, calls=1, warmup=1)
 
     difference = float((ours.rows() - plain.rows()).abs().max())
@@ -129,7 +132,8 @@ MATCHERS: dict[str, Matcher] = {"srclib": suite_matching, "scipy": scipy_matchin
 def matching() -> str:
     """Cosines and assignment, n 2,048."""
     a, b = dictionaries(2048, 768)
-    contenders = [_matcher(name, match, a, b) for name, match in MATCHERS.items()]
+    makers = {name: partial(_matcher, name, each, a, b) for name, each in MATCHERS.items()}
+    contenders = made(makers)
     interleave(contenders, ROUNDS, calls=1, warmup=1)
     rows = table(contenders, "scipy", None, "mean cosine", tail=ROUNDS)
     return f"{rows}\n\n{_same_optimum(*(each.proofs[-1] for each in contenders))}"
@@ -137,14 +141,14 @@ def matching() -> str:
 
 def large_matching() -> str:
     """The size of the largest SAEs here, once, each contender in a process of its own."""
-    lines, found = ["| | CPU s | peak GiB | mean cosine |", "| --- | ---: | ---: | ---: |"], []
+    contenders = []
     for name in MATCHERS:
         # spawned: a forked process would start with this one's peak
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
             seconds, gib, cosine = pool.submit(alone, name, 18_432, 512).result()
-        lines.append(f"| {name} | {seconds:.1f} | {gib:.2f} | {cosine:.4f} |")
-        found.append(cosine)
-    return "\n".join(lines) + f"\n\n{_same_optimum(*found)}"
+        contenders.append(Contender(name, lambda: None, None, [1e3 * seconds], [cosine], gib))
+    rows = table(contenders, "scipy", None, "mean cosine", tail=1)
+    return f"{rows}\n\n{_same_optimum(*(each.proofs[-1] for each in contenders))}"
 
 
 def alone(name: str, n: int, d: int) -> tuple[float, float, float]:

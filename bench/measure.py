@@ -43,6 +43,8 @@ class Contender:
     """CPU time of one call, one entry per round"""
     proofs: list[float] = field(default_factory=list)
     """one entry per call, warm-up included"""
+    peak: float | None = None
+    """GiB of a process that ran this one alone, where there was such a process"""
 
     def timed_call(self) -> float:
         """Make one call; returns its CPU time in seconds."""
@@ -51,6 +53,21 @@ class Contender:
         seconds = process_time() - start
         self.proofs.append(self.proof() if self.proof else math.nan)
         return seconds
+
+
+def made(makers: Mapping[str, Callable[[], Contender]]) -> list[Contender]:
+    """All contenders; where `run.py --memory` asks for one, only its peak memory, and the end.
+
+    A process that made them all cannot tell whose memory it was.
+    """
+    alone = os.environ.get("SRCLIB_BENCH_ALONE")
+    if not alone:
+        return [make() for make in makers.values()]
+    contender = makers[alone]()
+    for _ in range(3):
+        contender.timed_call()
+    _append({"alone": alone, "peak_gib": peak_gib()})
+    raise SystemExit
 
 
 def interleave(contenders: Sequence[Contender], rounds: int, calls: int, warmup: int) -> None:
@@ -95,6 +112,7 @@ def table(
     by_name, total = {c.name: c for c in contenders}, len(contenders[0].proofs)
     last_calls = f"{proof}, mean of calls {total - tail + 1}-{total}"
     head = ["", "CPU ms", "range", f"x {reference}", "% of limit", f"{proof}, call 1", last_calls]
+    head += ["peak GiB"] * any(each.peak for each in contenders)
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for each in contenders:
         times = [t / share for t in each.milliseconds]
@@ -103,27 +121,39 @@ def table(
         first, last = each.proofs[0], fmean(each.proofs[-tail:])
         time, spread = f"{median(times):.3f}", f"{min(times):.3f}-{max(times):.3f}"
         proofs = ["", ""] if math.isnan(first) else [f"{first:.4f}", f"{last:.4f}"]
-        rows.append([each.name, time, spread, f"{faster:.2f}", used, *proofs])
+        peak = [f"{each.peak:.2f}"] if each.peak else []
+        rows.append([each.name, time, spread, f"{faster:.2f}", used, *proofs, *peak])
     _newest.clear()
-    _newest.update(reference=reference, limit=limit, proof=proof, peak_gib=peak_gib())
+    _newest.update(reference=reference, limit=limit, proof=proof, tail=tail, peak_gib=peak_gib())
     _newest["contenders"] = {
         each.name: {
             "cpu_ms": [t / share for t in each.milliseconds],
             "times_reference": _ratio(by_name[reference], each),
             "proofs": None if math.isnan(each.proofs[0]) else each.proofs,
+            "peak_gib": each.peak,
         }
         for each in contenders
     }
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def keep(workload: str, machine: str) -> None:
-    """Append what the newest table says to the file that `run.py --json FILE` names: one line."""
-    path = os.environ.get("SRCLIB_BENCH_JSON")
-    if path and _newest:
-        with Path(path).open("a") as file:
-            file.write(json.dumps({"workload": workload, "machine": machine, **_newest}) + "\n")
+def note(**found: Any) -> None:
+    """What `keep` is to write of a workload that has no table."""
     _newest.clear()
+    _newest.update(found)
+
+
+def keep(workload: str, machine: str) -> None:
+    """Hand what the newest table says to `run.py`, which puts it into the record."""
+    if _newest:
+        _append({"workload": workload, "machine": machine, **_newest})
+    _newest.clear()
+
+
+def _append(row: Mapping[str, Any]) -> None:
+    if path := os.environ.get("SRCLIB_BENCH_ROWS"):
+        with Path(path).open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def _ratio(slow: Contender, fast: Contender) -> float:

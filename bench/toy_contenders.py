@@ -15,24 +15,19 @@ from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, LoggingCo
 from sae_lens.config import SAETrainerConfig
 from sae_lens.synthetic import ActivationGenerator, FeatureDictionary, SyntheticActivationIterator
 from sae_lens.training.sae_trainer import SAETrainer
+from small_contenders import D_IN, D_SAE, LR, N_BATCH, N_FEATURES, toy
 from torch import Tensor
 
 from srclib.activations import BatchTopK
 from srclib.sae import SAE
-from srclib.sources import Source, ToyFeatures, random_correlation
+from srclib.sources import Source, ToyFeatures
 from srclib.training.config import TrainConfig
 from srclib.training.step import update
 from srclib.training.trainer import start
 
-N_FEATURES, D_IN, D_SAE, N_BATCH, LR = 50, 100, 50, 1024, 3e-4
+__all__ = ["N_BATCH", "toy"]
 N_STEPS = 14_649  # of the paper; a schedule's length, not what is run here
 Batches = Callable[[], Tensor]
-
-
-def toy() -> ToyFeatures:
-    """50 features in 100 dimensions, correlated firing, true L0 10.95."""
-    p = 0.345 * torch.arange(N_FEATURES - 1, -1, -1) / N_FEATURES + 0.05
-    return ToyFeatures(N_FEATURES, D_IN, p, random_correlation(N_FEATURES, seed=42))
 
 
 def saelens_batches(source: ToyFeatures) -> Batches:

@@ -7,7 +7,7 @@ gradient norm clipped at 1, Adam whose first update has lr 0 (as in dictionary_l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from srclib.training.trainer import start
 
 N_STEPS = 10_000  # a schedule's length, not what is run here
 N_BATCHES = 4
-Batches = list[Tensor]
+Batches = Sequence[Tensor]
 
 
 class Turns:
@@ -41,13 +41,17 @@ class Turns:
 
 
 class Srclib:
-    """`srclib.train`, step by step. tables: the readable way, whole tables at every size."""
+    """`srclib.train`, step by step. tables: the readable way, whole tables at every size.
+
+    make: an SAE or a list of them, configuration, objective, control.
+    """
 
     def __init__(self, make: Callable[[], tuple[Any, ...]], batches: Batches, tables: bool) -> None:
         self.source = Turns(batches)
         sae, self.cfg, objective, control = make()
         least, sparse.LEAST = sparse.LEAST, 2**62 if tables else sparse.LEAST
-        self.state = start([sae], self.cfg, objective, control)
+        saes = sae if isinstance(sae, list) else [sae]
+        self.state = start(saes, self.cfg, objective, control)
         sparse.LEAST = least
 
     def step(self) -> None:

@@ -27,6 +27,7 @@ chapters:
   - file: how-to-read
   - file: together
   - file: trust
+  - file: bench
   - file: toy
   - file: methods
   - file: metrics
@@ -59,6 +60,10 @@ def add_book(root: Path) -> None:
     (root / "book" / "_toc.yml").write_text(TOC, encoding="utf-8")
     for page in ("together", "what-is-an-sae", "trust"):  # they tell of studies
         (root / "book" / f"{page}.md").write_text(f"# {page}\n", encoding="utf-8")
+    for name in ("bench/targets.toml", "data/trust/bench.json"):  # the page of the benchmarks
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
     claims = root / "data" / "claims" / "toy.toml"
     claims.write_text(PAGE + claims.read_text(encoding="utf-8"), encoding="utf-8")
 

@@ -19,7 +19,7 @@ import nbformat
 from ..errors import NotebookError
 from ..store import files, locks
 from ..store.files import short
-from . import book_pages, front, gate, params, records, verify
+from . import book_pages, front, gate, params, records, speed, verify
 from .params import Spec
 from .verdicts import Record
 
@@ -86,6 +86,7 @@ def _generated(specs: dict[str, Spec], known: dict[str, Record]) -> dict[str, by
         if source.is_file():
             made[f"_static/notebooks/{study}.ipynb"] = source.read_bytes()
     made["api.md"] = book_pages.api().encode()
+    made["speed.md"] = speed.page().encode()
     for language in ("en", "ja"):
         made[f"landing-{language}.md"] = book_pages.landing(specs, known, language).encode()
     return made
