@@ -20,7 +20,7 @@ import torch
 from counting import tally
 from small_run import N_STEPS, run, run_or_die
 
-from srclib.store import checkpoint
+from srclib.store import checkpoint, files
 from srclib.training import state
 from srclib.training.trainer import TrainResult
 
@@ -180,7 +180,7 @@ def children(pid: int) -> list[int]:
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     """A copy of srclib, so that the store is the copy's: two workers train for ever."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "srclib", ignore=ignored)
+    shutil.copytree(files.root() / "srclib", tmp_path / "srclib", ignore=ignored)
     (tmp_path / "pool.py").write_text(POOL, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SRCLIB_BUILD": str(tmp_path / "b")}
     parent = subprocess.Popen([sys.executable, str(tmp_path / "pool.py")], env=environment)
