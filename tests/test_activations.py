@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from srclib import rng
 from srclib.activations import BatchTopK, JumpReLU, ReLU, TopK
-from srclib.compute.fast import keep_largest, kth_largest
+from srclib.compute.fast import IN_CACHE, keep_largest, kth_largest
 from srclib.errors import ParameterError
 
 few = settings(deadline=None, max_examples=40)
@@ -211,6 +213,34 @@ def test_jump_gradient_is_the_smoothed_one() -> None:
 def test_kth_largest_is_the_sorted_entry(seed: int, n: int) -> None:
     values = scores_of(seed, 5, 6, ties=seed % 2 == 0)
     assert kth_largest(values, n) == values.flatten().sort(descending=True).values[n - 1]
+
+
+LARGE = 4 * IN_CACHE + 7
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000, LARGE // 9])
+@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "equal", "hidden", "misleading"])
+def test_kth_largest_of_a_large_tensor_is_what_a_partition_gives(kind: str, n: int) -> None:
+    """Whatever the sample says, which reads every 64th entry."""
+    values = rng.normals(0, "large", shape=(LARGE,))
+    every = LARGE // 2**15
+    values = {
+        "normal": lambda: values,
+        "ties": lambda: values.round(),
+        "sorted": lambda: values.sort().values,
+        "equal": lambda: torch.ones(LARGE),
+        "hidden": lambda: values.index_fill(0, torch.arange(0, LARGE, every), -9.0),
+        "misleading": lambda: values.index_fill(0, torch.arange(0, LARGE, every), 9.0),
+    }[kind]()
+    expected = np.partition(values.numpy(), LARGE - n)[LARGE - n]
+    assert kth_largest(values, n) == expected
+
+
+def test_what_is_not_a_number_counts_as_largest_at_every_size() -> None:
+    for size in (10, LARGE):
+        values = torch.arange(size, dtype=torch.float32)
+        values[3] = math.nan
+        assert math.isnan(kth_largest(values, 1)) and kth_largest(values, 2) == size - 1
 
 
 @pytest.mark.parametrize("n", [0, 5])

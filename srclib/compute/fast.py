@@ -17,7 +17,8 @@ IN_CACHE = 2**19  # numbers of a block that stays in a processor's cache: 2 MB
 def kth_largest(values: Tensor, n: int) -> float:
     """The n-th largest entry (n = 1 is the maximum) of a tensor of any shape.
 
-    A partition, not a sort; numpy's is several times faster on CPU than `Tensor.kthvalue`.
+    A partition, not a sort; numpy's is several times faster on CPU than `Tensor.kthvalue`. Of a
+    large tensor only the entries above a floor are partitioned: the same entry, found sooner.
     """
     if not 1 <= n <= values.numel():
         raise ValueError(f"n={n}: allowed is 1..{values.numel()}, the number of entries.")
@@ -25,7 +26,24 @@ def kth_largest(values: Tensor, n: int) -> float:
     if not on_cpu(flat):
         return float(flat.kthvalue(flat.numel() - n + 1).values)
     array = flat.numpy()
+    if array.size > 4 * IN_CACHE and n < array.size // 8:
+        above = _above_a_floor(array, n)
+        array = above if above.size >= n else array
     return float(np.partition(array, array.size - n)[array.size - n])
+
+
+def _above_a_floor(array: np.ndarray, n: int) -> np.ndarray:
+    """Entries among which the n largest are, unless fewer than n: then the floor was too high.
+
+    The floor is an entry of a sample, somewhat below where the n-th largest is expected. What is
+    not a number is never below it, so it stays in.
+    """
+    sample = array[:: array.size // 2**15]
+    expected = n * sample.size / array.size
+    rank = min(sample.size, int(expected + 4 * math.sqrt(expected) + 4))
+    floor = np.partition(sample, sample.size - rank)[sample.size - rank]
+    blocks = (array[i : i + IN_CACHE] for i in range(0, array.size, IN_CACHE))
+    return np.concatenate([block[~(block < floor)] for block in blocks])
 
 
 def keep_largest(scores: Tensor, n: int) -> tuple[Tensor, float | Tensor]:
