@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, median
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class Contender:
     """one entry per call, warm-up included"""
     peak: float | None = None
     """GiB of a process that ran this one alone, where there was such a process"""
+    profile: dict[str, float] = field(default_factory=dict)
+    """share of a call's time by operation, the largest first"""
 
     def timed_call(self) -> float:
         """Make one call; returns its CPU time in seconds."""
@@ -90,8 +92,28 @@ def interleave(contenders: Sequence[Contender], rounds: int, calls: int, warmup:
                     seconds[contender.name] += contender.timed_call()
             for contender in contenders:
                 contender.milliseconds.append(1e3 * seconds[contender.name] / calls)
+        for contender in contenders:
+            if contender.name.startswith("srclib"):
+                contender.profile = profile(contender)
     finally:
         gc.enable()
+
+
+def profile(contender: Contender) -> dict[str, float]:
+    """Where the time goes: what a call spends in each of torch's operations, and beside them.
+
+    Shares below a thirtieth are left to the rest.
+    """
+    n_calls = max(2, min(50, round(1e3 / median(contender.milliseconds))))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        start = perf_counter()  # as the profiler's clock: both stand still for nobody
+        for _ in range(n_calls):
+            contender.call()
+        whole = 1e6 * (perf_counter() - start)
+    shares = {op.key: op.self_cpu_time_total / whole for op in seen.key_averages()}
+    large = sorted(((share, op) for op, share in shares.items() if share > 1 / 30), reverse=True)
+    found = {op.removeprefix("aten::"): share for share, op in large}
+    return found | {"rest": max(0.0, 1 - sum(found.values()))}
 
 
 def table(
@@ -130,6 +152,7 @@ def table(
             "cpu_ms": [t / share for t in each.milliseconds],
             "times_reference": _ratio(by_name[reference], each),
             "proofs": None if math.isnan(each.proofs[0]) else each.proofs,
+            "profile": each.profile,
             "peak_gib": each.peak,
         }
         for each in contenders

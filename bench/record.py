@@ -77,6 +77,7 @@ def _contender(
         "first": float(f"{proofs[0]:.7g}") if proofs else None,
         "last": float(f"{fmean(proofs[-tail:]):.7g}") if proofs else None,
         "peak_gib": _short(found["peak_gib"]) if found.get("peak_gib") else None,
+        "profile": {op: _short(share) for op, share in found.get("profile", {}).items()},
     }
 
 

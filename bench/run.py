@@ -58,6 +58,7 @@ RUN_ENV = {
     "OMP_NUM_THREADS": "1",  # one thread: the toy's matrices are too small to share
     "PYTHONWARNINGS": "ignore",  # the peer's dependencies deprecate each other
     "HF_HUB_OFFLINE": "1",
+    "KINETO_LOG_LEVEL": "5",  # the profiler announces itself
     "WANDB_MODE": "disabled",  # SAELens imports wandb; nothing is to leave the machine
 }
 

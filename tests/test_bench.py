@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT
 
 from srclib.errors import DataError
@@ -44,6 +45,14 @@ def measured(workload: str, monkeypatch: pytest.MonkeyPatch, path: Path, **times
     measure.table(contenders(**times), next(iter(times)), "limit", "mse", tail=2)
     measure.keep(workload, "2026-01-02; a processor, one thread")
     return runner.lines(path)[-1]
+
+
+def test_a_profile_says_where_the_time_goes() -> None:
+    a, b = torch.ones(400, 400), torch.ones(8)
+    mostly = measure.Contender("srclib", lambda: (a @ a, b + b), milliseconds=[1.0])
+    found = measure.profile(mostly)
+    assert next(iter(found)) == "mm" and found["mm"] > 0.5
+    assert sum(found.values()) == pytest.approx(1.0, abs=0.2)
 
 
 @pytest.fixture
@@ -154,6 +163,7 @@ def test_the_page_tells_what_leads_what_is_missed_and_what_is_lacking(
 ) -> None:
     slow = json.loads(json.dumps(row)) | {"workload": "topk-large"}
     slow["contenders"]["srclib"]["cpu_ms"] = [25.0, 25.0, 100.0]  # 0.8, 1.2, 1.2
+    slow["contenders"]["srclib"]["profile"] = {"mm": 0.5, "rest": 0.25}
     record.merge([row, slow])
     page = speed.page()
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
@@ -161,13 +171,14 @@ def test_the_page_tells_what_leads_what_is_missed_and_what_is_lacking(
     (missed,) = re.findall(r"Not reached: (.*?it must be [\d.]*\d)", text)
     assert "18,432" in missed and "1.2 times as fast as sparsify" in missed and missed[-3:] == "1.6"
     assert "(rounds: 0.8 to 1.2)" in missed
+    assert "Where its time goes: mm 50 %, the rest (smaller operations, numpy, Python) 25 %" in text
     assert page.count('class="speed-must"') == 2 and "nox -s bench -- topk" in page
     assert "`jumprelu`" in page and "`topk`" not in page, "what was not run, and nothing else"
 
 
 def test_bars_stand_at_their_logarithms() -> None:
-    goal = {"ratio": 10.0, "low": 1.0, "high": 100.0, "must": 10.0, "to_best": 10.0}
-    known = {"x": {"title": "", "best_peer": "p", "goals": [goal]}}
+    goal = {"ratio": 10.0, "low": 1.0, "high": 100.0, "must": 10.0, "to_best": 10.0, "ours": "a"}
+    known = {"x": {"title": "", "best_peer": "p", "goals": [goal], "contenders": []}}
     shown = speed.bars(known)
     (row,) = shown["rows"]
     assert row["ratio_at"] == row["must_at"] == pytest.approx(50.0)

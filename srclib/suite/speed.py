@@ -87,10 +87,19 @@ def growth(curve: Entry) -> dict[str, Any]:
 
 def _goals(compared: Mapping[str, Entry]) -> list[dict[str, Any]]:
     return [
-        {**goal, "workload": name, "title": each["title"], "best_peer": each["best_peer"]}
+        {
+            **goal,
+            **{key: each[key] for key in ("title", "best_peer")},
+            "workload": name,
+            "profile": _of(each, goal["ours"]).get("profile", {}),
+        }
         for name, each in compared.items()
         for goal in each["goals"]
     ]
+
+
+def _of(each: Entry, name: str) -> Entry:
+    return next((row for row in each["contenders"] if row["name"] == name), {})
 
 
 def _place(value: float, low: float, high: float) -> float:
