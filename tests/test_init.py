@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from srclib.activations import BatchTopK
 from srclib.errors import DataError, ParameterError
-from srclib.lm.sites import LAYOUTS, block, family, residual
+from srclib.lm.layouts import LAYOUTS, block, family
+from srclib.lm.sites import residual
 from srclib.methods.mirror import mirror_decoder, mlp_output_weights, start_from
 from srclib.sae import SAE
 

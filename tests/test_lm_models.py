@@ -19,10 +19,12 @@ from torch import Tensor
 from srclib.errors import DataError, ParameterError
 from srclib.lm import train
 from srclib.lm.harvest import token_losses
+from srclib.lm.layouts import blocks, family
+from srclib.lm.loop import PRETRAINING, _adam, lr_factor
 from srclib.lm.models import FAMILIES, LMConfig, load_model, new_model, save_model
 from srclib.lm.parts import Part, batch
-from srclib.lm.sites import blocks, edited, family
-from srclib.lm.train import PRETRAINING, _adam, checkpoints, lr_factor, train_lm
+from srclib.lm.sites import edited
+from srclib.lm.train import checkpoints, train_lm
 from srclib.store import files, seals
 
 SMALL = LMConfig(
@@ -142,7 +144,7 @@ def test_training_learns_repeats_and_is_stored(built: Path, monkeypatch: Any) ->
     assert not same(stored[7], stored[0]) and not same(stored[7], model)
     shutil.rmtree(built / "cache")
     assert same(train_lm(SMALL, COUNTING), model), "the same bits again, watched or not"
-    monkeypatch.setattr(train, "_train", None)
+    monkeypatch.setattr(train, "learn", None)
     assert same(train_lm(SMALL, COUNTING.int()), model), "not trained again"
     for other in ({"seed": 1}, {"lr": 2e-2}, {"n_steps": 31}):
         with pytest.raises(TypeError):
@@ -158,7 +160,7 @@ def test_forced_runs_train_once_more(built: Path, monkeypatch: Any) -> None:
         trained.append(cfg)
         save_model(new_model(cfg), folder)
 
-    monkeypatch.setattr(train, "_train", fake)
+    monkeypatch.setattr(train, "learn", fake)
     train_lm(SMALL, COUNTING)
     train._forget_once.cache_clear()  # a new process
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")

@@ -13,17 +13,9 @@ from tiny_lm import CONTEXT, FAMILIES, N_LAYERS, D, ids, n_hooks, tiny_lm
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm import sites
-from srclib.lm.sites import (
-    block,
-    blocks,
-    edited,
-    family,
-    hook_point,
-    measuring,
-    mlp_pass,
-    residual,
-)
+from srclib.lm import layouts
+from srclib.lm.layouts import block, blocks, family
+from srclib.lm.sites import edited, hook_point, measuring, mlp_pass, residual
 
 SITES = [(layer, side) for layer in range(N_LAYERS) for side in ("in", "out")]
 IDS = ids(0, 3, 7)
@@ -283,7 +275,7 @@ def test_the_blocks_of_an_unlisted_family_are_found_by_structure(
 ) -> None:
     made = tiny_lm("llama")
     expected = blocks(made)
-    monkeypatch.delitem(sites.LAYOUTS, "llama")
+    monkeypatch.delitem(layouts.LAYOUTS, "llama")
     assert blocks(made) is expected
     assert torch.equal(residual(made, IDS, MASK, 0), full(made).hidden_states[1])
     made.model.twin = torch.nn.ModuleList(torch.nn.Identity() for _ in range(N_LAYERS))

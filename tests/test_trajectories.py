@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from srclib import rng
 from srclib.engines import engine
 from srclib.errors import DataError, SuiteError
-from srclib.lm import train as lm_train
+from srclib.lm import loop
 from srclib.lm.models import LMConfig, load_model, new_model
 from srclib.lm.parts import answers
 from srclib.lm.several import supervised_beside
@@ -95,23 +95,23 @@ def test_a_killed_language_model_goes_on_to_the_same_bytes(
 
     def weights(folder: str) -> dict[int, dict[str, torch.Tensor]]:
         monkeypatch.setattr(files, "build", lambda: tmp_path / folder)
-        made = lm_train.checkpoints(config, rows)
+        made = checkpoints(config, rows)
         return {step: load_file(at / "model.safetensors") for step, at in made.items()} | {
             1200: load_file(made[0].parent / "model.safetensors")
         }
 
-    calm, real = weights("calm"), lm_train.batch
+    calm, real = weights("calm"), loop.batch
 
     def killed(*arguments: Any) -> Any:
         if arguments[3] == 900:
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(lm_train, "batch", killed)
+    monkeypatch.setattr(loop, "batch", killed)
     with pytest.raises(KeyboardInterrupt):
         weights("killed")
     steps: list[int] = []
-    monkeypatch.setattr(lm_train, "batch", lambda *a: (steps.append(a[3]), real(*a))[1])
+    monkeypatch.setattr(loop, "batch", lambda *a: (steps.append(a[3]), real(*a))[1])
     resumed = weights("killed")
     assert steps[0] == 500 and len(calm) == 3
     for step, tensors in calm.items():

@@ -5,7 +5,7 @@ Chanin et al. 2024 (arXiv:2409.14507). Parents are classes of words instead of f
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from scipy.sparse import csr_matrix
@@ -15,7 +15,12 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import DataError, message
+from ..sae import SAE
+from ..worlds.text import TextWorld
 from .probes import Samples, fit_probe
+
+if TYPE_CHECKING:
+    from ..lm.subject import Documents
 
 MIN_PROBE_F1 = 0.6  # a parent counts if a linear probe reads it this well
 MIN_F1_GAIN = 0.03  # a further latent is a split of the parent if it adds this much
@@ -23,6 +28,7 @@ MAX_MAIN, L1_WEIGHT = 10, 0.01
 MIN_COSINE, MIN_COSINE_FULL = 0.1, 0.025  # of an absorber with the probe
 MIN_SHARE, MAX_ABSORBERS = 0.4, 3  # share of the probe's projection that these must carry
 SILENT = 1e-8
+PER_WORD, WORDS, TRAIN_ROWS = 5, 8, 10  # least or most: tokens of a word, words and rows of a class
 
 
 class ParentAbsorption(NamedTuple):
@@ -138,3 +144,47 @@ def absorbed(
     aligned = cosine[top_latent] >= MIN_COSINE_FULL
     full = silent & (a > 0) & aligned & (top >= MIN_SHARE * a)
     return fraction, full
+
+
+@torch.no_grad()
+def word_absorption(
+    world: TextWorld, sae: SAE, train_text: Documents, test_text: Documents, seed: int
+) -> dict[str, float]:
+    """1 - mean absorption (`full`: by the stricter definition) over word classes; new test words.
+
+    Classes of eight words or more; parents: how many of them a probe can read.
+    """
+    generator = rng.stream(seed, "absorption words")
+    train_words, test_words = dict[int, int](), dict[int, int]()
+    for c, name in enumerate(world.word_classes):
+        words = world.members(name)
+        if len(words) < WORDS or name == "special":
+            continue
+        mixed = [words[i] for i in torch.randperm(len(words), generator=generator).tolist()]
+        cut = len(words) * 2 // 3
+        train_words |= dict.fromkeys(mixed[:cut], c)
+        test_words |= dict.fromkeys(mixed[cut:], c)
+    train = _word_samples(sae, train_text, train_words, len(world.words))
+    test = _word_samples(sae, test_text, test_words, len(world.words))
+    common = [
+        c
+        for c in train.labels.unique().tolist()
+        if (train.labels == c).sum() >= TRAIN_ROWS and (test.labels == c).any()
+    ]
+    keep = torch.tensor(common)
+    train, test = (each.at(torch.isin(each.labels, keep)) for each in (train, test))
+    found = absorption(train, test, sae.W_dec.detach(), seed=seed)
+    parents = len(found.parents)
+    return {"absorption": 1 - found.fraction, "full": 1 - found.full, "parents": parents}
+
+
+def _word_samples(sae: SAE, text: Documents, chosen: dict[int, int], n_words: int) -> Samples:
+    """One row per token whose word is in `chosen` (word -> class), at most five of each word."""
+    label = torch.full((n_words,), -1)
+    label[list(chosen)] = torch.tensor(list(chosen.values()))
+    at = ((label[text.tokens] >= 0) & text.mask).nonzero()
+    words = text.tokens[at[:, 0], at[:, 1]]
+    few = torch.cat([at[words == word][:PER_WORD] for word in words.unique()])
+    place = few[:, 0], few[:, 1]
+    x = text.x[place]
+    return Samples(x, sae.encode(x), label[text.tokens[place]])

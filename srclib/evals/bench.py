@@ -26,8 +26,8 @@ from ..lm.sites import edited
 from ..lm.subject import Documents, Subject
 from ..metrics import unit_rows
 from ..sae import SAE
-from ..worlds.text import TextWorld, predicates
-from .absorption import absorption
+from ..worlds.text import predicates
+from .absorption import word_absorption
 from .asking import ENOUGH, Quiz, ravel_score, unlearning_score
 from .autointerp import autointerp
 from .edits import Edit
@@ -48,7 +48,6 @@ N_ROWS = 40  # rows of held-out text for the cross entropy
 KS = (1, 2, 5)  # latents that a sparse probe reads
 N_TPP = 5  # topics, as many as SAEBench has classes
 FIRES = 30  # least number of tokens on which a judged latent fires
-PER_WORD, WORDS, TRAIN_ROWS = 5, 8, 10  # least or most: tokens of a word, words and rows of a class
 REACH = 5  # tokens on each side of a judged window
 
 
@@ -120,7 +119,7 @@ class Bench:
         sae, quiz = sae.eval(), self.quiz
         row = {"loss_recovered": _loss_recovered(self.subject, sae, draw.rows)}
         row |= self._text_scores(sae, draw)
-        row |= _absorption(quiz.world, sae, draw)
+        row |= word_absorption(quiz.world, sae, draw.train, draw.test, draw.seed)
         if asking and len(quiz.known) >= ENOUGH:
             row["ravel"] = ravel_score(
                 quiz, sae.encode, sae.decode, draw.people, self.n_pairs, draw.seed
@@ -236,44 +235,3 @@ def _loss_recovered(subject: Subject, sae: SAE, rows: Tensor) -> float:
 
     clean, zero = ce(lambda whole: whole), ce(torch.zeros_like)
     return loss_recovered(clean, ce(spliced), zero)
-
-
-def _absorption(world: TextWorld, sae: SAE, draw: Draw) -> dict[str, float]:
-    """1 - mean absorption (`full`: by the stricter definition) over word classes; new test words.
-
-    Classes of eight words or more; parents: how many of them a probe can read.
-    """
-    generator = rng.stream(draw.seed, "absorption words")
-    train_words, test_words = dict[int, int](), dict[int, int]()
-    for c, name in enumerate(world.word_classes):
-        words = world.members(name)
-        if len(words) < WORDS or name == "special":
-            continue
-        mixed = [words[i] for i in torch.randperm(len(words), generator=generator).tolist()]
-        cut = len(words) * 2 // 3
-        train_words |= dict.fromkeys(mixed[:cut], c)
-        test_words |= dict.fromkeys(mixed[cut:], c)
-    train = _word_samples(sae, draw.train, train_words, len(world.words))
-    test = _word_samples(sae, draw.test, test_words, len(world.words))
-    common = [
-        c
-        for c in train.labels.unique().tolist()
-        if (train.labels == c).sum() >= TRAIN_ROWS and (test.labels == c).any()
-    ]
-    keep = torch.tensor(common)
-    train, test = (each.at(torch.isin(each.labels, keep)) for each in (train, test))
-    found = absorption(train, test, sae.W_dec.detach(), seed=draw.seed)
-    parents = len(found.parents)
-    return {"absorption": 1 - found.fraction, "full": 1 - found.full, "parents": parents}
-
-
-def _word_samples(sae: SAE, text: Documents, chosen: dict[int, int], n_words: int) -> Samples:
-    """One row per token whose word is in `chosen` (word -> class), at most five of each word."""
-    label = torch.full((n_words,), -1)
-    label[list(chosen)] = torch.tensor(list(chosen.values()))
-    at = ((label[text.tokens] >= 0) & text.mask).nonzero()
-    words = text.tokens[at[:, 0], at[:, 1]]
-    few = torch.cat([at[words == word][:PER_WORD] for word in words.unique()])
-    place = few[:, 0], few[:, 1]
-    x = text.x[place]
-    return Samples(x, sae.encode(x), label[text.tokens[place]])

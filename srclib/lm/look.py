@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, ParameterError, message
 from .corpora import check
 from .hub import TOKENIZER, expand, local_folder, read_json
+from .layouts import check_layer, family
 from .models import load_config
-from .sites import check_layer, family
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -1,8 +1,8 @@
 """Training small language models, kept by content: the same request is computed once.
 
-One loop. `train_lm` learns every token of packed rows; `train_supervised` reads several parts at
-once and learns some tokens only, such as the answers of questions. A stored model is in the layout
-of the hub (`config.json`, `model.safetensors`), so that anything that reads hub models reads ours.
+The loop is in `loop`. `train_lm` learns every token of packed rows; `train_supervised` reads
+several parts at once and learns some tokens only, such as the answers of questions. A stored model
+is in the layout of the hub (`config.json`, `model.safetensors`): what reads hub models reads ours.
 """
 
 from __future__ import annotations
@@ -11,44 +11,29 @@ import contextlib
 import fcntl
 import functools
 import itertools
-import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..compute.place import place
 from ..engines import estimate
 from ..engines.engine import compute, is_local
-from ..errors import CheckpointError, DataError, ParameterError, message
-from ..store import checkpoint, files, fingerprint
-from .models import LMConfig, load_model, new_model, save_model
-from .parts import Part, batch, packed, part_loss
+from ..errors import DataError, ParameterError, message
+from ..store import files, fingerprint
+from .loop import PRETRAINING, learn, name
+from .loop import Recipe as Recipe
+from .models import LMConfig, load_model
+from .parts import Part, packed
 from .parts import answers as answers
 from .parts import texts as texts
 
-STATE = "state"  # a folder in that of an unfinished model
 Trajectory = dict[int, Path]  # the folder of each checkpoint step, for `load_model`
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """AdamW beyond `LMConfig`: its `lr` rises over `warmup` steps, then a cosine to `floor` lr."""
-
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    eps: float = 1e-8
-    floor: float = 0.05
-    decay_vectors: bool = True  # also norms and biases
-
-
-PRETRAINING = Recipe((0.9, 0.95), weight_decay=0.1, floor=0.0, decay_vectors=False)
 
 
 def train_lm(cfg: LMConfig, tokens: Tensor) -> PreTrainedModel:
@@ -122,93 +107,6 @@ def supervised_checkpoints(
     return _by_step(cfg, _trained(cfg, parts, recipe or Recipe(), start))
 
 
-def _train(
-    cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None, folder: Path
-) -> None:
-    """The one loop; model and checkpoints are saved in `folder`, where a killed call goes on."""
-    # in eval mode: dropout (0.1 in hub models of GPT-2) would draw from the global generator
-    model = new_model(cfg) if start is None else load_model(start)
-    model.to(place().training)
-    adam = _adam(model, cfg, recipe)
-    begin, every = _resumed(folder / STATE, model, adam), max(500, cfg.n_steps // 10)
-    tokens = sum(part.n_batch * part.ids.shape[1] for part in parts)
-    n_bytes = 4 * sum(p.numel() for p in model.parameters())
-    sizes = (tokens, 4 * n_bytes, n_bytes * (1 + len(cfg.checkpoint_steps)))
-    kind = (*asdict(replace(cfg, seed=0)).values(), len(parts))
-    steps = estimate.steps("language models", kind, begin, cfg.n_steps, *sizes)
-    for step in tqdm(steps, total=cfg.n_steps - begin, disable=None, leave=False):
-        if step and step % every == 0 and step > begin:
-            _keep_state(folder / STATE, step, model, adam)
-        if step in cfg.checkpoint_steps:
-            _save(model, folder / _name(step))
-        for group in adam.param_groups:
-            group["lr"] = cfg.lr * lr_factor(step, cfg, recipe.floor)
-        loss = torch.stack([part_loss(model, *batch(cfg, p, i, step)) for i, p in enumerate(parts)])
-        if not math.isfinite(loss.sum().item()):
-            fix = "Lower lr or warm up for longer."
-            raise DataError(message(f"loss at step {step}", loss.tolist(), "finite", fix))
-        adam.zero_grad()
-        loss.sum().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        adam.step()
-    for step in cfg.checkpoint_steps:  # the last one; all that an estimate has left out
-        if not (folder / _name(step)).exists():
-            _save(model, folder / _name(step))
-    save_model(model, folder)
-    shutil.rmtree(folder / STATE, ignore_errors=True)
-
-
-def _save(model: PreTrainedModel, folder: Path) -> None:
-    """A checkpoint, whole or absent."""
-    with files.folder_atomic(folder) as new:
-        save_model(model, new)
-
-
-def _keep_state(folder: Path, step: int, model: PreTrainedModel, adam: torch.optim.AdamW) -> None:
-    """What the loop needs to go on from `step` to the same bytes."""
-    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
-    for i, state in enumerate(adam.state.values()):
-        tensors |= {f"adam.{i}.{name}": value for name, value in state.items()}
-    with files.folder_atomic(folder) as new:
-        checkpoint.write_tensors(new, "state", tensors, {"step": step})
-
-
-def _resumed(folder: Path, model: PreTrainedModel, adam: torch.optim.AdamW) -> int:
-    """Fill model and optimiser from what a killed call left; the step to go on at, 0 for none."""
-    try:
-        tensors, meta = checkpoint.read_tensors(folder, "state")
-    except CheckpointError:  # none, or a damaged one
-        return 0
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(tensors[f"model.{name}"])
-    for i, p in enumerate(p for group in adam.param_groups for p in group["params"]):
-        names = ("step", "exp_avg", "exp_avg_sq")
-        adam.state[p] = {each: tensors[f"adam.{i}.{each}"].to(p.device) for each in names}
-        adam.state[p]["step"] = adam.state[p]["step"].cpu()
-    return int(meta["step"])
-
-
-def _adam(model: PreTrainedModel, cfg: LMConfig, recipe: Recipe) -> torch.optim.AdamW:
-    """Not the fused kernel: it gains 2 % here, and misreads gradients of other strides."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim == 1]  # decay would undo norms and biases
-    decay = recipe.weight_decay
-    groups = [
-        {"params": matrices, "weight_decay": decay},
-        {"params": vectors, "weight_decay": decay if recipe.decay_vectors else 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=cfg.lr, betas=recipe.betas, eps=recipe.eps)
-
-
-def lr_factor(step: int, cfg: LMConfig, floor: float = 0.0) -> float:
-    """What the peak rate is multiplied by: up linearly, at once above 0, then a cosine to floor."""
-    if step < cfg.warmup:
-        return (step + 1) / cfg.warmup
-    progress = (step - cfg.warmup) / max(1, cfg.n_steps - cfg.warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def _trained(
     cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path | None = None
 ) -> Path:
@@ -226,7 +124,7 @@ def _trained(
         if not home.is_dir():
             partial = files.make(home.with_suffix(".partial"))
             with _one_thread():
-                _train(cfg, parts, recipe, start, partial)
+                learn(cfg, parts, recipe, start, partial)
             os.replace(partial, home)
     return home
 
@@ -292,9 +190,5 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _name(step: int) -> str:
-    return f"step_{step:06d}"
-
-
 def _by_step(cfg: LMConfig, folder: Path) -> Trajectory:
-    return {step: folder / _name(step) for step in cfg.checkpoint_steps}
+    return {step: folder / name(step) for step in cfg.checkpoint_steps}

@@ -69,7 +69,7 @@ def mlp_output_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tens
     from transformers.pytorch_utils import Conv1D
 
     # here, so that a study of toys that starts from a dictionary does not depend on `lm`
-    from ..lm.sites import LAYOUTS, block, family
+    from ..lm.layouts import LAYOUTS, block, family
 
     path = LAYOUTS[family(model)].mlp_output
     module = block(model, layer).get_submodule(path)
@@ -84,7 +84,7 @@ def mlp_output_weights(model: PreTrainedModel, layer: int) -> tuple[Tensor, Tens
 
 def _post_norm_scale(model: PreTrainedModel, layer: int) -> Tensor:
     """What the norm behind the MLP multiplies each dimension by, [d_in] float64."""
-    from ..lm.sites import LAYOUTS, block, family
+    from ..lm.layouts import LAYOUTS, block, family
 
     name = family(model)
     layout = LAYOUTS[name]

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from .. import metrics
 from ..errors import DataError, message
-from ..lm.sites import LAYOUTS, Site
+from ..lm.layouts import LAYOUTS
+from ..lm.sites import Site
 from ..sae import SAE
 from . import numbers, words
 from .diagnosis import rows_of

@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 from .. import metrics
 from ..errors import DataError, message
 from ..lm.harvest import harvest
-from ..lm.sites import Site, blocks
+from ..lm.layouts import blocks
+from ..lm.sites import Site
 from ..sae import SAE
 
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError, ParameterError, message, whole
-from ...lm.sites import Site, blocks, edited, measuring, mlp_pass, residual
+from ...lm.layouts import blocks
+from ...lm.sites import Site, edited, measuring, mlp_pass, residual
 from .binding import class_scores
 
 if TYPE_CHECKING:
