@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm.corpora import check, packed, read, read_rows
+from srclib.lm.corpora import check, read
+from srclib.lm.packing import packed, read_rows
 from srclib.store import files
 
 WORDS = ["<s>", "<unk>", "a", "b", "c", "猫"]

@@ -24,7 +24,7 @@ from srclib.lm import corpora
 from srclib.sae import SAE
 from srclib.sources import Rows
 from srclib.store import checkpoint, files, seals
-from srclib.suite import claims, params, records, trust, verify
+from srclib.suite import cells, claims, params, records, trust, verify
 
 
 class Loader(NamedTuple):
@@ -66,7 +66,7 @@ def loaders(root: Path) -> Loaders:
         "a profile": (root / "data/profiles/toy.toml", lambda: params.load_spec("toy")),
         "a ledger": (root / "data/claims/toy.toml", lambda: claims.load_claims("toy")),
         "a record": (root / "record.json", lambda: records.load(root / "record.json")),
-        "a notebook": (root / "n.ipynb", lambda: params.read_notebook(root / "n.ipynb")),
+        "a notebook": (root / "n.ipynb", lambda: cells.parameters_cell(root / "n.ipynb")),
         "figures": (written, lambda: trust.load("faults")),
         "a seal": (root / "sealed" / seals.NAME, lambda: seals.check(root / "sealed")),
         "an SAE": (root / "sae" / "sae.json", lambda: checkpoint.load_sae(root / "sae")),

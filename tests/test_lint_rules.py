@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from srclib.errors import ClaimError
-from srclib.suite import claims, params, rules
+from srclib.suite import claims, params, points, rules
 from srclib.suite.points import Point
 
 LEVELS = {"holds", "fails"}
@@ -46,7 +46,7 @@ def reached(condition: Any, tries: int = 400) -> set[str]:
             table[label] = Point(value, value, value)
         try:
             found.add(condition.judge(table).level)
-        except rules.Unmeasured:
+        except points.Unmeasured:
             continue
     return found
 

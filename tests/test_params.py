@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from srclib.errors import NotebookError, ParameterError
 from srclib.store import files
-from srclib.suite import params
+from srclib.suite import cells, params
 
 SPEC = """
 study = "toy"
@@ -327,7 +327,7 @@ def notebook(path: Path, *sources: str) -> Path:
 
 
 def test_read_notebook_gives_annotation_and_default(tmp_path, spec):
-    cell = params.read_notebook(notebook(tmp_path / "toy.ipynb", CELL))
+    cell = cells.parameters_cell(notebook(tmp_path / "toy.ipynb", CELL))
     assert cell["k_values"] == ("list", None)
     assert cell["profile"] == ("str", "laptop")
     spec.check_cell(cell)
@@ -336,16 +336,16 @@ def test_read_notebook_gives_annotation_and_default(tmp_path, spec):
 @pytest.mark.parametrize("sources", [(), (CELL, CELL)])
 def test_read_notebook_wants_one_tagged_cell(tmp_path, sources):
     with pytest.raises(NotebookError, match=f"toy.ipynb: {len(sources)} code cells"):
-        params.read_notebook(notebook(tmp_path / "toy.ipynb", *sources))
+        cells.parameters_cell(notebook(tmp_path / "toy.ipynb", *sources))
 
 
 def test_read_notebook_names_a_file_that_is_none(tmp_path):
     (tmp_path / "a.ipynb").write_text("profile: str", encoding="utf-8")
     for name in ("a.ipynb", "missing.ipynb"):
         with pytest.raises(NotebookError, match=f"^{name}: cannot be read"):
-            params.read_notebook(tmp_path / name)
+            cells.parameters_cell(tmp_path / name)
     with pytest.raises(NotebookError, match="line 1"):
-        params.read_notebook(notebook(tmp_path / "b.ipynb", "profile: str = "))
+        cells.parameters_cell(notebook(tmp_path / "b.ipynb", "profile: str = "))
 
 
 def test_studies_are_discovered_and_an_unknown_one_names_them(checkout):

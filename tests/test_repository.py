@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from srclib.store import fingerprint
-from srclib.suite import params
+from srclib.suite import cells, params
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -245,7 +245,7 @@ def test_source_notebook(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_cell_agrees_with_the_profile_file(path: Path) -> None:
-    declared = params.read_notebook(path)
+    declared = cells.parameters_cell(path)
     params.load_spec(path.stem).check_cell(declared)
     unset = {name: each.default for name, each in declared.items()}
     assert {name: unset.pop(name) for name in params.COMMON} == params.COMMON

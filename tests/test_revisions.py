@@ -15,10 +15,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm.corpora import read_rows
 from srclib.lm.harvest import harvest
 from srclib.lm.hub import expand, shared_tokenizer
 from srclib.lm.models import LMConfig, load_model, new_model, save_model
+from srclib.lm.packing import read_rows
 
 WORDS = ["<s>", "<unk>", "cat", "dog", "eats", "fish", "猫", "犬", "魚", "は", "を", "食べる"]
 STEPS = [9, 10, 1000]

@@ -9,8 +9,8 @@ from scipy import stats
 
 from srclib.errors import ClaimError
 from srclib.metrics.intervals import wilson
-from srclib.suite.points import Point, minus, number, of_median, over
-from srclib.suite.rules import Unmeasured, Unrecorded, parse
+from srclib.suite.points import Point, Unmeasured, Unrecorded, minus, number, of_median, over
+from srclib.suite.rules import parse
 
 ROWS = [
     {"op": ">", "left": "k=1", "right": "k=2", "margin": 0.5},

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ParameterError, message
-from .layouts import LAYOUTS, block, family
+from .layouts import LAYOUTS as LAYOUTS
+from .layouts import block as block
+from .layouts import family
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle

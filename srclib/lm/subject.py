@@ -24,10 +24,11 @@ from ..sources.rows import Rows, Scaled
 from ..store import files
 from ..worlds.engine import BOS
 from ..worlds.text import TextWorld, predicates
-from .corpora import packed, read
+from .corpora import read
 from .harvest import harvest
 from .hub import load_tokenizer
 from .models import LMConfig, described, load_model
+from .packing import packed
 from .streamed import Blocks
 from .train import train_lm
 

@@ -193,9 +193,9 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any]:
         lacking = "--text" if options.model else "--model"
         raise ParameterError(f"{lacking}: missing. A model and a text go together. Add it.")
     from ..compute.place import place
-    from ..lm.corpora import read_rows
     from ..lm.hub import load_tokenizer
     from ..lm.models import load_model
+    from ..lm.packing import read_rows
 
     tokenizer = load_tokenizer(options.model)
     how = {"n_documents": options.documents, "bos": tokenizer.bos_token_id is not None}

@@ -15,7 +15,7 @@ from ..errors import ClaimError, ParameterError, SuiteError, message, nearest
 from .claims import FACTS, Claim, load_claims
 from .judging import below, derive, new_record
 from .params import Parameters
-from .rules import Unrecorded
+from .points import Unrecorded
 from .verdicts import Record, Verdicts
 
 if TYPE_CHECKING:

@@ -9,19 +9,17 @@ still have been set on purpose.
 
 from __future__ import annotations
 
-import ast
 import functools
 import html
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..errors import NotebookError, ParameterError, message, nearest
+from ..errors import ParameterError, message, nearest
 from ..store import files
+from .cells import Declared, assigned
 from .schema import KINDS, Field, one_of, read
 
 PROFILES = ("smoke", "laptop", "full", "paper")  # from least to most compute
@@ -33,13 +31,6 @@ COMMON = {  # what every parameters cell sets in its source
     "dtype": "auto",
 }
 _RESERVED = {"study", "spec", "values", "overridden", "key", *COMMON}
-
-
-class Declared(NamedTuple):
-    """One line of a parameters cell: `k_values: list = None`; no annotation where injected."""
-
-    annotation: str
-    default: object
 
 
 @dataclass(frozen=True)
@@ -147,9 +138,9 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
     injected: dict[str, Declared] = {}
     for source in In[:-1]:
         if source.lstrip().startswith("# Parameters"):
-            injected |= _assigned(source, "injected cell", injected=True)
+            injected |= assigned(source, "injected cell", injected=True)
         elif re.search(r"^profile *:", source, re.MULTILINE):
-            declared, injected = _assigned(source, "parameters cell"), {}
+            declared, injected = assigned(source, "parameters cell"), {}
     if not declared:
         raise ParameterError(
             "no parameters cell has been run: allowed is one that holds `profile: str = ...`. "
@@ -166,51 +157,6 @@ def parameters(study: str, In: Sequence[str], namespace: Mapping[str, object]) -
             raise ParameterError(message(name, namespace.get(name), f"{value!r}, as set", fix))
     place.use(resolved.device, resolved.dtype)
     return resolved
-
-
-def read_notebook(path: Path) -> dict[str, Declared]:
-    """The parameters cell (the one code cell tagged "parameters") of a notebook file."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = [cell for cell in cells if cell["cell_type"] == "code"]
-        tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
-        sources = ["".join(cell["source"]) for cell in tagged]
-    except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
-    ) as error:  # fmt: skip
-        told = f"cannot be read as a notebook ({type(error).__name__}: {error})"
-        raise NotebookError(f"{path.name}: {told}. Give the path of an .ipynb file.") from None
-    if len(tagged) != 1:
-        raise NotebookError(
-            f"{path.name}: {len(tagged)} code cells are tagged 'parameters'; allowed is exactly "
-            "one. Tag the first code cell, and no other."
-        )
-    where = f"{path.name}, parameters cell"
-    try:
-        return _assigned(sources[0], where)
-    except SyntaxError as error:
-        raise NotebookError(f"{where}, line {error.lineno}: {error.msg}. Mend the line.") from None
-
-
-def _assigned(source: str, where: str, injected: bool = False) -> dict[str, Declared]:
-    """Name and literal of each line of a cell, which holds nothing else."""
-    form = "`name: type = literal  # comment`. Compute derived values in a later cell, from P."
-    if injected:
-        form = "`name = literal`. Pass parameters with -p NAME VALUE."
-    found = {}
-    for node in ast.parse(source).body:
-        try:
-            match node:
-                case ast.AnnAssign(ast.Name(name), kind, ast.expr() as value) if not injected:
-                    found[name] = Declared(ast.unparse(kind), ast.literal_eval(value))
-                case ast.Assign([ast.Name(name)], value) if injected:
-                    found[name] = Declared("", ast.literal_eval(value))
-                case _:
-                    raise ValueError
-        except ValueError:
-            seen = f"line {node.lineno}: {ast.unparse(node)!r}"
-            raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None
-    return found
 
 
 def studies() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ParameterError, SuiteError, message
 from ..store import files
-from . import params
+from . import cells, params
 from .verify import may_publish
 
 
@@ -52,7 +52,7 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     given = {"profile": profile} | {key: P.values[key] for key in custom}
     folder = files.build() / study / (f"custom-{P.key[:12]}" if custom else profile)
     job = Job(study, given, P.values, spec.profiles[profile], custom, folder)
-    spec.check_cell(params.read_notebook(job.notebook))
+    spec.check_cell(cells.parameters_cell(job.notebook))
     return job
 
 

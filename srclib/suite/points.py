@@ -92,3 +92,37 @@ def as_table(measured: Any, interval: Any = None, values: Any = None, kinds: Any
         confident = not kind.startswith("range")
         table[label] = None if value is None else Point(value, low, high, own, confident)
     return table
+
+
+class Unmeasured(Exception):
+    """A condition cannot be judged on this table; the text says why."""
+
+
+class Unrecorded(Unmeasured):
+    """A label that the condition needs is not in the table at all."""
+
+
+def side_of(table: Table, side: str | float) -> Point:
+    """A label's point, or a number as one. Raises Unmeasured where there is nothing to judge."""
+    if not isinstance(side, str):
+        return Point(side, side, side)
+    if side not in table:
+        raise Unrecorded(f"label {side!r} was not recorded")
+    if (point := table[side]) is None:
+        raise Unmeasured(f"label {side!r} has a unit without a finite value")
+    return point
+
+
+def series_of(
+    table: Table, prefix: str, start: float = -math.inf, end: float = math.inf
+) -> list[tuple[float, Point]]:
+    """The points whose label is the prefix and a number in [start, end], sorted by number."""
+    found = []
+    for label in table:
+        try:
+            at = float(label.removeprefix(prefix)) if label.startswith(prefix) else math.nan
+        except ValueError:
+            continue
+        if math.isfinite(at) and start <= at <= end:
+            found.append((at, side_of(table, label)))
+    return sorted(found)

@@ -14,7 +14,18 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from ..errors import ClaimError, message
 from . import schema
-from .points import Point, Table, minus, negate, number, over
+from .points import (
+    Point,
+    Table,
+    Unmeasured,
+    Unrecorded,
+    minus,
+    negate,
+    number,
+    over,
+    series_of,
+    side_of,
+)
 
 Level = Literal["holds", "undecided", "fails"]
 
@@ -24,14 +35,6 @@ class Outcome(NamedTuple):
 
     level: Level
     text: str
-
-
-class Unmeasured(Exception):
-    """A condition cannot be judged on this table; the text says why."""
-
-
-class Unrecorded(Unmeasured):
-    """A label that the condition needs is not in the table at all."""
 
 
 class OfSides:
@@ -80,7 +83,7 @@ class Compare(OfSides):
         return f"{_side_name(self.left)} {self.op} {times}{_side_name(self.right)}{more}"
 
     def judge(self, table: Table) -> Outcome:
-        left, right = _side(table, self.left), _side(table, self.right)
+        left, right = side_of(table, self.left), side_of(table, self.right)
         if self.factor != 1 and min(left.low, right.low) < 0:
             raise Unmeasured(f"a factor compares shares, and {left} or {right} is below 0")
         gap = minus(left, right, self.factor)
@@ -115,7 +118,7 @@ class Equal(OfSides):
         return f"{sides} within ±{number(self.within)}"
 
     def judge(self, table: Table) -> Outcome:
-        left, right = _side(table, self.left), _side(table, self.right)
+        left, right = side_of(table, self.left), side_of(table, self.right)
         gap, slack = minus(left, right), _slack(self.within)
         level = _inside(gap, -self.within - slack, self.within + slack)
         text = f"{_named(self.left)}{left} = {_named(self.right)}{right} within {self.within:g}"
@@ -142,7 +145,7 @@ class Between:
         return [self.of]
 
     def judge(self, table: Table) -> Outcome:
-        point = _side(table, self.of)
+        point = side_of(table, self.of)
         text = f"{number(self.low)} <= {self.of} = {point} <= {number(self.high)}"
         low, high = self.low - _slack(self.low), self.high + _slack(self.high)
         return Outcome(_inside(point, low, high), text)
@@ -167,7 +170,7 @@ class Extreme(OfSeries):
 
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
-        series = _series(table, self.of)
+        series = series_of(table, self.of)
         if len({low <= at <= high for at, _ in series}) < 2:
             where = f"inside and outside [{number(low)}, {number(high)}]"
             raise Unrecorded(f"{self.op} of {self.of!r} needs labels {where}")
@@ -216,7 +219,7 @@ class Monotone(OfSeries):
         return f"{self.of}… {word}{bounds}{slack}"
 
     def judge(self, table: Table) -> Outcome:
-        series = _series(table, self.of, self.from_, self.to)
+        series = series_of(table, self.of, self.from_, self.to)
         if len(series) < 2:
             raise Unrecorded(f"{self.op} {self.of!r} needs two labels or more in its range")
         (first, a), (last, b) = series[0], series[-1]
@@ -271,28 +274,3 @@ def _difference(gap: Point, left: str | float, right: str | float, factor: float
     """The difference in words, where it says more than the two sides."""
     both = isinstance(left, str) and isinstance(right, str)
     return f" (difference {gap})" if both and factor == 1 and gap.low < gap.high else ""
-
-
-def _side(table: Table, side: str | float) -> Point:
-    if not isinstance(side, str):
-        return Point(side, side, side)
-    if side not in table:
-        raise Unrecorded(f"label {side!r} was not recorded")
-    if (point := table[side]) is None:
-        raise Unmeasured(f"label {side!r} has a unit without a finite value")
-    return point
-
-
-def _series(
-    table: Table, prefix: str, start: float = -math.inf, end: float = math.inf
-) -> list[tuple[float, Point]]:
-    """The points whose label is the prefix and a number in [start, end], sorted by number."""
-    found = []
-    for label in table:
-        try:
-            at = float(label.removeprefix(prefix)) if label.startswith(prefix) else math.nan
-        except ValueError:
-            continue
-        if math.isfinite(at) and start <= at <= end:
-            found.append((at, _side(table, label)))
-    return sorted(found)

@@ -20,10 +20,10 @@ from torch import Tensor
 from ... import metrics
 from ...compute.place import place
 from ...errors import ParameterError, message
-from ...lm.corpora import read_rows
 from ...lm.harvest import harvest
 from ...lm.hub import expand, shared_tokenizer
 from ...lm.models import LMConfig, described, load_model
+from ...lm.packing import read_rows
 from ...lm.released import load_series
 from ...lm.streamed import Blocks
 from ...lm.train import train_lms
