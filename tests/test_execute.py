@@ -111,13 +111,13 @@ def test_force_recomputes_and_tells_the_notebook_so(toy_checkout: Path, srclib: 
 
 
 def test_a_changed_drawing_is_drawn_anew_and_makes_no_record_stale(
-    toy_checkout: Path, srclib: Run
+    toy_checkout: Path, srclib: Run, called: Run
 ) -> None:
     before = record_of(toy_checkout)["provenance"]["key"]
     module = toy_checkout / "srclib/suite/verdicts.py"
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
     edit_cell(toy_checkout, "# A toy study", "# The toy study")
-    assert "stale" not in srclib(toy_checkout, "verify").stdout
+    assert "stale" not in called(toy_checkout, "verify").stdout
     assert "up to date" not in srclib(toy_checkout, "run", "toy").stdout
     assert "# The toy study" in (toy_checkout / "book/_executed/toy.ipynb").read_text("utf-8")
     assert record_of(toy_checkout)["provenance"]["key"] == before
@@ -143,14 +143,14 @@ def test_a_store_elsewhere(toy_checkout: Path, tmp_path: Path, srclib: Run) -> N
     assert done.returncode == 1 and "a new or empty folder" in done.stderr
 
 
-def test_a_changed_rule_is_judged_anew(toy_checkout: Path, srclib: Run) -> None:
+def test_a_changed_rule_is_judged_anew(toy_checkout: Path, srclib: Run, called: Run) -> None:
     claims = toy_checkout / "data" / "claims" / "toy.toml"
     claims.write_text(claims.read_text("utf-8").replace("high = 3.5", "high = 0.6"), "utf-8")
-    seen = srclib(toy_checkout, "verify")
+    seen = called(toy_checkout, "verify")
     assert seen.returncode == 1 and "_executed/toy.ipynb: toy.mean: verdict is" in seen.stdout
     assert srclib(toy_checkout, "run", "toy").returncode == 0
     assert record_of(toy_checkout)["claims"][0]["verdict"] == "not replicated"
-    assert srclib(toy_checkout, "verify").returncode == 0
+    assert called(toy_checkout, "verify").returncode == 0
 
 
 def test_overridden_parameters_stay_in_a_folder_of_their_own(
@@ -211,7 +211,12 @@ def test_no_kernel_survives_the_driver(toy_checkout: Path, number: int, code: in
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+        (signal.SIGKILL, -9),
+    ],
 )
 def test_no_worker_survives_the_driver(
     toy_checkout: Path, srclib: Run, number: int, code: int

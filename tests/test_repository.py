@@ -118,10 +118,21 @@ def test_the_version_is_told_once() -> None:
 
 
 def test_nox_sessions() -> None:
-    first, rest = "install lint types tests smoke run lab book browser", "verify bench faults"
+    first, rest = "install lint types tests long smoke run lab book browser", "verify bench faults"
     last = "scale sabotage seeds lock"
     assert sessions() == [*first.split(), "conformance", *rest.split(), *last.split()]
     assert 'nox.options.sessions = ["lint", "types", "tests"]' in text("noxfile.py")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/test_*.py")), ids=lambda p: p.name)
+def test_the_session_tests_runs_a_part_of_every_file(path: Path) -> None:
+    tests = [
+        node
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    marks = [" ".join(map(ast.unparse, test.decorator_list)) for test in tests]
+    assert [each for each in marks if not re.search(r"mark\.(long|scale)\b", each)]
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md", "book/index.md"])
