@@ -116,11 +116,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def long(session: nox.Session) -> None:
-    """Tests of a quarter of a minute and more, each with a shorter sibling in `tests`.
+    """Whole notebooks and whole processes, each with a shorter sibling in `tests`.
 
-    Whole notebooks on named models (sae_md, gba_lm, checkpoints with SAEs trained and released;
-    `tests` runs l0_lm, align_sae and the refusal of checkpoints), the signals of a driver of two
-    kernels besides SIGKILL, a run killed at random, a pool whose parent is killed.
+    Notebooks on named models: sae_md, gba_lm, checkpoints with SAEs trained and with released ones
+    (`tests` runs l0_lm, align_sae, and checkpoints up to a refusal). SIGTERM and SIGINT to a driver
+    of two kernels (`tests`: SIGKILL, and all three for one kernel). A run killed at random moments,
+    a pool whose parent is killed (`tests`: the kills inside one process).
     """
     python(session, "-m", "pytest", "-m", "long", *session.posargs, env=TEST_ENV)
 
