@@ -121,7 +121,8 @@ def long(session: nox.Session) -> None:
     Notebooks on named models: sae_md, gba_lm, checkpoints with SAEs trained and with released ones
     (`tests` runs l0_lm, align_sae, and checkpoints up to a refusal). SIGTERM and SIGINT to a driver
     of two kernels (`tests`: SIGKILL, and all three for one kernel). A run killed at random moments,
-    a pool whose parent is killed (`tests`: the kills inside one process).
+    a pool whose parent is killed, a worker of a cluster that is (`tests`: the kills inside one
+    process, and the cluster unharmed).
     """
     python(session, "-m", "pytest", "-m", "long", *session.posargs, env=TEST_ENV)
 

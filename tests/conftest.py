@@ -88,6 +88,7 @@ CELLS = [
     "from srclib.suite.params import parameters\n\nP = parameters('toy', In, globals())\nP",
     "from srclib.suite.ledger import ledger\n\nrecords = ledger('toy', P)",
     "import os, sys, time\n\n"
+    "print('asked to recompute:', os.environ.get('SRCLIB_RECOMPUTE'))\n"
     "if P.fault == 'raise':\n    raise ValueError('on purpose')\n"
     "if P.fault == 'exit':\n    sys.exit(0)\n"
     "if P.fault == 'print':\n    print(os.environ['TOY_TOKEN'])\n"

@@ -97,18 +97,18 @@ def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
 
 
 def test_force_recomputes_and_tells_the_notebook_so(toy_checkout: Path, srclib: Run) -> None:
-    """The SAEs of each run are listed beside its result."""
+    page = toy_checkout / "build/toy/laptop/notebook.ipynb"
+    assert "asked to recompute: None" in page.read_text("utf-8")
+    assert "up to date" not in srclib(toy_checkout, "run", "toy", "--force").stdout
+    assert "asked to recompute: 1" in page.read_text("utf-8")
+
+
+def test_a_smoke_run_decides_nothing_and_the_saes_of_a_run_are_listed_beside_its_result(
+    toy_checkout: Path, srclib: Run
+) -> None:
     note = "with open(os.environ['SRCLIB_SAES'], 'a') as file:\\n    file.write('{}\\\\n')\\n"
     edit_cell(toy_checkout, "if P.fault == 'raise'", f"{note}if P.fault == 'raise'")
-    edit_cell(toy_checkout, "import os, sys, time", "import os, sys, time; "
-              "print('asked:', os.environ.get('SRCLIB_RECOMPUTE'))")  # fmt: skip
     assert srclib(toy_checkout, "run", "toy", "--profile", "smoke").returncode == 0
-    text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
-    assert "asked: None" in text
-    forced = srclib(toy_checkout, "run", "toy", "--profile", "smoke", "--force")
-    assert "up to date" not in forced.stdout
-    text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
-    assert "asked: 1" in text
     assert (toy_checkout / "build/toy/smoke/saes.jsonl").read_text("utf-8") == "{}\n"
     verdicts = {row["verdict"] for row in record_of(toy_checkout, "smoke")["claims"]}
     assert verdicts == {"not assessed"}

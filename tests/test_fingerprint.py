@@ -270,14 +270,15 @@ def test_one_edited_line_makes_exactly_its_studies_stale(
     monkeypatch.setattr(files, "root", lambda: tmp_path)
     for name in ("notebook_hash", "versions"):  # they stay the same, and take long
         monkeypatch.setattr(fingerprint, name, lambda *_: "the same")
-    monkeypatch.setattr(fingerprint, "module_hashes", lambda names: once(names))
 
     known, hashes = dict[str, str](), fingerprint.module_hashes
 
     def once(names: Iterable[str]) -> dict[str, str]:  # studies share most of their modules
-        for name in set(names) - known.keys():
-            known.update(hashes([name]))
-        return {name: known[name] for name in sorted(set(names))}
+        wanted = sorted(set(names))
+        known.update(hashes(name for name in wanted if name not in known))
+        return {name: known[name] for name in wanted}
+
+    monkeypatch.setattr(fingerprint, "module_hashes", once)
 
     def keys() -> dict[str, str]:
         known.clear()
