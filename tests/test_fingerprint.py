@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import json
 import re
@@ -217,6 +218,9 @@ def test_what_is_declared_as_presentation_exists_and_computes_nothing_for_others
         assert drawn <= {"srclib", *silent}, name
 
 
+imports = functools.cache(fingerprint.imports)  # of this checkout: studies share most of them
+
+
 def imported_by(notebook: Path) -> set[str]:
     """Every module of srclib that the cells of a notebook lead to, whether it counts or not."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
@@ -230,7 +234,7 @@ def imported_by(notebook: Path) -> set[str]:
         name = waiting.pop()
         if name not in seen and name != "srclib" and fingerprint.module_path(name):
             seen.add(name)
-            waiting |= fingerprint.imports(name) | {name.rpartition(".")[0]}
+            waiting |= imports(name) | {name.rpartition(".")[0]}
     return seen
 
 
