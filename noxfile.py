@@ -104,10 +104,27 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """All tests on two cores, a file at a time; words after `--` go to pytest instead."""
-    spread = ["-n", "2", "--dist", "loadfile", "--durations", "12"]
-    words = session.posargs or ["-m", "not scale", *spread]
+    """Every test file on two cores; words after `--` go to pytest instead.
+
+    Without what takes long and has a shorter sibling here (`long`, `scale`).
+    """
+    # worksteal: whoever is done takes from the other, so that no file is the long end
+    spread = ["-n", "2", "--dist", "worksteal", "--durations", "12"]
+    words = session.posargs or ["-m", "not scale and not long", *spread]
     python(session, "-m", "pytest", *words, env=TEST_ENV)
+
+
+@nox.session(venv_backend="none")
+def long(session: nox.Session) -> None:
+    """Whole notebooks and whole processes, each with a shorter sibling in `tests`.
+
+    Notebooks on named models: sae_md, gba_lm, checkpoints with SAEs trained and with released ones
+    (`tests` runs l0_lm, align_sae, and checkpoints up to a refusal). SIGTERM and SIGINT to a driver
+    of two kernels (`tests`: SIGKILL, and all three for one kernel). A run killed at random moments,
+    a pool whose parent is killed, a worker of a cluster that is (`tests`: the kills inside one
+    process, and the cluster unharmed).
+    """
+    python(session, "-m", "pytest", "-m", "long", *session.posargs, env=TEST_ENV)
 
 
 @nox.session(venv_backend="none")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import pytest
+
+from srclib import files
+from srclib.suite import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,6 +88,7 @@ CELLS = [
     "from srclib.suite.params import parameters\n\nP = parameters('toy', In, globals())\nP",
     "from srclib.suite.ledger import ledger\n\nrecords = ledger('toy', P)",
     "import os, sys, time\n\n"
+    "print('asked to recompute:', os.environ.get('SRCLIB_RECOMPUTE'))\n"
     "if P.fault == 'raise':\n    raise ValueError('on purpose')\n"
     "if P.fault == 'exit':\n    sys.exit(0)\n"
     "if P.fault == 'print':\n    print(os.environ['TOY_TOKEN'])\n"
@@ -151,5 +159,31 @@ def srclib() -> Run:
     def run(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         started = command(root, *arguments, **variables)
         return subprocess.run(**started, capture_output=True, timeout=120)
+
+    return run
+
+
+@pytest.fixture
+def called() -> Run:
+    """The same in this process: for commands that start no kernel, whose process is not the point.
+
+    The checkout's files are read by this srclib, of which the checkout has a copy.
+    """
+
+    def run(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        out, err, handler = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(files, "root", lambda: root)
+            patch.chdir(root.parent)
+            stack.enter_context(mock.patch.dict(os.environ, variables))  # --engine sets one
+            stack.callback(signal.signal, signal.SIGTERM, handler)
+            stack.enter_context(contextlib.redirect_stdout(out))
+            stack.enter_context(contextlib.redirect_stderr(err))
+            try:
+                code = cli.main(arguments)
+            except SystemExit as left:  # of argparse
+                code = int(left.code or 0)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     return run

@@ -302,11 +302,11 @@ def test_a_notebook_edited_after_the_gate_is_refused(staged: Path) -> None:
         book.build()
 
 
-def test_a_study_missing_in_the_contents_is_named(toy_checkout: Path, srclib: Run) -> None:
+def test_a_study_missing_in_the_contents_is_named(toy_checkout: Path, called: Run) -> None:
     add_book(toy_checkout)
     contents = toy_checkout / "book" / "_toc.yml"
     contents.write_text(TOC.replace("  - file: toy\n", ""), "utf-8")
-    done = srclib(toy_checkout, "book")
+    done = called(toy_checkout, "book")
     assert done.returncode == 1
     assert "add `- file: toy`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -36,6 +36,7 @@ def series(tmp_path: Path) -> dict[str, Any]:
     return {"model": tmp_path / "tiny llama" / "iter_{step:07d}", "corpus": corpus, **SMALL}
 
 
+@pytest.mark.long
 def test_the_notebook_runs_on_checkpoints_from_folders(
     tmp_path: Path, series: dict[str, Any]
 ) -> None:
@@ -54,6 +55,7 @@ def write_released(folder: Path, tensors: dict[str, Tensor]) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
+@pytest.mark.long
 def test_the_notebook_reads_released_saes_instead_of_training(
     tmp_path: Path, series: dict[str, Any]
 ) -> None:

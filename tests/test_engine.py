@@ -125,6 +125,7 @@ class Deadly(KSchedule):
             os._exit(9)
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_middle_is_replaced(
     here: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,38 +97,35 @@ def test_up_to_date_then_stale_after_an_edit_and_fresh_after_force(
 
 
 def test_force_recomputes_and_tells_the_notebook_so(toy_checkout: Path, srclib: Run) -> None:
-    edit_cell(toy_checkout, "import os, sys, time", "import os, sys, time; "
-              "print('asked:', os.environ.get('SRCLIB_RECOMPUTE'))")  # fmt: skip
+    page = toy_checkout / "build/toy/laptop/notebook.ipynb"
+    assert "asked to recompute: None" in page.read_text("utf-8")
+    assert "up to date" not in srclib(toy_checkout, "run", "toy", "--force").stdout
+    assert "asked to recompute: 1" in page.read_text("utf-8")
+
+
+def test_a_smoke_run_decides_nothing_and_the_saes_of_a_run_are_listed_beside_its_result(
+    toy_checkout: Path, srclib: Run
+) -> None:
+    note = "with open(os.environ['SRCLIB_SAES'], 'a') as file:\\n    file.write('{}\\\\n')\\n"
+    edit_cell(toy_checkout, "if P.fault == 'raise'", f"{note}if P.fault == 'raise'")
     assert srclib(toy_checkout, "run", "toy", "--profile", "smoke").returncode == 0
-    text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
-    assert "asked: None" in text
-    forced = srclib(toy_checkout, "run", "toy", "--profile", "smoke", "--force")
-    assert "up to date" not in forced.stdout
-    text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
-    assert "asked: 1" in text
+    assert (toy_checkout / "build/toy/smoke/saes.jsonl").read_text("utf-8") == "{}\n"
     verdicts = {row["verdict"] for row in record_of(toy_checkout, "smoke")["claims"]}
     assert verdicts == {"not assessed"}
 
 
 def test_a_changed_drawing_is_drawn_anew_and_makes_no_record_stale(
-    toy_checkout: Path, srclib: Run
+    toy_checkout: Path, srclib: Run, called: Run
 ) -> None:
     before = record_of(toy_checkout)["provenance"]["key"]
     module = toy_checkout / "srclib/suite/verdicts.py"
     module.write_text(module.read_text("utf-8") + "\n_UNUSED = 1\n", "utf-8")
     edit_cell(toy_checkout, "# A toy study", "# The toy study")
-    assert "stale" not in srclib(toy_checkout, "verify").stdout
+    assert "stale" not in called(toy_checkout, "verify").stdout
     assert "up to date" not in srclib(toy_checkout, "run", "toy").stdout
     assert "# The toy study" in (toy_checkout / "book/_executed/toy.ipynb").read_text("utf-8")
     assert record_of(toy_checkout)["provenance"]["key"] == before
     assert "up to date" in srclib(toy_checkout, "run", "toy").stdout
-
-
-def test_the_saes_of_a_run_are_listed_beside_its_result(toy_checkout: Path, srclib: Run) -> None:
-    note = "with open(os.environ['SRCLIB_SAES'], 'a') as file:\\n    file.write('{}\\\\n')\\n"
-    edit_cell(toy_checkout, "if P.fault == 'raise'", f"{note}if P.fault == 'raise'")
-    assert srclib(toy_checkout, "run", "toy").returncode == 0
-    assert (toy_checkout / "build/toy/laptop/saes.jsonl").read_text("utf-8") == "{}\n"
 
 
 def test_a_store_elsewhere(toy_checkout: Path, tmp_path: Path, srclib: Run) -> None:
@@ -143,14 +140,14 @@ def test_a_store_elsewhere(toy_checkout: Path, tmp_path: Path, srclib: Run) -> N
     assert done.returncode == 1 and "a new or empty folder" in done.stderr
 
 
-def test_a_changed_rule_is_judged_anew(toy_checkout: Path, srclib: Run) -> None:
+def test_a_changed_rule_is_judged_anew(toy_checkout: Path, srclib: Run, called: Run) -> None:
     claims = toy_checkout / "data" / "claims" / "toy.toml"
     claims.write_text(claims.read_text("utf-8").replace("high = 3.5", "high = 0.6"), "utf-8")
-    seen = srclib(toy_checkout, "verify")
+    seen = called(toy_checkout, "verify")
     assert seen.returncode == 1 and "_executed/toy.ipynb: toy.mean: verdict is" in seen.stdout
     assert srclib(toy_checkout, "run", "toy").returncode == 0
     assert record_of(toy_checkout)["claims"][0]["verdict"] == "not replicated"
-    assert srclib(toy_checkout, "verify").returncode == 0
+    assert called(toy_checkout, "verify").returncode == 0
 
 
 def test_overridden_parameters_stay_in_a_folder_of_their_own(
@@ -211,11 +208,14 @@ def test_no_kernel_survives_the_driver(toy_checkout: Path, number: int, code: in
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.long),
+        (signal.SIGKILL, -9),
+    ],
 )
-def test_no_worker_survives_the_driver(
-    toy_checkout: Path, srclib: Run, number: int, code: int
-) -> None:
+def test_no_worker_survives_the_driver(toy_checkout: Path, number: int, code: int) -> None:
     for study in ("toy2", "toy3", "toy4"):  # more than run at once: none may start afterwards
         write_study(toy_checkout, study)
     driver, kernels = hanging(toy_checkout, "run", "all", "--jobs", "2", kernels=2)
@@ -227,8 +227,7 @@ def test_no_worker_survives_the_driver(
     assert driver.wait(20) == code
     until(lambda: not any(map(alive, kernels + started)), 20)
     assert len(list((toy_checkout / "build").glob("*.pid"))) == 2
-    again = srclib(toy_checkout, "run", "toy", "--profile", "smoke")  # no lock is left behind
-    assert again.returncode == 0
+    locks.refuse_held(toy_checkout / "build")  # no lock is left behind
 
 
 def test_several_studies_at_once(toy_checkout: Path, srclib: Run) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
@@ -216,6 +218,9 @@ def test_what_is_declared_as_presentation_exists_and_computes_nothing_for_others
         assert drawn <= {"srclib", *silent}, name
 
 
+imports = functools.cache(fingerprint.imports)  # of this checkout: studies share most of them
+
+
 def imported_by(notebook: Path) -> set[str]:
     """Every module of srclib that the cells of a notebook lead to, whether it counts or not."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
@@ -229,7 +234,7 @@ def imported_by(notebook: Path) -> set[str]:
         name = waiting.pop()
         if name not in seen and name != "srclib" and fingerprint.module_path(name):
             seen.add(name)
-            waiting |= fingerprint.imports(name) | {name.rpartition(".")[0]}
+            waiting |= imports(name) | {name.rpartition(".")[0]}
     return seen
 
 
@@ -270,7 +275,17 @@ def test_one_edited_line_makes_exactly_its_studies_stale(
     for name in ("notebook_hash", "versions"):  # they stay the same, and take long
         monkeypatch.setattr(fingerprint, name, lambda *_: "the same")
 
+    known, hashes = dict[str, str](), fingerprint.module_hashes
+
+    def once(names: Iterable[str]) -> dict[str, str]:  # studies share most of their modules
+        wanted = sorted(set(names))
+        known.update(hashes(name for name in wanted if name not in known))
+        return {name: known[name] for name in wanted}
+
+    monkeypatch.setattr(fingerprint, "module_hashes", once)
+
     def keys() -> dict[str, str]:
+        known.clear()
         return {
             study: files.digest(fingerprint.inputs(path, leads_to[study], study, {}))
             for study, path in notebooks.items()

@@ -92,7 +92,7 @@ def test_nested_saes_train_with_auxk_and_order_their_latents() -> None:
     p = torch.linspace(0.4, 0.02, 12, dtype=torch.float64)
     toy = ToyFeatures(12, 16, p)
     sae = SAE(16, 12, BatchTopK(2.5), seed=3, decoder_norm=1.0)
-    cfg = TrainConfig(1500, 128, 3e-3, unit_decoder=True, log_every=0)
+    cfg = TrainConfig(500, 128, 1e-2, unit_decoder=True, log_every=0)
     train(sae, toy, cfg, objective=Nested((3, 6, 12)) + AuxK())
     which = (sae.W_dec @ toy.features.T).argmax(dim=1)  # the feature of each latent
     assert p[which[:3]].mean() > p[which[6:]].mean() + 0.05

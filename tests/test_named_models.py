@@ -15,6 +15,7 @@ from srclib.store import files
 SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows": 8, "n_steps": 50}
 
 
+@pytest.mark.long
 def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "tiny gemma"
     save_tiny(folder, "gemma2")
@@ -26,6 +27,7 @@ def test_sae_md_runs_on_gemma_from_a_folder(tmp_path: Path) -> None:
     assert not claims["md.quality.ravel"]["measured"]  # needs the world's truth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["qwen2"])
 def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) -> None:
     corpora, texts = [], {"wiki": "the function returns a list", "github": "def f(x): return x"}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import multiprocessing
+from torch.multiprocessing import start_processes
 
 from srclib import SAE, BatchTopK, JumpReLU, ReLU, Run, TopK, TrainConfig, sweep, train
 from srclib.compute import parallel
@@ -24,6 +27,18 @@ ARMS: dict[str, tuple[Any, Any]] = {
     "BatchTopK": (BatchTopK(2), None),
     "JumpReLU": (JumpReLU(threshold=0.05, bandwidth=0.5), SquaredError() + L0Target(2.0)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """Forks the ranks: it has imported this file, so that not each of them loads torch anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        multiprocessing.forkserver.ensure_running()
+    yield
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def trained(n_steps: int) -> dict[str, torch.Tensor]:
@@ -64,7 +79,8 @@ def spread(ranks: int, folder: Path, job: str) -> list[dict[str, torch.Tensor]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(rank_of, (ranks, port, str(folder), job), nprocs=ranks)
+    given = (ranks, port, str(folder), job)
+    start_processes(rank_of, given, nprocs=ranks, start_method="forkserver")
     return [torch.load(folder / f"{r}.pt", weights_only=True) for r in range(ranks)]
 
 

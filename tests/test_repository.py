@@ -118,10 +118,24 @@ def test_the_version_is_told_once() -> None:
 
 
 def test_nox_sessions() -> None:
-    first, rest = "install lint types tests smoke run lab book browser", "verify bench faults"
+    first, rest = "install lint types tests long smoke run lab book browser", "verify bench faults"
     last = "scale sabotage seeds lock"
     assert sessions() == [*first.split(), "conformance", *rest.split(), *last.split()]
     assert 'nox.options.sessions = ["lint", "types", "tests"]' in text("noxfile.py")
+
+
+def always_run(path: Path) -> list[str]:
+    """The tests of a file of which nothing is left to another session."""
+    body = ast.parse(path.read_text("utf-8")).body
+    tests = [node for node in body if isinstance(node, ast.FunctionDef)]
+    marks = {test.name: " ".join(map(ast.unparse, test.decorator_list)) for test in tests}
+    apart = re.compile(r"mark\.(long|scale)\b")
+    return [name for name in marks if name.startswith("test_") and not apart.search(marks[name])]
+
+
+def test_the_session_tests_runs_a_part_of_every_file() -> None:
+    paths = list(ROOT.glob("tests/**/test_*.py"))
+    assert len(paths) > 50 and not [path.name for path in paths if not always_run(path)]
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md", "book/index.md"])

@@ -174,6 +174,7 @@ def _result(root: Path) -> Any:
     return {key: value for key, value in record.items() if key != "provenance"}
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_moments_ends_as_if_undisturbed(
     toy_checkout: Path, srclib: Any
 ) -> None:

@@ -177,6 +177,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.long  # `--jobs` has the like of it in `tests`
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     """A copy of srclib, so that the store is the copy's: two workers train for ever."""
     ignored = shutil.ignore_patterns("__pycache__")
