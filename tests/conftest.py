@@ -16,7 +16,7 @@ from unittest import mock
 import nbformat
 import pytest
 
-from srclib import files
+from srclib.store import files
 from srclib.suite import cli
 
 ROOT = Path(__file__).resolve().parent.parent

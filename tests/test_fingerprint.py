@@ -382,7 +382,7 @@ def test_provenance_names_commit_and_changes_but_nobody(checkout: Path) -> None:
 
 def test_it_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from srclib import fingerprint; fingerprint.provenance(); "
+        "import sys; from srclib.store import fingerprint; fingerprint.provenance(); "
         "print({'torch', 'numpy', 'papermill', 'nbformat'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
