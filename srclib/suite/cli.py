@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__, files, locks
 from ..errors import ParameterError, SuiteError
 from . import any_sae, params, records, results, verify
-from .plan import duration, plan
+from .plan import plan
 from .verdicts import marks, told
 
 Options = argparse.Namespace
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
         return added.add_argument
 
-    add("list", _list, "studies, their profiles and expected times, and the last result")
+    add("list", _list, "studies, their profiles and times, and the last result")
     run = add("run", _run, "run a study, or reuse its result if nothing has changed")
     _run_options(run)
     claims = add("claims", _claims, "what was measured and how each claim was judged")
@@ -96,27 +96,19 @@ def _run_options(run: Callable[..., argparse.Action]) -> None:
 
 
 def _list(options: Options) -> None:
-    for study in params.studies():
-        spec = params.load_spec(study)
-        print(f"{study}  {spec.title} ({spec.paper})")
-        known = results.named(study)
-        for name, profile in spec.profiles.items():
-            try:
-                last = told(records.find(study, name)) if name in known else "never run"
-            except SuiteError as error:  # a damaged record hides no other
-                last = str(error)
-            print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
-        for line in results.lines(study):
-            print(f"    {line}")
+    for line in results.overview():
+        print(line)
 
 
 def _run(options: Options) -> int:
-    profile, overrides = _settings(options)
-    if options.engine:
-        from ..engine import chosen
+    from . import ranks
 
-        os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
-        chosen()  # refuses another form before anything starts
+    with ranks.joined(options.engine) as leads:
+        return _run_all(options) if leads else 0
+
+
+def _run_all(options: Options) -> int:
+    profile, overrides = _settings(options)
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)

@@ -27,7 +27,7 @@ from ..files import short
 from . import records
 from .gate import gate, judged, name_cell
 from .plan import Job, check_disk, duration, plan
-from .results import SAES
+from .results import SAES, keep_seconds
 from .verdicts import Record
 from .verify import EXECUTED, STAMP, findings, seal_notebook
 
@@ -80,7 +80,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
     expected, store = job.profile.seconds, short(files.build())
     cost = f"{duration(expected)} and {job.profile.disk_mb:.0f} MB in {store}/"
     print(f"{job.name}: expected are about {cost}", flush=True)
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
     everything = fingerprint.all_modules()
     inputs = fingerprint.inputs(job.notebook, everything, job.study, job.values)
@@ -103,6 +103,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         source |= {"set": list(job.custom)} if job.custom else {}
         record = records.seal(record)
         _keep(job, notebook, record, files.digest(page), work)
+        keep_seconds(job.folder, began)
     except SuiteError as error:
         kept = ""
         if output.exists():
