@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -13,7 +15,8 @@ from conftest import Run, command, write_study
 
 from srclib import SAE, TopK, files, load_sae, save_sae
 from srclib import __version__ as version
-from srclib.suite import records, results
+from srclib.errors import DataError
+from srclib.suite import cli, records, results
 
 FAILS_BEFORE_COMPUTING = {
     "P1 misspelt": (["-p", "numberz", "[1]"], "'numbers'"),
@@ -80,6 +83,18 @@ def test_list_shows_studies_profiles_times_and_results(toy_ran: Path, srclib: Ru
     assert "smoke" in smoke and "about 1 s" in smoke and "never run" in smoke
     assert "1 replicated" in laptop and "(not published)" in laptop
     assert "about 2.0 h" in full
+
+
+def test_what_the_system_says_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(error: Exception) -> str:
+        cli._failed(error, debug=False)
+        return capsys.readouterr().err
+
+    full = told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/cache/x"))
+    assert "'build/cache/x'" in full and "run the same again: what was finished is stored" in full
+    assert "licence" not in full
+    absent = told(DataError("model='a/b': not there. With a network: `hf download a/b`."))
+    assert "accept its licence" in absent and "hf auth login" in absent and "Free" not in absent
 
 
 def test_list_shows_what_a_run_took_that_trained_all_of_its_saes(

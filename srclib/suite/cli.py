@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__, files, locks
 from ..errors import ParameterError, SuiteError
 from . import any_sae, params, records, results, verify
-from .plan import plan
+from .plan import advice, plan
 from .verdicts import marks, told
 
 Options = argparse.Namespace
@@ -225,8 +225,9 @@ def _failed(error: Exception, debug: bool) -> int:
     """Tell an error in one line on stderr; the exit code. A full disk, say, is no SuiteError."""
     if debug:
         raise error
-    hint = "" if isinstance(error, SuiteError) else " (--debug shows where)"
-    print(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    text, hint = " ".join(str(error).split()), advice(str(error))
+    hint += "" if isinstance(error, SuiteError) else " (--debug shows where)"
+    print(f"{type(error).__name__}: {text}{hint}", file=sys.stderr)
     return 2 if isinstance(error, ParameterError) else 1
 
 

@@ -13,6 +13,12 @@ from ..errors import ParameterError, SuiteError, message
 from . import params
 from .verify import may_publish
 
+ADVICE = {
+    "No space left on device": "Free some and run the same again: what was finished is stored.",
+    "`hf download ": "A gated model: first accept its licence on its page of the hub, and log in "
+    "with `hf auth login`, which keeps the token to itself.",
+}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -64,6 +70,11 @@ def check_disk(job: Job) -> None:
             f"{job.name} needs about {job.profile.disk_mb:.0f} MB and {free:.0f} MB are free. "
             "Free some space, for example with `python -m srclib clean`."
         )
+
+
+def advice(told: str) -> str:
+    """What to do about a failure whose own words cannot say it, such as the system's."""
+    return "".join(f" {fix}" for sign, fix in ADVICE.items() if sign in told)
 
 
 def duration(seconds: float) -> str:

@@ -70,8 +70,13 @@ def _cluster(host: str) -> Any:
     """A scheduler that the other machines reach, with one worker."""
     from distributed import LocalCluster
 
-    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
-    return LocalCluster(1, processes=True, host=host, **options)
+    options = {
+        "n_workers": 1,
+        "threads_per_worker": 1,
+        "memory_limit": 0,
+        "dashboard_address": ":0",
+    }
+    return LocalCluster(processes=True, host=host, **options)
 
 
 def _wait_for(cluster: Any, ranks: int) -> None:
