@@ -118,7 +118,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
 
 def _gated(job: Job, notebook: nbformat.NotebookNode) -> Record:
     """The record of a notebook that passes the gate, if it is that of this job."""
-    record = gate(notebook, files.root())
+    record = gate(notebook, files.root(), job.given)
     wanted = {"study": job.study, "profile": job.profile.name, "params": job.values}
     for field, value in wanted.items():
         if record[field] != value:
