@@ -13,10 +13,15 @@ from ..errors import ParameterError, SuiteError, message
 from . import params
 from .verify import may_publish
 
+LICENCE = (
+    "A gated model: first accept its licence on its page of the hub, and log in with "
+    "`hf auth login`, which keeps the token to itself."
+)
 ADVICE = {
     "No space left on device": "Free some and run the same again: what was finished is stored.",
-    "`hf download ": "A gated model: first accept its licence on its page of the hub, and log in "
-    "with `hf auth login`, which keeps the token to itself.",
+    "`hf download ": LICENCE,
+    "Allowed are all weights in safetensors": "`hf download` goes on where it was cut off.",
+    "an existing saved dataset": "Save one of the hub: load_dataset(NAME).save_to_disk(FOLDER).",
 }
 
 
