@@ -58,7 +58,7 @@ def save_tiny_people(folder: Path) -> dict[str, Any]:
     """A random GPT-2 with the words of a few people, as parameters of `align_sae`."""
     sizes = ListSizes(*PEOPLE["list_sizes"])
     tokenizer = draw_world(PEOPLE["n_known"], PEOPLE["n_other"], sizes).tokenizer()
-    shape = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 512}
+    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_mlp": 64, "context": 512}
     made = folder / "tiny gpt2"
     new_model(LMConfig("gpt2", vocab_size=len(tokenizer), **shape)).save_pretrained(made)
     tokenizer.save_pretrained(made)

@@ -58,12 +58,16 @@ def two_corpora(home: Path) -> Given:
     return {"model_name": home / "tiny qwen2", "corpora": corpora, "world_seeds": []}
 
 
+def people(home: Path) -> Given:
+    return save_tiny_people(home) | {"lm_steps": 300}  # which answers its own questions
+
+
 MADE: dict[str, Callable[[Path], Given]] = {
     "sae_md": decoder("gemma2"),
     "l0_lm": decoder("llama", other_layers=[0], n_probe=20),
     "gba_lm": two_corpora,
     "checkpoints": save_tiny_series,
-    "align_sae": save_tiny_people,
+    "align_sae": people,
 }
 
 
