@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,46 @@ def test_a_rank_that_does_not_come_is_missed(monkeypatch: pytest.MonkeyPatch) ->
         pytest.raises(SuiteError, match=r"of 2 ranks 1 came within 0.1 s"),
     ):
         ranks._wait_for(cluster, 2)
+
+
+SCRIPT = """
+import signal
+from srclib import engine
+from srclib.suite import cli, ranks
+from test_ranks import KEYS, store_pid_or_die
+
+if __name__ == "__main__":  # the leader's worker imports this file
+    signal.signal(signal.SIGTERM, cli._leave)  # as the command line has it
+    with ranks.joined(None) as leads:
+        if leads:
+            list(engine.compute(store_pid_or_die, KEYS, [[key] for key in KEYS], None))
+            print("computed", flush=True)
+"""
+
+
+def store_pid_or_die(key: str) -> None:
+    if os.environ["SRCLIB_WORKER"] == "1":
+        os._exit(9)
+    store_pid(key)
+
+
+@pytest.mark.scale
+def test_a_rank_that_dies_ends_the_job_and_fewer_go_on(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join(map(str, [files.root(), Path(__file__).parent]))
+    environment = {**os.environ, "PYTHONPATH": path, "SRCLIB_BUILD": str(tmp_path / "store")}
+
+    def torchrun(n: int) -> subprocess.CompletedProcess[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--master-port", port]
+        command = [*launcher, "--nproc-per-node", str(n), str(script)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    cut = torchrun(2)
+    assert cut.returncode and "exitcode  : 9" in cut.stderr, cut.stderr[-2000:]
+    assert not list((tmp_path / "store").glob(".engine-*")), "the leader has tidied up"
+    assert "computed" in torchrun(1).stdout
+    assert len(list((tmp_path / "store" / "cache").glob("*/*/pid"))) == len(KEYS)
