@@ -214,8 +214,11 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def scale(session: nox.Session) -> None:
-    """Studies with a named model on a Dask cluster of two processes, against this process."""
-    python(session, "-m", "pytest", "-m", "scale", *session.posargs, env=TEST_ENV)
+    """Studies with named models here, on a Dask cluster and under torchrun; estimates against runs.
+
+    Words after `--` go to pytest: `nox -s scale -- -k gba_lm`.
+    """
+    python(session, "-m", "pytest", "-m", "scale", "-rP", *session.posargs, env=TEST_ENV)
 
 
 @nox.session(venv_backend="none")

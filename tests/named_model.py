@@ -1,4 +1,4 @@
-"""Runs a study on a named model for real: a tiny random one in hub layout, with its tokeniser."""
+"""Runs a study on a named model for real: a tiny one in hub layout, with its tokeniser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from srclib.lm.models import LMConfig, new_model
 from srclib.lm.train import train_lm
 from srclib.store import files
 from srclib.worlds import python_docs
+from srclib.worlds.bilingual import BilingualWorld
 from srclib.worlds.engine import pack
+from srclib.worlds.people import ListSizes, draw_world
 
 
 def save_tiny(folder: Path, family: str, texts: Sequence[str] = ()) -> None:
@@ -28,6 +30,39 @@ def save_tiny(folder: Path, family: str, texts: Sequence[str] = ()) -> None:
     model.config.bos_token_id = tokenizer.bos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_tiny_series(folder: Path, n_texts: int = 400) -> dict[str, Any]:
+    """Three checkpoints of a random Llama and a corpus, as parameters of `checkpoints`."""
+    world, corpus = BilingualWorld(), folder / "corpus"
+    corpus.mkdir()
+    written = world.documents(n_texts, "corpus", length=64)["text"]
+    (corpus / "wiki.txt").write_text("\n".join([*written, "too short"]), encoding="utf-8")
+    sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 65}
+    for step in (0, 20, 40):
+        config = LMConfig("llama", vocab_size=len(world.words), seed=step, **sizes)
+        made = folder / "tiny llama" / f"iter_{step:07d}"
+        new_model(config).save_pretrained(made)
+        world.tokenizer().save_pretrained(made)
+    return {"model": folder / "tiny llama" / "iter_{step:07d}", "corpus": corpus}
+
+
+PEOPLE = {
+    **{"n_known": 4, "n_other": 2, "list_sizes": [3, 3, 3, 2, 2, 2, 2], "lm_layers": 2},
+    **{"lm_steps": 40, "qa_batch": 24, "bio_batch": 1, "sites": [0, 1, 2], "n_free": 60},
+    **{"stage_1": 2, "stage_2": 4, "input_rms": 0, "n_swap": 6, "head": "vocabulary"},
+}
+
+
+def save_tiny_people(folder: Path) -> dict[str, Any]:
+    """A random GPT-2 with the words of a few people, as parameters of `align_sae`."""
+    sizes = ListSizes(*PEOPLE["list_sizes"])
+    tokenizer = draw_world(PEOPLE["n_known"], PEOPLE["n_other"], sizes).tokenizer()
+    shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_mlp": 64, "context": 512}
+    made = folder / "tiny gpt2"
+    new_model(LMConfig("gpt2", vocab_size=len(tokenizer), **shape)).save_pretrained(made)
+    tokenizer.save_pretrained(made)
+    return {"model_name": made, **PEOPLE}
 
 
 def run(study: str, out: Path, **parameters: Any) -> dict[str, Any]:

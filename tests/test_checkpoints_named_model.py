@@ -8,32 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from named_model import run
+from named_model import run, save_tiny_series
 from safetensors.torch import save_file
 from tiny import draw
 from torch import Tensor
-
-from srclib.lm.models import LMConfig, new_model
-from srclib.worlds.bilingual import BilingualWorld
 
 SMALL = {"n_texts_sae": 40, "n_texts": 30, "layer": 1, "n_steps": 10, "min_texts": 2}
 
 
 @pytest.fixture
 def series(tmp_path: Path) -> dict[str, Any]:
-    """Folders of three checkpoints and of a corpus, as parameters of the notebook."""
-    world = BilingualWorld()
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    texts = world.documents(80, "corpus", length=64)["text"]
-    (corpus / "wiki.txt").write_text("\n".join([*texts, "too short"]), encoding="utf-8")
-    sizes = {"d_model": 16, "n_layers": 2, "n_heads": 2, "d_mlp": 24, "context": 65}
-    for step in (0, 20, 40):
-        folder = tmp_path / "tiny llama" / f"iter_{step:07d}"
-        config = LMConfig("llama", vocab_size=len(world.words), seed=step, **sizes)
-        new_model(config).save_pretrained(folder)
-        world.tokenizer().save_pretrained(folder)
-    return {"model": tmp_path / "tiny llama" / "iter_{step:07d}", "corpus": corpus, **SMALL}
+    return save_tiny_series(tmp_path, 80) | SMALL
 
 
 @pytest.mark.long

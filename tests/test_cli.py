@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +14,9 @@ from conftest import Run, command, write_study
 
 from srclib import SAE, TopK, load_sae, save_sae
 from srclib import __version__ as version
+from srclib.errors import DataError
 from srclib.store import files
-from srclib.suite import records
+from srclib.suite import cli, records, results
 
 FAILS_BEFORE_COMPUTING = {
     "P1 misspelt": (["-p", "numberz", "[1]"], "'numbers'"),
@@ -82,6 +85,35 @@ def test_list_shows_studies_profiles_times_and_results(toy_ran: Path, srclib: Ru
     assert "smoke" in smoke and "about 1 s" in smoke and "never run" in smoke
     assert "1 replicated" in laptop and "(not published)" in laptop
     assert "about 2.0 h" in full
+
+
+def test_what_the_system_says_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(error: Exception) -> str:
+        cli._failed(error, debug=False)
+        return capsys.readouterr().err
+
+    full = told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/cache/x"))
+    assert "'build/cache/x'" in full and "run the same again: what was finished is stored" in full
+    assert "licence" not in full
+    absent = told(DataError("model='a/b': not there. With a network: `hf download a/b`."))
+    assert "accept its licence" in absent and "hf auth login" in absent and "Free" not in absent
+
+
+def test_list_shows_what_a_run_took_that_trained_all_of_its_saes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path))
+    key, folder = "ab" * 32, tmp_path / "matrix" / "smoke"
+    for made in (files.make(files.place(key)) / "sae.json", files.make(folder) / results.SAES):
+        made.write_text(json.dumps({"key": key}))
+    began = (files.place(key) / "sae.json").stat().st_mtime
+    results.keep_seconds(folder, began + 1)  # then this SAE was stored before
+    assert results.seconds("matrix", "smoke") is None
+    results.keep_seconds(folder, began - 240)
+    listed = list(results.overview())
+    shown = listed[listed.index(next(line for line in listed if line.startswith("matrix "))) + 1]
+    assert shown.startswith("    smoke   took  4 min")
+    assert sum("  took  " in line for line in listed) == 1
 
 
 def test_claims_as_text_never_adds_scales(toy_ran: Path, called: Run) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import command
 from tiny_lm import ids, tiny_lm
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +21,7 @@ from srclib.lm.models import LMConfig
 from srclib.lm.streamed import Blocks
 from srclib.lm.train import train_lms
 from srclib.sources import ToyFeatures
-from srclib.store import files
+from srclib.store import files, syntax
 from srclib.suite import costs
 
 TOY = ToyFeatures(12, 16, 0.2)
@@ -118,3 +122,34 @@ def test_hours_are_those_of_the_longest_worker_or_of_a_stated_peak() -> None:
     assert costs._trainings(counted, 2.0) == 6 + 3 + 6
     with pytest.raises(ParameterError, match="--peak"):
         costs.show("matrix", "smoke", {}, -1.0)
+
+
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+@pytest.mark.scale
+@pytest.mark.parametrize("study", ["matrix", "l0", "gba"])
+def test_an_estimate_asks_for_what_the_run_then_stores(store: Path, study: str) -> None:
+    def srclib(*options: str) -> str:
+        started = command(files.root(), "run", study, "--profile", "smoke", *options)
+        done = subprocess.run(**started, capture_output=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return str(done.stdout)
+
+    before, _, after = srclib("--estimate"), srclib(), srclib("--estimate")
+    folder = files.build() / study / "smoke"
+    rows = (folder / "saes.jsonl").read_text(encoding="utf-8").splitlines()
+    n_saes = len({json.loads(row)["key"] for row in rows})
+    assert "stored already: 0 results" in before and "    SAEs: " in before
+    assert f"stored already: {n_saes} results" in after and "    SAEs: " not in after
+
+    number, unit = re.findall(r"in all: ([0-9.]+) (s|min|h);", before)[0]
+    cells = json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    computing = set(syntax.computing(code))
+    took = [
+        c["metadata"]["papermill"]["duration"] for c in code if "".join(c["source"]) in computing
+    ]
+    estimated, measured = float(number) * UNITS[unit], sum(took)
+    print(f"{study} at smoke: {estimated:.0f} s estimated, {measured:.0f} s measured in its cells,")
+    print(f"factor {estimated / measured:.2f}")  # printed, not judged: other work slows either

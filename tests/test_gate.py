@@ -241,6 +241,20 @@ def test_other_texts_are_no_paths_of_this_machine(text: str) -> None:
     assert gate(notebook, ROOT) == RECORD
 
 
+@pytest.mark.parametrize(
+    "given", ["/home/ada/a model", ["/data/x", "/home/ada/a model"], "/home/ada/a model/{step:07d}"]
+)
+def test_paths_that_the_caller_gave_may_be_shown(given: object) -> None:
+    notebook = executed("P")
+    notebook.cells[1].outputs = [shown({"text/plain": "model_name='/home/ada/a model/0000020'"})]
+    with pytest.raises(NotebookError, match="a path of this machine"):
+        gate(copy.deepcopy(notebook), ROOT)
+    assert gate(notebook, ROOT, {"profile": "paper", "model_name": given}) == RECORD
+    notebook.cells[1].outputs.append(shown({"text/plain": "/home/ada/another"}))
+    with pytest.raises(NotebookError, match="'/home/ada'"):
+        gate(notebook, ROOT, {"model_name": given})
+
+
 def test_bitmaps_are_not_searched() -> None:
     notebook = executed("x = 1")
     notebook.cells[1].outputs = [shown({"image/png": "AKIA" + "ABCD" * 4})]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from datasets import Dataset
 from named_model import run, save_tiny
-
-from srclib.store import files
 
 SMALL = {"context": 32, "layer": 0, "other_layer": 1, "n_rows": 40, "n_test_rows": 8, "n_steps": 50}
 
@@ -44,28 +40,6 @@ def test_gba_runs_on_a_named_model_and_two_corpora(tmp_path: Path, family: str) 
     assert 0 < alive["measured"]["GBA"] <= 1
     assert alive["verdict"] == "not assessed"  # smoke
     assert not claims["gba.saebench.ev"]["measured"]  # needs the world's truth
-
-
-@pytest.mark.scale
-def test_a_cluster_without_a_common_disk_measures_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reason = "the extra `cluster` is not installed"
-    distributed = pytest.importorskip("distributed", reason=reason)
-    folder = tmp_path / "tiny gemma"
-    save_tiny(folder, "gemma2")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(files.root()), *sys.path]))
-    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / "workers"))
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    found = {}
-    with distributed.LocalCluster(processes=True, **options) as cluster:
-        for engine in ("local:2", f"dask:{cluster.scheduler_address}"):
-            monkeypatch.setenv("SRCLIB_ENGINE", engine)
-            monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / engine.partition(":")[0]))
-            out = tmp_path / f"{engine.partition(':')[0]}.ipynb"
-            found[engine] = run("sae_md", out, model_name=folder, **SMALL)["claims"]
-    here, there = found.values()
-    assert there == here
 
 
 @pytest.mark.parametrize("family", ["llama"])

@@ -55,11 +55,15 @@ def test_a_missing_notebook_is_named(checkout: Path) -> None:
         plan("toy", "smoke", {})
 
 
-def test_a_full_disk_is_found_before_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_found_before_computing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     check_disk(plan("toy", "laptop", {}))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=900_000))
     with pytest.raises(SuiteError, match="needs about 1 MB"):
         check_disk(plan("toy", "laptop", {}))
+    check_disk(plan("toy", "laptop", {"numbers": "[1]"}))  # may need less: a warning
+    assert "needs about 1 MB and 1 MB are free" in capsys.readouterr().err
 
 
 def test_durations_are_rounded_to_what_a_reader_needs() -> None:

@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import ParameterError, SuiteError
 from ..store import files, locks
 from . import any_sae, params, records, results, verify
-from .plan import duration, plan
+from .plan import advice, plan
 from .verdicts import marks, told
 
 Options = argparse.Namespace
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
         return added.add_argument
 
-    add("list", _list, "studies, their profiles and expected times, and the last result")
+    add("list", _list, "studies, their profiles and times, and the last result")
     run = add("run", _run, "run a study, or reuse its result if nothing has changed")
     _run_options(run)
     claims = add("claims", _claims, "what was measured and how each claim was judged")
@@ -97,27 +97,19 @@ def _run_options(run: Callable[..., argparse.Action]) -> None:
 
 
 def _list(options: Options) -> None:
-    for study in params.studies():
-        spec = params.load_spec(study)
-        print(f"{study}  {spec.title} ({spec.paper})")
-        known = results.named(study)
-        for name, profile in spec.profiles.items():
-            try:
-                last = told(records.find(study, name)) if name in known else "never run"
-            except SuiteError as error:  # a damaged record hides no other
-                last = str(error)
-            print(f"    {name:7} about {duration(profile.seconds):7}  {last}")
-        for line in results.lines(study):
-            print(f"    {line}")
+    for line in results.overview():
+        print(line)
 
 
 def _run(options: Options) -> int:
-    profile, overrides = _settings(options)
-    if options.engine:
-        from ..engines.engine import chosen
+    from . import ranks
 
-        os.environ["SRCLIB_ENGINE"] = options.engine  # inherited by the kernel
-        chosen()  # refuses another form before anything starts
+    with ranks.joined(options.engine) as leads:
+        return _run_all(options) if leads else 0
+
+
+def _run_all(options: Options) -> int:
+    profile, overrides = _settings(options)
     studies = params.studies() if options.study == "all" else [options.study]
     for study in studies:  # all of them first: a misspelt name must not cost an hour
         plan(study, profile, overrides, options.publish)
@@ -234,8 +226,9 @@ def _failed(error: Exception, debug: bool) -> int:
     """Tell an error in one line on stderr; the exit code. A full disk, say, is no SuiteError."""
     if debug:
         raise error
-    hint = "" if isinstance(error, SuiteError) else " (--debug shows where)"
-    print(f"{type(error).__name__}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+    text, hint = " ".join(str(error).split()), advice(str(error))
+    hint += "" if isinstance(error, SuiteError) else " (--debug shows where)"
+    print(f"{type(error).__name__}: {text}{hint}", file=sys.stderr)
     return 2 if isinstance(error, ParameterError) else 1
 
 

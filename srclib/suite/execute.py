@@ -27,7 +27,7 @@ from ..store.files import short
 from . import records
 from .gate import gate, judged, name_cell
 from .plan import Job, check_disk, duration, plan
-from .results import SAES
+from .results import SAES, keep_seconds
 from .verdicts import Record
 from .verify import EXECUTED, STAMP, findings, seal_notebook
 
@@ -80,7 +80,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
     expected, store = job.profile.seconds, short(files.build())
     cost = f"{duration(expected)} and {job.profile.disk_mb:.0f} MB in {store}/"
     print(f"{job.name}: expected are about {cost}", flush=True)
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
     everything = fingerprint.all_modules()
     inputs = fingerprint.inputs(job.notebook, everything, job.study, job.values)
@@ -103,6 +103,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
         source |= {"set": list(job.custom)} if job.custom else {}
         record = records.seal(record)
         _keep(job, notebook, record, files.digest(page), work)
+        keep_seconds(job.folder, began)
     except SuiteError as error:
         kept = ""
         if output.exists():
@@ -117,7 +118,7 @@ def _compute(job: Job, force: bool, timeout: int | None) -> Record:
 
 def _gated(job: Job, notebook: nbformat.NotebookNode) -> Record:
     """The record of a notebook that passes the gate, if it is that of this job."""
-    record = gate(notebook, files.root())
+    record = gate(notebook, files.root(), job.given)
     wanted = {"study": job.study, "profile": job.profile.name, "params": job.values}
     for field, value in wanted.items():
         if record[field] != value:
@@ -203,6 +204,8 @@ def _environment(job: Job, force: bool, work: Path) -> Iterator[None]:
         "OMP_NUM_THREADS": before.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
         "SRCLIB_BUILD": str(files.build()),  # the kernel has another working directory
         "SRCLIB_SAES": str(work / SAES),
+        # tasks of a cluster carry rows: a warning of their size would show a path of this machine
+        "DASK_DISTRIBUTED__ADMIN__LARGE_GRAPH_WARNING_THRESHOLD": "1 TB",
     }
     if job.profile.name != "paper":  # only the paper's own models may be fetched
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

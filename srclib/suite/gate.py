@@ -9,6 +9,7 @@ import json
 import re
 import sysconfig
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,22 @@ MAX_MEGABYTES = 20.0
 _HOME = r"(?<![\w.])(?:/home/|/Users/|[A-Z]:\\+Users\\+)[\w.-]+"
 
 
-def gate(notebook: NotebookNode, root: Path) -> dict[str, Any]:
+def gate(
+    notebook: NotebookNode, root: Path, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Check an executed notebook and return its result record.
 
-    `root` is the checkout it ran in. Papermill's own paths are removed from the
-    notebook's metadata in place. Raises NotebookError, naming the cell by index and
-    first line, for an unfinished cell, an error, a secret, a path of this machine, too much
+    `root` is the checkout it ran in. given: the parameters that its caller set; such a run is never
+    published, and may show the paths among them, of a model or a corpus. Papermill's own paths are
+    removed from the notebook's metadata in place. Raises NotebookError, naming the cell by index
+    and first line, for an unfinished cell, an error, a secret, a path of this machine, too much
     output, or anything but one result; DataError for a result that is no record.
     """
     for name in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(name, None)
     _check_completed(notebook)
     _check_size(notebook)
-    _check_texts(notebook, root)
+    _check_texts(notebook, root, _named(given or {}))
     found = shown(notebook.cells)
     if len(found) != 1:
         raise NotebookError(
@@ -98,8 +102,18 @@ def _check_size(notebook: NotebookNode) -> None:
         )
 
 
-def _check_texts(notebook: NotebookNode, root: Path) -> None:
-    """Refuse what is secret, wherever it stands, and paths of this machine outside the sources."""
+def _named(given: Mapping[str, Any]) -> list[str]:
+    """Paths among parameters, of templates the part that is fixed; the longest first."""
+    values = [v for each in given.values() for v in (each if isinstance(each, list) else [each])]
+    paths = [v.partition("{")[0] for v in values if isinstance(v, str) and Path(v).is_absolute()]
+    return sorted(paths, key=len, reverse=True)
+
+
+def _check_texts(notebook: NotebookNode, root: Path, named: Sequence[str] = ()) -> None:
+    """Refuse what is secret, wherever it stands, and paths of this machine outside the sources.
+
+    named: paths that may stand there.
+    """
     paths = _paths(root)
     parts = [("the notebook's metadata", "", [notebook.metadata])]
     for index, cell in enumerate(notebook.cells):
@@ -113,6 +127,8 @@ def _check_texts(notebook: NotebookNode, root: Path) -> None:
                 f"{index_only} holds {what}. Nothing secret may be published: remove it "
                 "from the cell, and replace the secret if it has left this machine."
             )
+        for path in named:
+            text = text.replace(_text(path)[1:-1], "")
         if match := paths.search(text):
             raise NotebookError(
                 f"{place} holds {match.group()!r}, a path of this machine. Published output "

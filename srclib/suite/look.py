@@ -8,6 +8,7 @@ control, a null or the truth is always grey.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from numbers import Integral, Real
@@ -46,6 +47,8 @@ def use_style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("svg", dpi=150, metadata={"Date": None})
+    # A table without rows, such as the truth of a named model, draws nothing and needs no legend.
+    warnings.filterwarnings("ignore", "No artists with labels found", UserWarning)
     sns.set_theme(context="notebook", style="ticks", palette=PALETTE[:5])
     mpl.rcParams |= {
         "figure.figsize": SIZES[1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,17 @@ from ..errors import ParameterError, SuiteError, message
 from ..store import files
 from . import cells, params
 from .verify import may_publish
+
+LICENCE = (
+    "A gated model: first accept its licence on its page of the hub, and log in with "
+    "`hf auth login`, which keeps the token to itself."
+)
+ADVICE = {
+    "No space left on device": "Free some and run the same again: what was finished is stored.",
+    "`hf download ": LICENCE,
+    "Allowed are all weights in safetensors": "`hf download` goes on where it was cut off.",
+    "an existing saved dataset": "Save one of the hub: load_dataset(NAME).save_to_disk(FOLDER).",
+}
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,21 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
 
 
 def check_disk(job: Job) -> None:
-    """Find out before computing whether the results fit on the disk; raises SuiteError."""
-    free = shutil.disk_usage(files.make(job.folder.parent)).free / 1e6
-    if free < job.profile.disk_mb:
-        raise SuiteError(
-            f"{job.name} needs about {job.profile.disk_mb:.0f} MB and {free:.0f} MB are free. "
-            "Free some space, for example with `python -m srclib clean`."
-        )
+    """Find out before computing whether the results fit on the disk; raises SuiteError.
+
+    Where the caller has set parameters, perhaps sizes, the profile's need is a warning only.
+    """
+    free, wanted = shutil.disk_usage(files.make(job.folder.parent)).free / 1e6, job.profile.disk_mb
+    told = f"{job.name} needs about {wanted:.0f} MB and {free:.0f} MB are free."
+    if free < wanted and job.custom:
+        print(f"warning: with the sizes of the profile, {told}", file=sys.stderr)
+    elif free < wanted:
+        raise SuiteError(f"{told} Free some space, for example with `python -m srclib clean`.")
+
+
+def advice(told: str) -> str:
+    """What to do about a failure whose own words cannot say it, such as the system's."""
+    return "".join(f" {fix}" for sign, fix in ADVICE.items() if sign in told)
 
 
 def duration(seconds: float) -> str:

@@ -1,18 +1,62 @@
-"""Results that stand in the store: found by name, put side by side, and the SAEs they left."""
+"""Results that stand in the store: found by name, put side by side, what they took and left."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, ParameterError, message, nearest
+from ..errors import DataError, ParameterError, SuiteError, message, nearest
 from ..store import files
 from . import params, records
+from .plan import duration
 from .verdicts import points, told
 
 SAES = "saes.jsonl"  # in a run's folder: one line per SAE that the run trained or loaded
+TIME = ".seconds"  # beside that folder: what a run took
+
+
+def overview() -> Iterator[str]:
+    """Every study: its profiles with the time that they took here, or else are expected to take,
+    and the last result; then what else the store holds."""
+    for study in params.studies():
+        spec = params.load_spec(study)
+        yield f"{study}  {spec.title} ({spec.paper})"
+        known = named(study)
+        for name, profile in spec.profiles.items():
+            try:
+                last = told(records.find(study, name)) if name in known else "never run"
+            except SuiteError as error:  # a damaged record hides no other
+                last = str(error)
+            here = seconds(study, name)
+            word, shown = ("about", profile.seconds) if here is None else ("took", here)
+            yield f"    {name:7} {word:5} {duration(shown):7}  {last}"
+        for line in lines(study):
+            yield f"    {line}"
+
+
+def keep_seconds(folder: Path, began: float) -> None:
+    """Note what the run that ends now took, if it trained all of its SAEs itself.
+
+    folder: of its results. began: as `time.time` has it. A language model that was stored before,
+    perhaps by another study, is not told from one that the run trained.
+    """
+    path = folder / SAES
+    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    made = [files.place(json.loads(row)["key"]) / "sae.json" for row in rows]
+    if made and all(each.stat().st_mtime >= began for each in made):
+        files.write_atomic(folder.with_suffix(TIME), f"{time.time() - began:.1f}\n")
+
+
+def seconds(study: str, profile: str) -> float | None:
+    """What the last such run took on this machine; None where there was none."""
+    try:
+        noted = records.local_path(study, profile).parent.with_suffix(TIME)
+        return float(noted.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def named(study: str) -> dict[str, Path]:
