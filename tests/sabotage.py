@@ -2,16 +2,23 @@
 
     nox -s sabotage                         # named faults, random mutants, recorded verdicts
     nox -s sabotage -- --only named seal    # named faults whose name holds "seal"
+    nox -s sabotage -- --only random --mutants 60 --minutes 20   # again: goes on where it ended
     nox -s sabotage -- --only turned l0     # run l0 at laptop under faults; which verdicts turn?
 
 A copy of the checkout is changed, and a forked child runs the tests of what was changed in it.
 Torch is loaded before the fork, srclib never is, so a fault costs its tests and little more.
+Mutants are drawn from a seed, and what each met is kept in build/sabotage.jsonl under the code,
+its text and its tests: a longer run takes up what a shorter one did, and an edit is tried anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import hashlib
 import importlib
+import json
 import os
 import random
 import shutil
@@ -40,18 +47,47 @@ def copied(folder: Path) -> Path:
     return folder / "copy"
 
 
-SOUND: dict[str, bool] = {}  # whether tests pass where nothing was changed
+LOG = ROOT / "build" / "sabotage.jsonl"
 
 
 def tried(file: Path, text: str, tests: Sequence[str]) -> str:
     """Put a text in a file's place and run tests: "caught", "survived" or what stood in the way."""
     before = file.read_text(encoding="utf-8")
     for name in tests:  # what fails anyway would catch everything
-        if name not in SOUND:
-            SOUND[name] = _result(file, before, [name]) == "survived"
-        if not SOUND[name]:
+        if kept(file, before, [name]) != "survived":
             return f"not run: {name} fails without it"
-    return _result(file, text, tests)
+    return kept(file, text, tests)
+
+
+def kept(file: Path, text: str, tests: Sequence[str]) -> str:
+    """As `_result`, taken from the log where the same text met the same tests before."""
+    texts = [(ROOT / "tests" / name).read_text(encoding="utf-8") for name in tests]
+    key = hashlib.sha256("\0".join([code(), file.name, text, *texts]).encode()).hexdigest()
+    if key not in (known := logged()):
+        known[key] = _result(file, text, tests)
+        if not known[key].startswith("not run"):
+            LOG.parent.mkdir(exist_ok=True)
+            with open(LOG, "a", encoding="utf-8") as log:
+                log.write("\n" + json.dumps({"key": key, "result": known[key]}))
+    return known[key]
+
+
+@functools.cache
+def code() -> str:
+    """Of srclib as it is; read before anything is changed, and changed in a copy only."""
+    found = [path.read_bytes() for path in sorted((ROOT / "srclib").rglob("*.py"))]
+    return hashlib.sha256(b"\0".join(found)).hexdigest()
+
+
+@functools.cache
+def logged() -> dict[str, str]:
+    """Results by key; the last line may be half of one, of a run that was killed."""
+    found: dict[str, str] = {}
+    for line in LOG.read_text(encoding="utf-8").splitlines() if LOG.is_file() else ():
+        with contextlib.suppress(ValueError, KeyError):
+            row = json.loads(line)
+            found[row["key"]] = row["result"]
+    return found
 
 
 def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> str:

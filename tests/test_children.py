@@ -19,7 +19,7 @@ from srclib import fingerprint
 from srclib.errors import NotebookError
 from srclib.suite import children
 
-HOSTILE = "import builtins, os; builtins.sum = lambda *a: 10**6; os.environ['HOSTILE'] = '{}'\n"
+HOSTILE = "import builtins, os; builtins.pow = lambda *a: 7; os.environ['HOSTILE'] = '{}'\n"
 
 
 def hostile_home(folder: Path) -> dict[str, str]:
@@ -50,7 +50,7 @@ def test_a_hostile_profile_and_kernelspec_touch_no_run(
     toy_checkout: Path, tmp_path: Path, srclib: Run
 ) -> None:
     told = (
-        "import os, sys, time, matplotlib; print('hostile:', os.environ.get('HOSTILE'), sum([1]), "
+        "import os, sys, time, matplotlib; print('hostile:', os.environ.get('HOSTILE'), pow(2, 3), "
         "matplotlib.rcParams['lines.linewidth'] < 99)"
     )
     edit_cell(toy_checkout, "import os, sys, time", told)
@@ -59,7 +59,7 @@ def test_a_hostile_profile_and_kernelspec_touch_no_run(
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "home" / "taken").exists()
     text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
-    assert "hostile: None 1 True" in text
+    assert "hostile: None 8 True" in text
     assert record_of(toy_checkout, "smoke")["params"]["numbers"] == [1.0, 2.0, 3.0]
 
 
