@@ -30,7 +30,7 @@ MODULES = {
     "suite/records.py": "records",
     "suite/gate.py": "gate",
 }
-STEMS = "memo checkpoint claims params records gate verify update hostile fuzz_loaders store"
+STEMS = "memo checkpoint claims params records gate verify update hostile fuzz_loaders branches"
 TESTS = [f"test_{stem}.py" for stem in STEMS.split()]
 
 Json = dict[str, Any]

@@ -172,3 +172,30 @@ def test_a_table_without_schema_and_a_schema_without_table(checkout: Path) -> No
     (checkout / "data" / "l0" / "published_saes.csv").unlink()
     with pytest.raises(SuiteError, match=r"l0/published_saes\.csv is no table below data/"):
         plan.plan("l0", "laptop", {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('key = "step"', 'key = "stop"', "key='stop'.*nearest valid name is 'step'"),
+        (
+            'type = "int", min = 0, help = "the',
+            'type = "integer", help = "the',
+            "step: type='integ",
+        ),
+        ('max = "latents", help', 'max = "laments", help', "'laments'.*'latents'"),
+        ('["latents", "en", "ja", "mixed"]', '["latents", "en", "de"]', "a sum='de'"),
+        ('key = "step"', 'kye = "step"', "unknown key 'kye'"),
+        ('key = "step"', "", "human_counts.csv: key=''"),
+        ('key = "step"', "key = ", "data/tables.toml: Invalid"),
+    ],
+)
+def test_a_schema_that_says_nothing_is_refused(
+    checkout: Path, old: str, new: str, told: str
+) -> None:
+    path = checkout / "data" / "tables.toml"
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(DataError, match=told):
+        data_tables.check("checkpoints")

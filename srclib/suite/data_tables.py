@@ -7,6 +7,7 @@ by joining: a claim then moves without a word. So every cell is read strictly he
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from .. import files
 from ..errors import DataError, ParameterError, message, nearest
-from .schema import KINDS, Field, fits, read, read_toml
+from .schema import KINDS, Field, fits, one_of, read, read_toml
 
 KINDS_OF_FILE = (".csv", ".tsv", ".jsonl")
 SCHEMAS = "tables.toml"
@@ -35,12 +36,22 @@ class Schema:
     key: str
     sums: list[list[str]]
 
-    @property
+    def __post_init__(self) -> None:
+        numbers = [name for name, field in self.fields.items() if field.type != "str"]
+        bounds = [b for f in self.fields.values() for b in f.bounds.values() if isinstance(b, str)]
+        for name in [*bounds, *(each for sum in self.sums for each in sum)]:
+            one_of("a bound or a sum", name, numbers, DataError)
+        one_of("key", self.key, self.fields, DataError)
+
+    @functools.cached_property
     def fields(self) -> dict[str, Field]:
         """By name, as the file has them from left to right."""
-        where = f"data/{SCHEMAS}: columns"
-        found = [read(Field, column, where, DataError) for column in self.columns]
-        return {field.name: field for field in found}
+        found = {}
+        for column in self.columns:
+            field = read(Field, column, "columns", DataError)
+            one_of(f"columns: {field.name}: type", field.type, KINDS, DataError)
+            found[field.name] = field
+        return found
 
 
 def check(study: str | None = None) -> None:

@@ -207,7 +207,7 @@ def _assigned(source: str, where: str, injected: bool = False) -> dict[str, Decl
                     found[name] = Declared("", ast.literal_eval(value))
                 case _:
                     raise ValueError
-        except ValueError:
+        except (ValueError, TypeError):  # the other for a key that has no hash
             seen = f"line {node.lineno}: {ast.unparse(node)!r}"
             raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None
     return found
