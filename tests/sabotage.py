@@ -61,8 +61,9 @@ def tried(file: Path, text: str, tests: Sequence[str]) -> str:
 
 def kept(file: Path, text: str, tests: Sequence[str]) -> str:
     """As `_result`, taken from the log where the same text met the same tests before."""
-    texts = [(ROOT / "tests" / name).read_text(encoding="utf-8") for name in tests]
-    key = hashlib.sha256("\0".join([code(), file.name, text, *texts]).encode()).hexdigest()
+    copy = checkout(file)
+    texts = [(copy / "tests" / name).read_text(encoding="utf-8") for name in tests]
+    key = hashlib.sha256("\0".join([code(copy), file.name, text, *texts]).encode()).hexdigest()
     if key not in (known := logged()):
         known[key] = _result(file, text, tests)
         if not known[key].startswith("not run"):
@@ -73,10 +74,15 @@ def kept(file: Path, text: str, tests: Sequence[str]) -> str:
 
 
 @functools.cache
-def code() -> str:
-    """Of srclib as it is; read before anything is changed, and changed in a copy only."""
-    found = [path.read_bytes() for path in sorted((ROOT / "srclib").rglob("*.py"))]
+def code(copy: Path) -> str:
+    """Hash of srclib in a copy, first asked for before anything in it is changed."""
+    found = [path.read_bytes() for path in sorted((copy / "srclib").rglob("*.py"))]
     return hashlib.sha256(b"\0".join(found)).hexdigest()
+
+
+def checkout(file: Path) -> Path:
+    """The copy that a file of srclib stands in."""
+    return next(each for each in file.parents if (each / "pyproject.toml").exists())
 
 
 @functools.cache
@@ -91,9 +97,7 @@ def logged() -> dict[str, str]:
 
 
 def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> str:
-    before, folder = file.read_text(encoding="utf-8"), file
-    while not (folder / "pyproject.toml").exists():
-        folder = folder.parent
+    before, folder = file.read_text(encoding="utf-8"), checkout(file)
     file.write_text(text, encoding="utf-8")
     try:
         child = os.fork()

@@ -11,6 +11,7 @@ import branches
 import mutants
 import planted
 import pytest
+import sabotage
 import seeds
 import turned
 from conftest import ROOT
@@ -54,6 +55,43 @@ def f(x: int = 3) -> int:
         compile(each.text, "mutant", "exec")
     changes = {(each.old.splitlines()[0], each.new.splitlines()[0]) for each in found}
     assert {("x > 1", "x >= 1"), ("x != 5", "x == 5"), ("x * 2", "x / 2")} <= changes
+
+
+def test_mutants_are_drawn_from_a_seed_and_a_longer_run_takes_up_a_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("srclib/x.py", "a = 1 + 2 * 3 - 4\n"), ("tests/test_x.py", "assert a\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pyproject.toml").touch()
+    tried: list[str] = []
+
+    def result(file: Path, text: str, tests: list[str]) -> str:
+        tried.append(text)
+        sound = text == file.read_text("utf-8")
+        return "survived" if sound or "- 4" in text else "caught"
+
+    def ran(n: int, seed: int = 0) -> dict[str, Any]:
+        tried.clear()
+        sabotage.logged.cache_clear(), sabotage.code.cache_clear()
+        return sabotage.at_random(tmp_path, n, seed, lambda: True)
+
+    monkeypatch.setattr(sabotage, "MODULES", {"x.py": "test_x.py"})
+    monkeypatch.setattr(sabotage, "LOG", tmp_path / "build" / "sabotage.jsonl")
+    monkeypatch.setattr(sabotage, "_result", result)
+    two = ran(2)
+    assert len(tried) == 3, "once without a fault"
+    with open(sabotage.LOG, "a") as log:
+        log.write('\n{"key": "half')  # of a run that was killed
+    five = ran(5)
+    assert len(tried) == 3 and five["rows"][:2] == two["rows"]
+    assert ran(5) == five and tried == []
+    assert ran(5, seed=1)["rows"] != five["rows"]
+    assert {row["result"] for row in five["rows"]} == {"caught", "survived"}
+    (tmp_path / "tests" / "test_x.py").write_text("assert a == 3\n")
+    assert ran(2) == two and len(tried) == 3, "other tests may notice"
+    (tmp_path / "srclib" / "y.py").write_text("b = 1\n")
+    assert ran(2) == two and len(tried) == 3, "other code may as well"
 
 
 def test_distortions_do_what_they_say() -> None:
