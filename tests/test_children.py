@@ -51,7 +51,8 @@ def test_a_hostile_profile_and_kernelspec_touch_no_run(
 ) -> None:
     told = (
         "import os, sys, time, matplotlib; print('hostile:', os.environ.get('HOSTILE'), pow(2, 3), "
-        "matplotlib.rcParams['lines.linewidth'] < 99)"
+        "matplotlib.rcParams['lines.linewidth'] < 99); import math; from srclib import engine; "
+        "print('workers:', *engine.in_processes(2, math.pow, [2, 3], [3, 3]))"
     )
     edit_cell(toy_checkout, "import os, sys, time", told)
     variables = hostile_home(tmp_path / "home")
@@ -60,6 +61,7 @@ def test_a_hostile_profile_and_kernelspec_touch_no_run(
     assert not (tmp_path / "home" / "taken").exists()
     text = (toy_checkout / "build/toy/smoke/notebook.ipynb").read_text("utf-8")
     assert "hostile: None 8 True" in text
+    assert "workers: 8.0 27.0" in text, "processes that a kernel starts"
     assert record_of(toy_checkout, "smoke")["params"]["numbers"] == [1.0, 2.0, 3.0]
 
 
