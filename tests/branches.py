@@ -30,8 +30,10 @@ MODULES = {
     "suite/records.py": "records",
     "suite/gate.py": "gate",
 }
-STEMS = "memo checkpoint claims params records gate verify update hostile fuzz_loaders branches"
-TESTS = [f"test_{stem}.py" for stem in STEMS.split()]
+STEMS = (
+    "memo memo_refusals checkpoint claims params records gate verify update hostile fuzz_loaders"
+)
+TESTS = [f"test_{stem}.py" for stem in [*STEMS.split(), "branches"]]
 
 Json = dict[str, Any]
 

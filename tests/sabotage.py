@@ -3,6 +3,7 @@
     nox -s sabotage                         # named faults, random mutants, recorded verdicts
     nox -s sabotage -- --only named seal    # named faults whose name holds "seal"
     nox -s sabotage -- --only random --mutants 60 --minutes 20   # again: goes on where it ended
+    nox -s sabotage -- --only random --mutants 60 metrics        # those of the 60 in such modules
     nox -s sabotage -- --only turned l0     # run l0 at laptop under faults; which verdicts turn?
 
 A copy of the checkout is changed, and a forked child runs the tests of what was changed in it.
@@ -163,11 +164,16 @@ def planted(fault: Fault, copy: Path) -> str:
     return tried(file, text.replace(fault.old, fault.new), fault.tests.split())
 
 
-def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dict[str, Any]:
-    """n mutants, each module with the same chance, each mutant of a module with the same."""
+def at_random(
+    copy: Path, n: int, seed: int, goes_on: Callable[[], bool], wanted: Sequence[str] = ()
+) -> dict[str, Any]:
+    """n mutants, each module with the same chance, each mutant of a module with the same.
+
+    wanted: of these n, only those of modules whose name holds one of these words are tried.
+    """
     draw, made = random.Random(seed), dict[str, list[Mutant]]()
     rows, seen = [], set[tuple[str, int]]()
-    while len(rows) < n and goes_on():
+    while len(seen) < n and goes_on():
         name = draw.choice(list(MODULES))
         file = copy / "srclib" / name
         every = made.setdefault(name, list(mutants(file.read_text(encoding="utf-8"))))
@@ -176,6 +182,8 @@ def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dic
             continue
         seen.add((name, index))
         mutant = every[index]
+        if wanted and not any(word in name for word in wanted):
+            continue
         old, new = (each.splitlines()[0] for each in (mutant.old, mutant.new))
         result = tried(file, mutant.text, MODULES[name].split())
         row = {"file": name, "line": mutant.line, "old": old, "new": new, "result": result}
@@ -186,8 +194,7 @@ def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dic
     left = [row | {"why": why(row)} for row in rows if row["result"] != "caught"]
     survivors_told = [{k: v for k, v in row.items() if k != "result"} for row in left]
     sizes = {"modules": len(MODULES), "seed": seed, "low": low, "high": high}
-    equal = sum(row["why"].startswith("equal") for row in survivors_told)
-    return {**found, **sizes, "survivors": survivors_told, "equivalent": equal}
+    return {**found, **sizes, "survivors": survivors_told}
 
 
 def within(minutes: float) -> Callable[[], bool]:
@@ -216,7 +223,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--mutants", type=int, default=60, help="how many at random")
     parser.add_argument("--minutes", type=float, default=600, help="for each part, then it ends")
     parser.add_argument("--seed", type=int, default=0, help="of their draw")
-    parser.add_argument("words", nargs="*", help="parts of names of faults; a study for `turned`")
+    parser.add_argument("words", nargs="*", help="parts of names; a study for `turned`")
     options = parser.parse_args(words)
     at, missed = trust.commit(), 0
     for name in HEAVY:
@@ -226,7 +233,7 @@ def main(words: Sequence[str]) -> int:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "named": lambda: named(copy, options.words, within(options.minutes)),
             "random": lambda: at_random(
-                copy, options.mutants, options.seed, within(options.minutes)
+                copy, options.mutants, options.seed, within(options.minutes), options.words
             ),
             "recorded": turned.recorded,
             "turned": lambda: turned.by_runs(copy, options.words),
@@ -235,7 +242,7 @@ def main(words: Sequence[str]) -> int:
         found = {part: parts[part]() for part in wanted}
     command = " ".join(["nox -s sabotage", "--" * bool(words), *words]).strip()
     for part, content in found.items():
-        if part == "named" and options.words:  # a part of the table is no result
+        if part in ("named", "random") and options.words:  # a part of them is no result
             continue
         trust.keep("sabotage", command, part, content, at)
         missed += content.get("n", 0) - content.get("caught", 0) if part == "named" else 0
