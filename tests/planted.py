@@ -183,7 +183,7 @@ FAULTS = [
 # Module: the tests that should notice a random mutant of it.
 MODULES = {
     "metrics/batches.py": "test_metrics.py",
-    "metrics/dictionary.py": "test_metrics.py",
+    "metrics/dictionary.py": "test_metrics.py test_stability.py",
     "metrics/intervals.py": "test_intervals.py",
     "metrics/stability.py": "test_stability.py",
     "methods/gba.py": "test_bias_adaptation.py",
@@ -205,7 +205,7 @@ MODULES = {
     "suite/gate.py": "test_gate.py",
     "memo.py": "test_memo.py test_memo_refusals.py",
     "checkpoint.py": "test_checkpoint.py",
-    "files.py": "test_checkpoint.py test_memo.py test_records.py",
+    "files.py": "test_checkpoint.py test_memo.py test_records.py test_hostile.py",
 }
 
 # Survivors that were looked at: (file, old, new) and why no test can or need notice.
