@@ -205,7 +205,7 @@ MODULES = {
     "suite/gate.py": "test_gate.py",
     "memo.py": "test_memo.py test_memo_refusals.py",
     "checkpoint.py": "test_checkpoint.py",
-    "files.py": "test_checkpoint.py test_memo.py test_records.py test_hostile.py",
+    "files.py": "test_files.py test_checkpoint.py test_records.py test_hostile.py",
 }
 
 # Survivors that were looked at: (file, old, new) and why no test can or need notice.
