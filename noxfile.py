@@ -233,6 +233,12 @@ def seeds(session: nox.Session) -> None:
     python(session, "tests/seeds.py", *session.posargs, env=NOTEBOOK_ENV)
 
 
+@nox.session(venv_backend="none")
+def coverage(session: nox.Session) -> None:
+    """Branches that no test takes, of the store and what judges; `-- --everything` for all."""
+    python(session, "tests/branches.py", *session.posargs, env=TEST_ENV)
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Rewrite constraints.txt with the newest versions that pyproject.toml allows.

@@ -2,16 +2,24 @@
 
     nox -s sabotage                         # named faults, random mutants, recorded verdicts
     nox -s sabotage -- --only named seal    # named faults whose name holds "seal"
+    nox -s sabotage -- --only random --mutants 60 --minutes 20   # again: goes on where it ended
+    nox -s sabotage -- --only random --mutants 60 metrics        # those of the 60 in such modules
     nox -s sabotage -- --only turned l0     # run l0 at laptop under faults; which verdicts turn?
 
 A copy of the checkout is changed, and a forked child runs the tests of what was changed in it.
 Torch is loaded before the fork, srclib never is, so a fault costs its tests and little more.
+Mutants are drawn from a seed, and what each met is kept in build/sabotage.jsonl under the code,
+its text and its tests: a longer run takes up what a shorter one did, and an edit is tried anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import hashlib
 import importlib
+import json
 import os
 import random
 import shutil
@@ -40,24 +48,57 @@ def copied(folder: Path) -> Path:
     return folder / "copy"
 
 
-SOUND: dict[str, bool] = {}  # whether tests pass where nothing was changed
+LOG = ROOT / "build" / "sabotage.jsonl"
 
 
 def tried(file: Path, text: str, tests: Sequence[str]) -> str:
     """Put a text in a file's place and run tests: "caught", "survived" or what stood in the way."""
     before = file.read_text(encoding="utf-8")
     for name in tests:  # what fails anyway would catch everything
-        if name not in SOUND:
-            SOUND[name] = _result(file, before, [name]) == "survived"
-        if not SOUND[name]:
+        if kept(file, before, [name]) != "survived":
             return f"not run: {name} fails without it"
-    return _result(file, text, tests)
+    return kept(file, text, tests)
+
+
+def kept(file: Path, text: str, tests: Sequence[str]) -> str:
+    """As `_result`, taken from the log where the same text met the same tests before."""
+    copy = checkout(file)
+    texts = [(copy / "tests" / name).read_text(encoding="utf-8") for name in tests]
+    key = hashlib.sha256("\0".join([code(copy), file.name, text, *texts]).encode()).hexdigest()
+    if key not in (known := logged()):
+        known[key] = _result(file, text, tests)
+        if not known[key].startswith("not run"):
+            LOG.parent.mkdir(exist_ok=True)
+            with open(LOG, "a", encoding="utf-8") as log:
+                log.write("\n" + json.dumps({"key": key, "result": known[key]}))
+    return known[key]
+
+
+@functools.cache
+def code(copy: Path) -> str:
+    """Hash of srclib in a copy, first asked for before anything in it is changed."""
+    found = [path.read_bytes() for path in sorted((copy / "srclib").rglob("*.py"))]
+    return hashlib.sha256(b"\0".join(found)).hexdigest()
+
+
+def checkout(file: Path) -> Path:
+    """The copy that a file of srclib stands in."""
+    return next(each for each in file.parents if (each / "pyproject.toml").exists())
+
+
+@functools.cache
+def logged() -> dict[str, str]:
+    """Results by key; the last line may be half of one, of a run that was killed."""
+    found: dict[str, str] = {}
+    for line in LOG.read_text(encoding="utf-8").splitlines() if LOG.is_file() else ():
+        with contextlib.suppress(ValueError, KeyError):
+            row = json.loads(line)
+            found[row["key"]] = row["result"]
+    return found
 
 
 def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> str:
-    before, folder = file.read_text(encoding="utf-8"), file
-    while not (folder / "pyproject.toml").exists():
-        folder = folder.parent
+    before, folder = file.read_text(encoding="utf-8"), checkout(file)
     file.write_text(text, encoding="utf-8")
     try:
         child = os.fork()
@@ -123,11 +164,16 @@ def planted(fault: Fault, copy: Path) -> str:
     return tried(file, text.replace(fault.old, fault.new), fault.tests.split())
 
 
-def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dict[str, Any]:
-    """n mutants, each module with the same chance, each mutant of a module with the same."""
+def at_random(
+    copy: Path, n: int, seed: int, goes_on: Callable[[], bool], wanted: Sequence[str] = ()
+) -> dict[str, Any]:
+    """n mutants, each module with the same chance, each mutant of a module with the same.
+
+    wanted: of these n, only those of modules whose name holds one of these words are tried.
+    """
     draw, made = random.Random(seed), dict[str, list[Mutant]]()
     rows, seen = [], set[tuple[str, int]]()
-    while len(rows) < n and goes_on():
+    while len(seen) < n and goes_on():
         name = draw.choice(list(MODULES))
         file = copy / "srclib" / name
         every = made.setdefault(name, list(mutants(file.read_text(encoding="utf-8"))))
@@ -136,6 +182,8 @@ def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dic
             continue
         seen.add((name, index))
         mutant = every[index]
+        if wanted and not any(word in name for word in wanted):
+            continue
         old, new = (each.splitlines()[0] for each in (mutant.old, mutant.new))
         result = tried(file, mutant.text, MODULES[name].split())
         row = {"file": name, "line": mutant.line, "old": old, "new": new, "result": result}
@@ -146,8 +194,7 @@ def at_random(copy: Path, n: int, seed: int, goes_on: Callable[[], bool]) -> dic
     left = [row | {"why": why(row)} for row in rows if row["result"] != "caught"]
     survivors_told = [{k: v for k, v in row.items() if k != "result"} for row in left]
     sizes = {"modules": len(MODULES), "seed": seed, "low": low, "high": high}
-    equal = sum(row["why"].startswith("equal") for row in survivors_told)
-    return {**found, **sizes, "survivors": survivors_told, "equivalent": equal}
+    return {**found, **sizes, "survivors": survivors_told}
 
 
 def within(minutes: float) -> Callable[[], bool]:
@@ -176,7 +223,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--mutants", type=int, default=60, help="how many at random")
     parser.add_argument("--minutes", type=float, default=600, help="for each part, then it ends")
     parser.add_argument("--seed", type=int, default=0, help="of their draw")
-    parser.add_argument("words", nargs="*", help="parts of names of faults; a study for `turned`")
+    parser.add_argument("words", nargs="*", help="parts of names; a study for `turned`")
     options = parser.parse_args(words)
     at, missed = trust.commit(), 0
     for name in HEAVY:
@@ -186,7 +233,7 @@ def main(words: Sequence[str]) -> int:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "named": lambda: named(copy, options.words, within(options.minutes)),
             "random": lambda: at_random(
-                copy, options.mutants, options.seed, within(options.minutes)
+                copy, options.mutants, options.seed, within(options.minutes), options.words
             ),
             "recorded": turned.recorded,
             "turned": lambda: turned.by_runs(copy, options.words),
@@ -195,7 +242,7 @@ def main(words: Sequence[str]) -> int:
         found = {part: parts[part]() for part in wanted}
     command = " ".join(["nox -s sabotage", "--" * bool(words), *words]).strip()
     for part, content in found.items():
-        if part == "named" and options.words:  # a part of the table is no result
+        if part in ("named", "random") and options.words:  # a part of them is no result
             continue
         trust.keep("sabotage", command, part, content, at)
         missed += content.get("n", 0) - content.get("caught", 0) if part == "named" else 0

@@ -1,5 +1,8 @@
 """Verdicts under seeds that nobody has looked at: `nox -s seeds -- STUDY [--sets 5] [--profile P]`.
 
+Without a study it runs all of them. What was computed is kept: the same command, or more sets, goes
+on where an earlier one ended, and each study's figures are written as soon as it is through.
+
 Set j adds 1,000 j to `seed`, the root of all random streams, and to every list of seeds that a
 profile names: worlds, language models, starts and orders of data are drawn anew, everything else is
 the profile's. Each set is a run of its own in the store (`custom-...`), and is found there again.
@@ -19,6 +22,7 @@ from typing import Any
 
 import trust
 
+from srclib.errors import SuiteError
 from srclib.suite import params
 from srclib.suite.execute import run
 
@@ -90,30 +94,44 @@ def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("studies", nargs="+", help="names of studies, or `all`")
+    parser.add_argument("studies", nargs="*", help="names of studies (default: all)")
     parser.add_argument("--sets", type=int, default=5, help="fresh sets of seeds for each study")
     parser.add_argument("--profile", default="laptop")
     options = parser.parse_args()
-    at = trust.commit()
-    for study in params.studies() if "all" in options.studies else options.studies:
-        base = run(study, options.profile)
-        sets = [fresh(study, options.profile, j) for j in range(1, options.sets + 1)]
-        others = [run(study, options.profile, moved) for moved in sets]
-        found = told(compared(base, others), options.sets, options.profile)
+    at, failed = trust.commit(), 0
+    named = [] if "all" in options.studies else options.studies
+    for study in named or params.studies():
+        try:
+            found = one(study, options.sets, options.profile)
+        except SuiteError as error:  # the others have their figures all the same
+            failed = 1
+            print(f"{study}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            continue
         command = f"nox -s seeds -- {study} --sets {options.sets} --profile {options.profile}"
         trust.keep("seeds", command, study, found, at)
         total()
         print(f"{study}: {found['flips']} whole and {found['half']} half flips in {found['n']}")
-    return 0
+    return failed
+
+
+def one(study: str, sets: int, profile: str) -> dict[str, Any]:
+    """What became of the claims of a study under its sets; runs that are stored are taken."""
+    base = run(study, profile)
+    others = [run(study, profile, fresh(study, profile, j)) for j in range(1, sets + 1)]
+    return told(compared(base, others), sets, profile)
 
 
 def total() -> None:
-    """The sum over all studies at laptop, kept beside them; smoke runs decide nothing."""
+    """The sum over all studies that decide, kept beside them; none where all were at smoke."""
     from srclib.suite import trust as stored
 
     content = stored.load("seeds")
     content.pop(stored.SEAL)
-    decided = {k: v for k, v in content.items() if k != "all" and v["profile"] != "smoke"}
+    content.pop("all", None)
+    decided = {k: v for k, v in content.items() if v["profile"] != "smoke"}
+    if not decided:
+        stored.write("seeds", content)
+        return
     names = ("claims", "n", "flips", "half", "unassessed")
     sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
     sums["studies"] = len(decided)

@@ -70,6 +70,18 @@ def test_the_search_ends_in_the_valley(start: float, monkeypatch: pytest.MonkeyP
     assert abs(sum(found[-100:]) / 100 - 11) < 1.5
 
 
+def test_where_the_score_is_flat_it_goes_down_by_the_smallest_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auto_l0, "nth_decoder_projection", lambda *_: 0.25)
+    auto, sae = AutoL0(n=3, every=2, window=1, min_step=0.2, max_step=1.0), batch_topk(20)
+    found = []
+    for step in range(10):
+        auto.before_step(step, sae, X)
+        found.append(k_of(sae))
+    assert found[1::2] == pytest.approx([19.0, 18.8, 18.6, 18.4, 18.2])
+
+
 def test_the_bias_is_against_going_low(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slopes that change sign every time: without a bias no drift to speak of, with one upwards."""
 

@@ -268,6 +268,15 @@ def test_too_much_output_names_the_largest_cell() -> None:
         gate(notebook, ROOT)
 
 
+def test_the_limit_of_output_is_where_it_is_said_to_be() -> None:
+    notebook = executed("print(many)")
+    notebook.cells[1].outputs = [printed("x" * 19_900_000)]
+    assert gate(notebook, ROOT) == RECORD
+    notebook.cells[1].outputs = [printed("x" * 20_010_000)]
+    with pytest.raises(NotebookError, match=r"allowed are 20 MB"):
+        gate(notebook, ROOT)
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_exactly_one_result(count: int) -> None:
     notebook = executed("x = 1")

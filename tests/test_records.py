@@ -68,6 +68,13 @@ def test_the_seal_covers_everything_and_survives_a_file() -> None:
         assert not records.is_sealed(edited)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("write", [files.pretty, files.canonical, files.digest])
+def test_what_is_no_number_is_neither_written_nor_hashed(write: Any, number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write({"claims": [{"measured": number}]})
+
+
 def test_published_before_local_before_never_run(checkout: Path) -> None:
     never = records.find("toy", "laptop")
     assert never["published"] is False and len(never["claims"]) == 2

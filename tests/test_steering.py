@@ -180,6 +180,14 @@ def test_an_answer_keeps_its_type_by_its_form() -> None:
     target = torch.tensor([0, 0, 0, 0, 1, 1, 1])
     kept = swaps.same_type(said, target, values)
     assert kept.tolist() == [True, False, False, False, True, False, False]
+    with pytest.raises(ValueError, match="longer"):  # an answer without a target is not left out
+        swaps.same_type([*said, "rome"], target, values)
+
+
+def test_a_person_chooses_or_judges_and_half_of_them_do_either() -> None:
+    """By number, so that the same people judge whatever is trained."""
+    people = [0, 1, 2, 3, 4, 5, 7, 4]
+    assert swaps.choosing(people).tolist() == [each in (0, 2, 4) for each in people]
 
 
 def test_latents_of_a_plain_sae_are_swapped_as_the_definition_says() -> None:

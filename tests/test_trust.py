@@ -7,13 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import branches
 import mutants
 import planted
 import pytest
+import sabotage
 import seeds
 import turned
 from conftest import ROOT
 
+from srclib.errors import ClaimError
 from srclib.suite import front, params, trust
 
 PAGE = (ROOT / "book" / "trust.md").read_text("utf-8")
@@ -52,6 +55,43 @@ def f(x: int = 3) -> int:
         compile(each.text, "mutant", "exec")
     changes = {(each.old.splitlines()[0], each.new.splitlines()[0]) for each in found}
     assert {("x > 1", "x >= 1"), ("x != 5", "x == 5"), ("x * 2", "x / 2")} <= changes
+
+
+def test_mutants_are_drawn_from_a_seed_and_a_longer_run_takes_up_a_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("srclib/x.py", "a = 1 + 2 * 3 - 4\n"), ("tests/test_x.py", "assert a\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "pyproject.toml").touch()
+    tried: list[str] = []
+
+    def result(file: Path, text: str, tests: list[str]) -> str:
+        tried.append(text)
+        sound = text == file.read_text("utf-8")
+        return "survived" if sound or "- 4" in text else "caught"
+
+    def ran(n: int, seed: int = 0) -> dict[str, Any]:
+        tried.clear()
+        sabotage.logged.cache_clear(), sabotage.code.cache_clear()
+        return sabotage.at_random(tmp_path, n, seed, lambda: True)
+
+    monkeypatch.setattr(sabotage, "MODULES", {"x.py": "test_x.py"})
+    monkeypatch.setattr(sabotage, "LOG", tmp_path / "build" / "sabotage.jsonl")
+    monkeypatch.setattr(sabotage, "_result", result)
+    two = ran(2)
+    assert len(tried) == 3, "once without a fault"
+    with open(sabotage.LOG, "a") as log:
+        log.write('\n{"key": "half')  # of a run that was killed
+    five = ran(5)
+    assert len(tried) == 3 and five["rows"][:2] == two["rows"]
+    assert ran(5) == five and tried == []
+    assert ran(5, seed=1)["rows"] != five["rows"]
+    assert {row["result"] for row in five["rows"]} == {"caught", "survived"}
+    (tmp_path / "tests" / "test_x.py").write_text("assert a == 3\n")
+    assert ran(2) == two and len(tried) == 3, "other tests may notice"
+    (tmp_path / "srclib" / "y.py").write_text("b = 1\n")
+    assert ran(2) == two and len(tried) == 3, "other code may as well"
 
 
 def test_distortions_do_what_they_say() -> None:
@@ -118,3 +158,93 @@ def test_every_figure_of_the_page_was_measured() -> None:
 def test_the_files_name_no_place_of_a_machine() -> None:
     for path in Path(ROOT / "data" / "trust").glob("*.json"):
         assert not re.search(r"/(home|tmp|Users|root|work)/", json.dumps(trust.load(path.stem)))
+
+
+@pytest.fixture
+def nothing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what was measured, without anything in it."""
+    monkeypatch.setattr(trust, "path", lambda name: tmp_path / f"{name}.json")
+    return tmp_path
+
+
+def test_parts_that_were_not_run_are_named_once(nothing_run: Path) -> None:
+    page = front.fill(PAGE, {}, "book/trust.md")
+    assert "{{" not in page and "<!-- " not in page
+    for name in ("sabotage", "faults", "seeds", "coverage"):
+        assert page.count(f": `python3 -m nox -s {name}`\n") == 1
+    listed = page.partition("## What was not run")[2].partition("\n## ")[0]
+    assert "- Named faults, Random faults, Verdicts: `python3 -m nox -s sabotage`" in listed
+    for heading in re.split(r"^## .*\n", page, flags=re.MULTILINE)[1:]:
+        assert heading.strip(), "a heading above nothing"
+
+
+def test_what_was_run_is_not_in_the_list(nothing_run: Path) -> None:
+    text = "<!-- trust.seeds a -->**One.** {{trust.seeds a.n}}<!-- end -->\n<!-- trust.seeds b -->"
+    text += f"two<!-- end -->\n{trust.NOT_RUN}"
+    trust.write("seeds", {"a": {"n": 7}})
+    assert front.fill(text, {}, "p") == "**One.** 7\n\n- b: `python3 -m nox -s seeds`"
+    trust.write("seeds", {"a": {"n": 7}, "b": {}})
+    assert front.fill(text, {}, "p") == "**One.** 7\ntwo\nNothing: every part was run."
+
+
+def test_a_page_may_not_leave_out_a_part_without_a_word(nothing_run: Path) -> None:
+    with pytest.raises(ClaimError, match=r"book/x\.md=.*for the list of seeds two"):
+        front.fill("<!-- trust.seeds two -->2<!-- end -->", {}, "book/x.md")
+
+
+def seeds_ran(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[tuple[str, str, int]]:
+    """Run `seeds` with studies that answer at once; (study, profile, seed) of each run."""
+    asked = []
+
+    def run(study: str, profile: str, moved: dict[str, Any] | None = None) -> dict[str, Any]:
+        asked.append((study, profile, (moved or {}).get("seed", 0)))
+        if study == "gba":
+            raise ClaimError("gba: on purpose")
+        verdict = "partly" if moved else "replicated"
+        return {"claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
+
+    monkeypatch.setattr(seeds, "run", run)
+    monkeypatch.setattr(seeds.sys, "argv", ["seeds", *words])
+    assert seeds.main() == ("gba" in {study for study, _, _ in asked})
+    return asked
+
+
+def test_fresh_seeds_at_smoke_decide_nothing(
+    nothing_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = seeds_ran(monkeypatch, "l0", "--sets", "1", "--profile", "smoke")
+    assert asked == [("l0", "smoke", 0), ("l0", "smoke", 1000)]
+    assert trust.load("seeds").keys() == {"l0", trust.SEAL}
+    page = front.fill(PAGE, {}, "book/trust.md")
+    assert "- Fresh seeds: `python3 -m nox -s seeds`" in page and "**Fresh seeds.**" not in page
+
+
+def test_fresh_seeds_of_all_studies_are_summed_and_a_failure_is_told(
+    nothing_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = seeds_ran(monkeypatch, "--sets", "2")
+    assert {study for study, _, _ in asked} == set(params.studies())
+    assert "gba: ClaimError: gba: on purpose" in capsys.readouterr().err
+    found, n = trust.load("seeds"), len(params.studies()) - 1
+    assert "gba" not in found and len(found["all"]["rows"]) == n
+    assert (found["all"]["n"], found["all"]["half"], found["all"]["flips"]) == (2 * n, 2 * n, 0)
+    page = front.fill(PAGE, {}, "book/trust.md")
+    assert f"Over\n{n} studies" in page and "Fresh seeds:" not in page
+
+
+def test_branches_are_counted_by_module() -> None:
+    def file(taken: int, every: int, left: list[list[int]]) -> dict[str, Any]:
+        summary = {"covered_branches": taken, "num_branches": every}
+        return {"summary": summary, "missing_branches": left}
+
+    files = {"srclib/a.py": file(2, 5, [[9, 10], [4, -1], [9, 12]]), "srclib/b.py": file(3, 3, [])}
+    found = branches.counted({"files": files}, {"a.py": "first", "b.py": "second"})
+    assert found["total"] == {"branches": 8, "branches_taken": 5, "share": 0.625}
+    assert [row["untaken at line"] for row in found["rows"]] == ["4, 9", "none"]
+    with pytest.raises(KeyError, match=r"c\.py"):
+        branches.counted({"files": files}, {"c.py": "not measured"})
+
+
+def test_the_modules_and_tests_of_coverage_exist() -> None:
+    assert all((ROOT / "srclib" / name).is_file() for name in branches.MODULES)
+    assert all((ROOT / "tests" / name).is_file() for name in branches.TESTS)

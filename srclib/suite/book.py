@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -19,7 +17,7 @@ import nbformat
 from ..errors import NotebookError
 from ..store import files, locks
 from ..store.files import short
-from . import book_pages, front, gate, params, records, speed, verify
+from . import book_pages, children, data_tables, front, gate, params, records, speed, verify
 from .params import Spec
 from .verdicts import Record
 
@@ -66,6 +64,7 @@ def renew_readmes() -> None:
 def _studies() -> tuple[dict[str, Spec], dict[str, Record]]:
     """Every study in the order of the contents, and the record that it is known by."""
     specs = {study: params.load_spec(study) for study in _contents()}
+    data_tables.check()
     for study in specs:
         paths = (records.published_path(study, profile) for profile in front.LARGEST)
         for path in filter(Path.is_file, [*paths, records.local_path(study, "laptop")]):
@@ -135,9 +134,8 @@ def _contents() -> list[str]:
 def _render(source: Path, folder: Path) -> None:
     """Sphinx works in folder/_build; folder/html is replaced when it succeeded."""
     shutil.rmtree(folder / "_build", ignore_errors=True)
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build"]
-    command += ["-W", "-n", "--keep-going", "--path-output", str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    strictly = ["build", "-W", "-n", "--keep-going", "--path-output", str(folder), str(source)]
+    done = children.run("jupyter_book.cli.main:main", strictly)
     if done.returncode:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)  # it colours even a pipe
         lines = [line.strip() for line in plain.splitlines() if line.strip()]

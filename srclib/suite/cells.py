@@ -56,7 +56,7 @@ def assigned(source: str, where: str, injected: bool = False) -> dict[str, Decla
                     found[name] = Declared("", ast.literal_eval(value))
                 case _:
                     raise ValueError
-        except ValueError:
+        except (ValueError, TypeError):  # the other for a key that has no hash
             seen = f"line {node.lineno}: {ast.unparse(node)!r}"
             raise ParameterError(f"{where}, {seen} is not allowed; allowed is {form}") from None
     return found

@@ -123,7 +123,7 @@ def load_claims(study: str) -> list[Claim]:
     data = schema.read_toml(folder / f"{study}.toml", ClaimError)
     data.pop("page", None)  # what was found: `front` reads it
     rows, scales = data.pop("claim", None), _paper_scales(data.pop("paper_scale", {}), where)
-    if data or not isinstance(rows, list):
+    if data or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         allowed = "[page], [[claim]] rows and [paper_scale.NAME] tables only"
         raise ClaimError(f"{where}: it may hold {allowed}. Remove {sorted(data)}.")
     claims: dict[str, Claim] = {}
@@ -131,14 +131,15 @@ def load_claims(study: str) -> list[Claim]:
         place = f"{where}, {row.get('id', f'row {i + 1}')}"
         parsed: dict[str, Any] = {
             name: tuple(
-                rules.parse(condition, f"{place}: {name}") for condition in row.pop(name, [])
+                rules.parse(condition, f"{place}: {name}")
+                for condition in _listed(row, name, place)
             )
             for name in ("rule", "instrument", "excluded_by")
         }
-        parsed["exact"] = tuple(row.pop("exact", []))
+        parsed["exact"] = tuple(_listed(row, "exact", place))
         parsed["history"] = tuple(
             schema.read(Earlier, each, f"{place}: history", ClaimError)
-            for each in row.pop("history", [])
+            for each in _listed(row, "history", place)
         )
         if (name := row.get("paper_scale")) and name != PUBLISHED:
             parsed["needs"] = scales[
@@ -151,13 +152,25 @@ def load_claims(study: str) -> list[Claim]:
     return list(claims.values())
 
 
+def _listed(row: dict[str, Any], name: str, place: str) -> list[Any]:
+    """A list that the row need not have. Text would do as one: that of its letters."""
+    if not isinstance(found := row.pop(name, []), list):
+        raise ClaimError(message(f"{place}: {name}", found, "a list", "Write it in [ ]."))
+    return found
+
+
 _OPERANDS = {"min": (int, float), "max": (int, float), "any": (list,), "covers": (list,)}
 
 
-def _paper_scales(tables: dict[str, dict[str, Any]], where: str) -> dict[str, PaperScale]:
+def _paper_scales(tables: Any, where: str) -> dict[str, PaperScale]:
     found = {}
-    for name, table in tables.items():
-        place, kind = f"{where}: paper_scale.{name}", tuple(table.pop("kind", ()))
+    for name, table in tables.items() if isinstance(tables, dict) else [("", None)]:
+        place = f"{where}: paper_scale.{name}"
+        if not isinstance(table, dict):
+            raise ClaimError(
+                message(place, table or tables, "a table", "Write [paper_scale.NAME].")
+            )
+        kind = tuple(_listed(table, "kind", place))
         if not table or name == PUBLISHED:
             raise ClaimError(f"{place}: it needs an entry and another name than {PUBLISHED!r}.")
         for key in kind:

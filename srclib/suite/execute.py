@@ -1,8 +1,9 @@
 """Run a study, let the gate judge its notebook, keep what passed, publish on request.
 
 The only writer of executed notebooks and result records. Everything is written beside its place
-and moved there whole: a failed or killed run replaces nothing. The kernel ends with this process:
-on an exception it is shut down here, after SIGKILL ipykernel notices that its parent is gone.
+and moved there whole: a failed or killed run replaces nothing. The kernel is ours (`children`) and
+ends with this process: on an exception it is shut down here, after SIGKILL ipykernel notices that
+its parent is gone.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from ..errors import NotebookError, SuiteError
 from ..store import files, fingerprint, locks
 from ..store.files import short
-from . import records
+from . import children, records
 from .gate import gate, judged, name_cell
 from .plan import Job, check_disk, duration, plan
 from .results import SAES, keep_seconds
@@ -126,6 +126,7 @@ def _gated(job: Job, notebook: nbformat.NotebookNode) -> Record:
                 f"the result's {field} is {record[field]!r}; allowed is {value!r}. "
                 f"The notebook must call parameters({job.study!r}, In, globals())."
             )
+    children.refuse_other(record["provenance"])
     return judged(record)
 
 
@@ -162,6 +163,7 @@ def _execute(job: Job, output: Path, timeout: int) -> nbformat.NotebookNode:
             _literal(output),
             parameters=dict(job.given),
             kernel_name="python3",
+            kernel_manager_class=children.Kernel,
             language="python",
             cwd=files.root(),
             execution_timeout=timeout,
@@ -178,7 +180,7 @@ def _execute(job: Job, output: Path, timeout: int) -> nbformat.NotebookNode:
     except DeadKernelError:
         told = f"the kernel died in {_last_started(output)}, most often for want of memory. "
         told += "Close other programs or lower the parameters that set sizes."
-    except (NoSuchKernel, RuntimeError) as error:
+    except RuntimeError as error:
         told = f"the kernel did not start ({error}). Is ipykernel installed in this environment?"
     raise NotebookError(told)
 
@@ -211,7 +213,9 @@ def _environment(job: Job, force: bool, work: Path) -> Iterator[None]:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if force:
         os.environ["SRCLIB_RECOMPUTE"] = "1"  # the notebook's caches are written but not read
-    os.environ.pop("MPLBACKEND", None)  # a set backend would keep figures out of the notebook
+    ours = children.untouched(os.environ, work)
+    os.environ.clear()
+    os.environ.update(ours)
     try:
         yield
     finally:

@@ -101,7 +101,7 @@ def fill(text: str, known: Mapping[str, Record], where: str) -> str:
             return trust.quoted(match["id"], match["label"], match["form"] or "", where)
         return _quoted(match, known, where, None)
 
-    return _QUOTE.sub(quoted, trust.measured(text))
+    return _QUOTE.sub(quoted, trust.measured(text, where))
 
 
 def title(words: dict[str, Any], record: Record) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ParameterError, SuiteError, message
 from ..store import files
-from . import cells, params
+from . import cells, data_tables, params
 from .verify import may_publish
 
 LICENCE = (
@@ -52,7 +52,8 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     """Validate everything that can be validated without a kernel.
 
     Raises ParameterError for an unknown study, profile or parameter and for a `publish`
-    that is not allowed; NotebookError when the notebook cannot be read.
+    that is not allowed; NotebookError when the notebook cannot be read; DataError for a table of
+    the study that is not as its schema says.
     """
     spec = params.load_spec(study)
     P = spec.resolve({**overrides, "profile": profile})
@@ -65,6 +66,7 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     folder = files.build() / study / (f"custom-{P.key[:12]}" if custom else profile)
     job = Job(study, given, P.values, spec.profiles[profile], custom, folder)
     spec.check_cell(cells.parameters_cell(job.notebook))
+    data_tables.check(study)
     return job
 
 

@@ -102,6 +102,9 @@ def check_record(record: object, where: str) -> None:
     """
     if not isinstance(record, dict) or not record.keys() >= FIELDS:
         raise DataError(f"{where}: not a record, which has {sorted(FIELDS)}. Run the study again.")
+    for name in ("params", "provenance"):
+        if not isinstance(record[name], dict):
+            raise DataError(message(f"{where}: {name}", record[name], "a table", "Run it again."))
     if record.get("schema", 1) not in range(1, SCHEMA + 1):
         raise DataError(
             f"{where}: schema={record['schema']!r}: allowed is 1 to {SCHEMA}. Update srclib."

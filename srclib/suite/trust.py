@@ -3,7 +3,8 @@
 `{{trust.faults flips.silent}}` in a page is the value at that place of data/trust/faults.json.
 After `|`: `%` makes a percentage of a share, `list` a list of texts, `table` a table of rows.
 What stands between `<!-- trust.faults flips -->` and `<!-- end -->` is about that part of the
-file; where the part was never run, the page says so, and how to run it.
+file. Where the part was never run it is left out, and named, with how to run it, in the one list
+that stands in the place of `<!-- trust: not run -->`.
 """
 
 from __future__ import annotations
@@ -47,18 +48,33 @@ def load(name: str) -> dict[str, Any]:
     return dict(content)
 
 
-def measured(text: str) -> str:
-    """A page without what is about parts that were never run, each of which it names instead."""
+def measured(text: str, where: str = "the page") -> str:
+    """A page without what is about parts that were never run; its list names each, once.
+
+    Raises ClaimError for a page that would leave something out without a word.
+    """
+    missing: dict[str, list[str]] = {}
 
     def section(match: re.Match[str]) -> str:
         name, part = match["name"], match["part"]
         if path(name).exists() and part in load(name):
             return match["text"]
-        return f"\n*Not run yet ({part.replace('_', ' ')}):* `python3 -m nox -s {name}`.\n"
+        title = _TITLE.search(match["text"])
+        missing.setdefault(name, []).append(title[1] if title else part.replace("_", " "))
+        return ""
 
-    return _SECTION.sub(section, text)
+    text = _SECTION.sub(section, text)
+    if missing and NOT_RUN not in text:
+        named = ", ".join(f"{name} {each}" for name, parts in missing.items() for each in parts)
+        raise ClaimError(
+            message(where, f"no {NOT_RUN}", "one, for the list of " + named, "Add it.")
+        )
+    lines = [f"- {', '.join(parts)}: `python3 -m nox -s {name}`" for name, parts in missing.items()]
+    return text.replace(NOT_RUN, "\n".join(lines) or "Nothing: every part was run.")
 
 
+NOT_RUN = "<!-- trust: not run -->"
+_TITLE = re.compile(r"\*\*(.+?)\.\*\*")  # **Flipped bits.** at the head of a section
 _SECTION = re.compile(
     r"<!-- trust\.(?P<name>\w+) (?P<part>\w+) -->(?P<text>.*?)<!-- end -->", re.DOTALL
 )

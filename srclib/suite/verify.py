@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import SuiteError
 from ..store import files, fingerprint
 from ..store.files import short
-from . import judging, params, records
+from . import data_tables, judging, params, records
 from .verdicts import Record
 
 EXECUTED = Path("book") / "_executed"
@@ -46,8 +46,13 @@ def may_publish(profile: str, custom: Sequence[str]) -> bool:
 
 
 def verify(strict: bool = False) -> list[Finding]:
-    """Look at everything published; see `findings`."""
-    return [each for path in published() for each in findings(path, strict=strict)]
+    """Look at everything published, see `findings`, and at the tables that studies read."""
+    found = [each for path in published() for each in findings(path, strict=strict)]
+    try:
+        data_tables.check()
+    except SuiteError as error:
+        found.append(Finding(f"data/{data_tables.SCHEMAS}", str(error), True))
+    return found
 
 
 def findings(

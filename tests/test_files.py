@@ -1,0 +1,96 @@
+"""The store: what is ours is marked, made and deleted; nothing else is."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from srclib.errors import DataError, SuiteError
+from srclib.store import files
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, which nobody has written to yet."""
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def test_a_committed_file_is_found_and_another_is_named() -> None:
+    found = files.data_path("l0/published_saes.csv")
+    assert found == ROOT / "data" / "l0" / "published_saes.csv"
+    for name in ("l0/nothing.csv", "l0"):
+        with pytest.raises(DataError, match=f"name='{name}': allowed is a file under data/"):
+            files.data_path(name)
+
+
+def test_a_store_is_marked_by_whoever_writes_first(store: Path) -> None:
+    assert files.empty(store) == 0.0, "nothing there"
+    files.make(store / "cache" / "ab")
+    assert (store / files.MARK).is_file() and (store / "cache" / "ab").is_dir()
+    files.make(store / "cache" / "ab")
+    outside = store.with_name("outside")
+    files.make(outside)
+    assert not (outside / files.MARK).exists()
+
+
+def test_a_folder_of_somebody_else_s_is_no_store(store: Path) -> None:
+    store.mkdir()
+    files.make(store / "cache")  # empty: it may become one
+    (store / files.MARK).unlink()
+    (store / "thesis.txt").write_text("mine")
+    with pytest.raises(SuiteError, match=r"SRCLIB_BUILD=.*a new or empty folder"):
+        files.make(store / "cache")
+    for folder in (store, store / "cache"):
+        with pytest.raises(SuiteError, match="Delete it by hand"):
+            files.empty(folder)
+    assert (store / "thesis.txt").read_text() == "mine"
+
+
+def test_emptying_deletes_what_is_inside_and_follows_no_link(store: Path) -> None:
+    mine = store.with_name("mine")
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    cache = files.make(store / "cache")
+    (cache / "a").mkdir()
+    (cache / "a" / "weights").write_bytes(bytes(1_000_000))
+    (cache / "b").write_bytes(bytes(500_000))
+    (cache / "link").symlink_to(mine)
+    (store / "to mine").symlink_to(mine)
+    with pytest.raises(SuiteError, match="allowed is a store with"):
+        files.empty(mine)
+    assert files.empty(store / "to mine") == 0.0 and not (store / "to mine").exists()
+    assert files.empty(cache) == pytest.approx(1.5, abs=0.01)
+    assert not cache.exists() and (store / files.MARK).is_file()
+    files.make(store / "cache")
+    files.empty(store)
+    assert not store.exists() and (mine / "thesis.txt").read_text() == "mine"
+
+
+def test_a_folder_comes_back_from_bytes_as_it_was(store: Path) -> None:
+    folder = files.make(store / "cache" / "key")
+    (folder / "below").mkdir()
+    (folder / "below" / "a").write_bytes(b"\x00\xff")
+    (folder / "b.json").write_text("{}")
+    packed = files.pack(folder)
+    files.unpack(packed, store / "cache" / "again")
+    again = store / "cache" / "again"
+    assert {each.relative_to(again).as_posix() for each in again.rglob("*")} == {
+        "below", "below/a", "b.json",
+    }  # fmt: skip
+    assert (again / "below" / "a").read_bytes() == b"\x00\xff"
+
+
+@pytest.mark.parametrize("name", ["../thesis.txt", "/tmp/thesis.txt", "a/../../b"])
+def test_bytes_that_reach_outside_their_folder_are_refused(store: Path, name: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("good", "x")
+        archive.writestr(name, "x")
+    with pytest.raises(DataError, match="a worker sent a file outside its folder"):
+        files.unpack(buffer.getvalue(), store / "cache" / "key")
+    assert [each.name for each in (store / "cache").iterdir()] == []
