@@ -85,6 +85,12 @@ def test_workers_with_other_code_are_refused(
         sweep(runs(), "seed")
 
 
+def test_a_worker_in_another_place_is_refused(here: Path) -> None:
+    there = {"device": "cuda", "dtype": "bfloat16", "matmul": "highest"}
+    with pytest.raises(SuiteError, match=r"computes on \{'device': 'cpu'.*this process on"):
+        engine._remote(print, "token", {}, engine._code(), there, 1, [])
+
+
 def test_a_task_carries_a_reference_and_not_a_model(here: Path) -> None:
     blocks = Blocks(tiny_lm("gemma2"), ids(0, 12, 8), block_rows=4, held_out=3)
     source = blocks.at(0)

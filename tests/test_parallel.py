@@ -6,6 +6,7 @@ import multiprocessing.forkserver
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def trained(n_steps: int) -> dict[str, torch.Tensor]:
 
 
 def runs() -> dict[int, Run]:
-    cfg = TrainConfig(30, 16, 1e-3)
-    return {s: Run(SAE(16, 12, TopK(2), seed=s), TOY, cfg) for s in range(5)}
+    """Of unequal lengths, so that each is a task of its own."""
+    cfgs = {s: TrainConfig(30 + s, 16, 1e-3) for s in range(5)}
+    return {s: Run(SAE(16, 12, TopK(2), seed=s), TOY, cfg) for s, cfg in cfgs.items()}
 
 
 def test_ranks_of_unequal_batches_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +69,11 @@ def rank_of(rank: int, ranks: int, port: int, folder: str, job: str) -> None:
     os.environ |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     os.environ["SRCLIB_BUILD"] = f"{folder}/store"
     torch.set_num_threads(1)
-    if job == "sweep":
+    if job in ("sweep", "late"):
+        parallel.start()
+        for _ in range(100 if job == "late" and rank else 0):  # until the other one is ahead
+            if not any(Path(folder).glob("store/cache/*/*/sae.json")):
+                time.sleep(0.1)
         made = sweep(runs(), "seed", workers=1)
         found = {str(s): run.sae.W_dec.detach() for s, run in made.items()}
     else:
@@ -94,8 +100,11 @@ def test_data_parallel_is_one_process_on_the_joined_batch(
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=atol, msg=name)
 
 
-def test_sae_parallel_is_training_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("job", ["sweep", "late"])
+def test_sae_parallel_is_training_alone(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / "alone"))
     alone = sweep(runs(), "seed", workers=1)
-    for found in spread(2, tmp_path, "sweep"):
+    for found in spread(2, tmp_path, job):
         assert all(torch.equal(found[str(s)], run.sae.W_dec) for s, run in alone.items())

@@ -66,6 +66,8 @@ def is_local() -> bool:
 def _on_dask(
     address: str, function: Task, tasks: Sequence[Any], keys: Sequence[Sequence[str]]
 ) -> Iterator[None]:
+    from ..compute.place import place
+
     try:
         from distributed import Client, as_completed  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -78,8 +80,8 @@ def _on_dask(
         raise SuiteError(f"engine dask:{address}: no scheduler answers ({error}). {fix}") from None
     token = files.make(files.build()) / f".engine-{secrets.token_hex(8)}"
     token.touch()
-    sent = {name: os.environ[name] for name in PLACE if name in os.environ}
-    remote = functools.partial(_remote, function, token.name, sent, _code())
+    sent = {name: os.environ.get(name) for name in PLACE}
+    remote = functools.partial(_remote, function, token.name, sent, _code(), place().identity)
     try:
         submitted = [
             client.submit(remote, task, own, pure=False, retries=2)
@@ -100,16 +102,34 @@ def _on_dask(
 
 
 def _remote(
-    function: Task, token: str, place: dict[str, str], code: str, task: Any, keys: Sequence[str]
+    function: Task,
+    token: str,
+    sent: dict[str, str | None],
+    code: str,
+    there: dict[str, str],
+    task: Any,
+    keys: Sequence[str],
 ) -> dict[str, bytes]:
     """On a worker: what it stored, as bytes by key; nothing where the caller sees the same disk."""
+    from ..compute.place import place
+
     if code != _code():
         raise SuiteError(
             "a worker of the cluster runs another version of srclib than this process. Allowed is "
             "the same code: update it there, and restart the workers."
         )
-    os.environ |= place
-    _call(function, task)
+    for name, value in sent.items():  # also away with what an earlier caller has left
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    if (here := place().identity) != there:  # the caller stores it under keys of its own place
+        raise SuiteError(
+            f"a worker computes on {here}, and this process on {there}. Allowed is one kind of "
+            "device and one dtype: run this where the workers are, or name a device that both have."
+        )
+    try:
+        _call(function, task)
+    except OSError as error:  # a full disk there is no lost cluster
+        fix = "Mend that, and run the same again."
+        raise SuiteError(f"a worker failed ({error}). What was finished is stored. {fix}") from None
     if (files.build() / token).exists():
         return {}
     return {key: files.pack(files.place(key)) for key in keys}

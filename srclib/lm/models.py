@@ -170,7 +170,10 @@ def _does_not_load(name: str | Path, revision: str | None, error: Exception) -> 
 def _remedy(name: str | Path, revision: str | None) -> str:
     if Path(name).is_dir():
         return "Save it again with save_pretrained."
-    return f"With a network: `hf download {name} --revision {revision or 'main'}`."
+    return (
+        f"With a network: `hf download {name} --revision {revision or 'main'}`; of a gated model "
+        "accept the licence on its page of the hub first, and log in with `hf auth login`."
+    )
 
 
 @dataclass(frozen=True)

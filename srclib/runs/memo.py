@@ -55,6 +55,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
         for key in keys.values():
             shutil.rmtree(files.place(key), ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
+    parallel.barrier()  # every rank has looked at the store before one of them changes it
     estimate.found(keys.values())
     if parallel.ranks() > 1:  # started by torchrun: each rank trains its share
         with parallel.alone():
@@ -63,7 +64,7 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
         parallel.barrier()
         todo = []
     work = sum(run.config.n_steps for team in todo for chunk in team for _, _, run in chunk)
-    alone = is_local() and (workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS)
+    alone = not todo or (is_local() and (workers == 1 or len(todo) < 2 or work < WORTH_A_PROCESS))
     finished: Iterable[Any] = map(_run_here, todo)
     if not alone:
         own = [[key for chunk in team for _, key, _ in chunk] for team in todo]
