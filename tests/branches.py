@@ -32,10 +32,9 @@ MODULES = {
     "suite/records.py": "records",
     "suite/gate.py": "gate",
 }
-STEMS = (
-    "memo memo_refusals checkpoint claims params records gate verify update hostile fuzz_loaders"
-)
-TESTS = [f"test_{stem}.py" for stem in [*STEMS.split(), "branches"]]
+STORE = "files memo memo_refusals checkpoint update hostile fuzz_loaders"
+JUDGES = "claims params records gate verify branches"
+TESTS = [f"test_{stem}.py" for stem in f"{STORE} {JUDGES}".split()]
 
 Json = dict[str, Any]
 

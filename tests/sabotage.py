@@ -225,16 +225,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of their draw")
     parser.add_argument("words", nargs="*", help="parts of names; a study for `turned`")
     options = parser.parse_args(words)
-    at, missed = trust.commit(), 0
+    at, missed, left = trust.commit(), 0, functools.partial(within, options.minutes)
     for name in HEAVY:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(Path(folder))
         parts: dict[str, Callable[[], dict[str, Any]]] = {
-            "named": lambda: named(copy, options.words, within(options.minutes)),
-            "random": lambda: at_random(
-                copy, options.mutants, options.seed, within(options.minutes), options.words
-            ),
+            "named": lambda: named(copy, options.words, left()),
+            "random": lambda: at_random(copy, options.mutants, options.seed, left(), options.words),
             "recorded": turned.recorded,
             "turned": lambda: turned.by_runs(copy, options.words),
         }
