@@ -168,5 +168,7 @@ def _field(file: Path, row: int, line: str) -> str:
     except UnicodeEncodeError as error:
         half = f"half a character (\\u{ord(text[error.start]):x})"
         fix = "Write the pair of escapes, or the character itself."
-        raise DataError(message(f"{file}, row {row}: text", half, "whole characters", fix)) from None
+        raise DataError(
+            message(f"{file}, row {row}: text", half, "whole characters", fix)
+        ) from None
     return text
