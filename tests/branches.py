@@ -64,7 +64,13 @@ def measured(tests: Sequence[str], source: str) -> tuple[int, Json]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "coverage.json"
         words = ["-q", "-p", "no:cacheprovider", f"--cov={source}", "--cov-branch"]
-        words += ["--cov-report", f"json:{file}", "-m", "not scale and not faults", *tests]
+        words += [
+            "--cov-report",
+            f"json:{file}",
+            "-m",
+            "not scale and not faults and not long",
+            *tests,
+        ]
         code = int(pytest.main(words))
         return code, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
