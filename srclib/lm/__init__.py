@@ -1,1 +1,1 @@
-"""Language models: sites of the residual stream, harvesting, training from scratch."""
+"""Language models: sites of the residual stream, harvesting, streaming, training from scratch."""

@@ -8,7 +8,7 @@ For runs whose activations fit neither memory nor disk: 500 million tokens of Ge
 `Blocks` computes some rows of text at a time, at all places in one pass, and remembers the newest.
 All SAEs of a sweep read the same blocks in the same order, whatever their seed, layer or batch
 size: a seed chooses the order of the tokens inside a block. So every token is forwarded once, as
-long as the runs keep step, which `memo` sees to.
+long as the runs keep step, which `srclib.runs.memo` sees to.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ class Subject:
     def told(self, n: int, split: str) -> tuple[Tensor, Tensor]:
         """Tokens of `n` documents and what is true of them.
 
-        x [n_tokens, d_in], and [n_tokens, n_predicates] bool (see `worlds.predicates`). No token
-        and no predicate where the text does not carry its truth.
+        x [n_tokens, d_in], and [n_tokens, n_predicates] bool (see `worlds.text.predicates`). No
+        token and no predicate where the text does not carry its truth.
         """
         if self.world is None:
             return torch.zeros(0, self.d_in), torch.zeros(0, 0, dtype=torch.bool)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import importlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 from nbformat import NotebookNode
@@ -129,22 +130,35 @@ def readme(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str
     return "\n".join([table, "", *(f"- {text}" for text in found)])
 
 
+BESIDE = ("training.control", "report_card")  # used in notebooks and pages by their own names
+
+
 def api() -> str:
-    """Everything that `import srclib` offers: signature and docstring of each public name."""
+    """What `import srclib` offers and what stands beside it: signature, docstring of each name."""
     import srclib
 
     entries = []
-    for name in srclib.__all__:
-        value = getattr(srclib, name)
+    for name in (*srclib.__all__, *BESIDE):
+        beside = name in BESIDE
+        value = importlib.import_module(f"srclib.{name}") if beside else getattr(srclib, name)
         module = inspect.ismodule(value)
-        names = (
-            [name] if not module else [f"{name}.{each}" for each in getattr(value, "__all__", ())]
-        )
-        for path in names or [name]:
-            thing = functools.reduce(getattr, path.split("."), srclib)
+        names = _offered(value) if module else []
+        things = {f"{name}.{each}": getattr(value, each) for each in names} or {name: value}
+        for path, thing in things.items():
             if callable(thing) or inspect.ismodule(thing):
                 entries.append((path, _signature(thing), inspect.getdoc(thing) or ""))
     return str(MACROS.api(entries))
+
+
+def _offered(module: Any) -> list[str]:
+    """The public names of a module: those that it lists, hands out, or defines itself."""
+    listed = getattr(module, "__all__", None) or getattr(module, "_HOME", None)
+    own = (
+        name
+        for name, each in vars(module).items()
+        if not name.startswith("_") and getattr(each, "__module__", None) == module.__name__
+    )
+    return list(listed or own)
 
 
 def _signature(thing: object) -> str:

@@ -85,7 +85,9 @@ def check_disk(job: Job) -> None:
 
 def advice(told: str) -> str:
     """What to do about a failure whose own words cannot say it, such as the system's."""
-    return "".join(f" {fix}" for sign, fix in ADVICE.items() if sign in told)
+    said = "licence" in told
+    fixes = (fix for sign, fix in ADVICE.items() if sign in told and not (said and fix is LICENCE))
+    return "".join(f" {fix}" for fix in fixes)
 
 
 def duration(seconds: float) -> str:

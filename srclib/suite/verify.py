@@ -140,9 +140,11 @@ def changes(old: Record, new: Record) -> Iterator[str]:
         for part in ("modules", "params", "versions")
     }
     modules = list(filter(fingerprint.counts, differing["modules"]))
-    if modules:
-        more = f" and {len(modules) - 5} other modules" if len(modules) > 5 else ""
-        yield f"{', '.join(modules[:5])}{more} changed"
+    gone = [name for name in modules if fingerprint.module_path(name) is None]
+    for found, what in ((sorted({*modules} - {*gone}), "changed"), (gone, "moved or gone")):
+        if found:
+            more = f" and {len(found) - 5} other modules" if len(found) > 5 else ""
+            yield f"{', '.join(found[:5])}{more} {what}"
     for part, what in (("params", "parameter"), ("versions", "version of")):
         for name in differing[part]:
             if name not in new[part] or name not in old[part]:

@@ -26,8 +26,8 @@ class Control(Protocol):
     def after_pass(self, step: int, sae: SAE, acts: Any) -> None:
         """Sees the step's acts, a tensor [batch, d_sae].
 
-        A control whose class says `takes_pairs = True` may get `pairs.Acts` instead, where a wide
-        SAE computes with its active latents alone.
+        A control whose class says `takes_pairs = True` may get `srclib.steps.pairs.Acts` instead,
+        where a wide SAE computes with its active latents alone.
         """
         return
 

@@ -84,7 +84,8 @@ def training(
 ) -> Iterator[int]:
     """`train`, which hands control back after every update with the number of updates made.
 
-    So several trainings can keep step on one source (see `memo`). `history` is filled in place.
+    So several trainings can keep step on one source (see `srclib.runs.memo`). `history` is filled
+    in place.
     """
     check(saes, source, cfg)
     parallel.start()

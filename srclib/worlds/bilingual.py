@@ -119,7 +119,7 @@ def _checked(mix: Mapping[Kind, float]) -> tuple[list[Kind], list[float]]:
 
 
 class Shown(NamedTuple):
-    """One token per text, with its truth: the arguments of `granularity.oracle` and `trend`."""
+    """One token per text, with its truth: the arguments of `methods.latents.oracle` and `trend`."""
 
     tokens: list[str]
     concepts: list[int | None]

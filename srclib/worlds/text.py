@@ -135,7 +135,7 @@ class TextWorld(Lexicon):
         return Dataset.from_list(rows, features=FACT)
 
     def pack(self, documents: Dataset, context: int) -> Tensor:
-        """`engine.pack` of the column `tokens`: int64 [n_rows, context]."""
+        """`worlds.engine.pack` of the column `tokens`: int64 [n_rows, context]."""
         return engine.pack(documents["tokens"], context)
 
 
