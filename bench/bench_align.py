@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from align_contenders import Authors, Srclib, evaluate
-from measure import Contender, peak_gib, run, table
+from measure import Contender, peak_gib, profile, run, table
 
 ROUNDS, CALLS = 2, 2
 AUTHORS, SAME = "authors' form", "srclib, the same loss"
@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
     """GiB"""
     fvu: float
     slot_accuracy: float
+    profile: dict[str, float]
 
 
 def alone(name: str) -> Outcome:
@@ -54,7 +55,10 @@ def alone(name: str) -> Outcome:
     timed.timed_call()  # allocates the optimiser's state
     seconds = [timed.timed_call() for _ in range(CALLS)]
     peak = peak_gib()  # before the evaluation
-    return Outcome([1e3 * s for s in seconds], losses, peak, *evaluate(contender))
+    told, found = list(losses), evaluate(contender)
+    timed.milliseconds = [1e3 * s for s in seconds]
+    seen = profile(timed) if name.startswith("srclib") else {}
+    return Outcome(timed.milliseconds, told, peak, *found, seen)
 
 
 def align() -> str:
@@ -68,6 +72,7 @@ def align() -> str:
             with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
                 outcomes[name] = pool.submit(alone, name).result()
             contenders[name].milliseconds.append(sum(outcomes[name].milliseconds) / CALLS)
+            contenders[name].profile = outcomes[name].profile
             contenders[name].proofs, contenders[name].peak = (
                 outcomes[name].losses,
                 outcomes[name].peak,
