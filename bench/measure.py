@@ -72,8 +72,12 @@ def made(makers: Mapping[str, Callable[[], Contender]]) -> list[Contender]:
     raise SystemExit
 
 
-def interleave(contenders: Sequence[Contender], rounds: int, calls: int, warmup: int) -> None:
+def interleave(
+    contenders: Sequence[Contender], rounds: int, calls: int, warmup: int, profiled: bool = True
+) -> None:
     """Fill `milliseconds` and `proofs`: `warmup` untimed calls each, then `rounds` of `calls`.
+
+    profiled: ours are called some more times, for their `profile`.
 
     The order changes from call to call: who comes after whom decides what is still in the cache.
     """
@@ -93,7 +97,7 @@ def interleave(contenders: Sequence[Contender], rounds: int, calls: int, warmup:
             for contender in contenders:
                 contender.milliseconds.append(1e3 * seconds[contender.name] / calls)
         for contender in contenders:
-            if contender.name.startswith("srclib"):
+            if profiled and contender.name.startswith("srclib"):
                 contender.profile = profile(contender)
     finally:
         gc.enable()
