@@ -17,7 +17,7 @@ import nbformat
 from ..errors import NotebookError
 from ..store import files, locks
 from ..store.files import short
-from . import book_pages, children, data_tables, front, gate, params, records, speed, verify
+from . import api, book_pages, children, data_tables, front, gate, params, records, speed, verify
 from .params import Spec
 from .verdicts import Record
 
@@ -84,7 +84,7 @@ def _generated(specs: dict[str, Spec], known: dict[str, Record]) -> dict[str, by
         source = files.root() / "notebooks" / f"{study}.ipynb"
         if source.is_file():
             made[f"_static/notebooks/{study}.ipynb"] = source.read_bytes()
-    made["api.md"] = book_pages.api().encode()
+    made["api.md"] = api.page().encode()
     made["speed.md"] = speed.page().encode()
     for language in ("en", "ja"):
         made[f"landing-{language}.md"] = book_pages.landing(specs, known, language).encode()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 from nbformat import NotebookNode
@@ -128,44 +125,6 @@ def readme(specs: Mapping[str, Spec], known: Mapping[str, Record], language: str
     table = "\n".join(["| | " + key + " |", "|---|---|", *rows])
     table += README_SCALES[language]
     return "\n".join([table, "", *(f"- {text}" for text in found)])
-
-
-BESIDE = ("training.control", "report_card")  # used in notebooks and pages by their own names
-
-
-def api() -> str:
-    """What `import srclib` offers and what stands beside it: signature, docstring of each name."""
-    import srclib
-
-    entries = []
-    for name in (*srclib.__all__, *BESIDE):
-        beside = name in BESIDE
-        value = importlib.import_module(f"srclib.{name}") if beside else getattr(srclib, name)
-        module = inspect.ismodule(value)
-        names = _offered(value) if module else []
-        things = {f"{name}.{each}": getattr(value, each) for each in names} or {name: value}
-        for path, thing in things.items():
-            if callable(thing) or inspect.ismodule(thing):
-                entries.append((path, _signature(thing), inspect.getdoc(thing) or ""))
-    return str(MACROS.api(entries))
-
-
-def _offered(module: Any) -> list[str]:
-    """The public names of a module: those that it lists, hands out, or defines itself."""
-    listed = getattr(module, "__all__", None) or getattr(module, "_HOME", None)
-    own = (
-        name
-        for name, each in vars(module).items()
-        if not name.startswith("_") and getattr(each, "__module__", None) == module.__name__
-    )
-    return list(listed or own)
-
-
-def _signature(thing: object) -> str:
-    try:
-        return str(inspect.signature(thing))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return ""
 
 
 def _fronts(known: Mapping[str, Record]) -> Iterator[tuple[str, Front]]:
