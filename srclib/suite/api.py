@@ -63,4 +63,4 @@ def _bare(annotation: Any) -> Any:
     return _Bare(told) if isinstance(told, str) else told
 
 
-MACROS = macros("book.jinja")
+MACROS = macros("api.jinja")

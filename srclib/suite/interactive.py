@@ -17,7 +17,8 @@ from typing import NamedTuple
 from ..methods.latents import script
 from .templates import fragment, macros
 
-MAX_BYTES = 600_000  # of one explorer, so that its page stays below 1.5 MB; what does not fit is left out, and the page says so
+# Of one explorer, so that its page stays below 1.5 MB. It says when something was left out.
+MAX_BYTES = 600_000
 
 
 class Example(NamedTuple):
