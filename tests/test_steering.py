@@ -180,7 +180,9 @@ def test_an_answer_keeps_its_type_by_its_form() -> None:
     target = torch.tensor([0, 0, 0, 0, 1, 1, 1])
     kept = swaps.same_type(said, target, values)
     assert kept.tolist() == [True, False, False, False, True, False, False]
-    with pytest.raises(ValueError, match="longer"):  # an answer without a target is not left out
+    with pytest.raises(
+        ValueError, match="shorter|longer"
+    ):  # an answer without a target is not left out
         swaps.same_type([*said, "rome"], target, values)
 
 

@@ -45,8 +45,9 @@ def keep_seconds(folder: Path, began: float) -> None:
     """
     path = folder / SAES
     rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    made = [files.place(json.loads(row)["key"]) / "sae.json" for row in rows]
-    if made and all(each.stat().st_mtime >= began for each in made):
+    keys = [json.loads(row).get("key") for row in rows]  # none where a cell of one's own wrote it
+    made = [files.place(key) / "sae.json" for key in keys if key]
+    if made and len(made) == len(keys) and all(e.stat().st_mtime >= began for e in made):
         files.write_atomic(folder.with_suffix(TIME), f"{time.time() - began:.1f}\n")
 
 
