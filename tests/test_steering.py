@@ -180,9 +180,7 @@ def test_an_answer_keeps_its_type_by_its_form() -> None:
     target = torch.tensor([0, 0, 0, 0, 1, 1, 1])
     kept = swaps.same_type(said, target, values)
     assert kept.tolist() == [True, False, False, False, True, False, False]
-    with pytest.raises(
-        ValueError, match="shorter|longer"
-    ):  # an answer without a target is not left out
+    with pytest.raises(ValueError, match="zip"):  # an answer without a target is told
         swaps.same_type([*said, "rome"], target, values)
 
 
