@@ -15,6 +15,7 @@ from conftest import Run, command, write_study
 from srclib import SAE, TopK, load_sae, save_sae
 from srclib import __version__ as version
 from srclib.errors import DataError
+from srclib.lm import models
 from srclib.store import files
 from srclib.suite import cli, records, results
 
@@ -94,9 +95,8 @@ def test_what_the_system_says_comes_with_what_to_do(capsys: pytest.CaptureFixtur
 
     full = told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "build/cache/x"))
     assert "'build/cache/x'" in full and "run the same again: what was finished is stored" in full
-    assert "licence" not in full
-    absent = told(DataError("model='a/b': not there. With a network: `hf download a/b`."))
-    assert "accept its licence" in absent and "hf auth login" in absent and "Free" not in absent
+    absent = told(DataError("model='a/b': not there. " + models._remedy("a/b", None)))
+    assert "accept the licence" in absent and "hf auth login" in absent and "Free" not in absent
 
 
 def test_list_shows_what_a_run_took_that_trained_all_of_its_saes(

@@ -14,13 +14,8 @@ from ..store import files
 from . import cells, data_tables, params
 from .verify import may_publish
 
-LICENCE = (
-    "A gated model: first accept its licence on its page of the hub, and log in with "
-    "`hf auth login`, which keeps the token to itself."
-)
 ADVICE = {
     "No space left on device": "Free some and run the same again: what was finished is stored.",
-    "`hf download ": LICENCE,
     "Allowed are all weights in safetensors": "`hf download` goes on where it was cut off.",
     "an existing saved dataset": "Save one of the hub: load_dataset(NAME).save_to_disk(FOLDER).",
 }
@@ -85,9 +80,7 @@ def check_disk(job: Job) -> None:
 
 def advice(told: str) -> str:
     """What to do about a failure whose own words cannot say it, such as the system's."""
-    said = "licence" in told
-    fixes = (fix for sign, fix in ADVICE.items() if sign in told and not (said and fix is LICENCE))
-    return "".join(f" {fix}" for fix in fixes)
+    return "".join(f" {fix}" for sign, fix in ADVICE.items() if sign in told)
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ SPELLED = {"\n": "↵", "\r": "↵", "\t": "⇥"}
 
 def macros(name: str, **functions: Any) -> Any:
     """The macros of a template as functions, which may call these functions."""
-    return ENGINE.get_template(name, globals=functions).module
+    return ENGINE.get_template(name).make_module(functions)
 
 
 def fragment(name: str, body: str, program: str) -> str:
