@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import command
@@ -15,14 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srclib import SAE, BatchTopK, ReLU, Run, TrainConfig, sweep, train
 from srclib.engines import estimate
-from srclib.errors import ParameterError
+from srclib.errors import ParameterError, SuiteError
 from srclib.lm.harvest import harvest
 from srclib.lm.models import LMConfig
 from srclib.lm.streamed import Blocks
 from srclib.lm.train import train_lms
 from srclib.sources import ToyFeatures
 from srclib.store import files, syntax
-from srclib.suite import costs
+from srclib.suite import costs, params
+from srclib.suite.ledger import Ledger
+from srclib.suite.plan import Job, plan
 
 TOY = ToyFeatures(12, 16, 0.2)
 CFG = TrainConfig(n_steps=90, n_batch=32, lr=1e-3, log_every=0)
@@ -122,6 +125,20 @@ def test_hours_are_those_of_the_longest_worker_or_of_a_stated_peak() -> None:
     assert costs._trainings(counted, 2.0) == 6 + 3 + 6
     with pytest.raises(ParameterError, match="--peak"):
         costs.show("matrix", "smoke", {}, -1.0)
+
+
+def test_a_check_of_what_was_trained_stops_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cells(job: Job) -> costs.Failures:
+        checked = Ledger(
+            job.study, params.load_spec(job.study).resolve({"profile": job.profile.name})
+        )
+        checked.require("gain over the unigram's loss", pd.Series([-1.0]), above=0)
+        return []
+
+    monkeypatch.setattr(costs, "_cells", cells)
+    costs.show("gba_lm", "laptop", {}, None)
+    with pytest.raises(SuiteError, match="gain over the unigram's loss"):
+        cells(plan("gba_lm", "laptop", {}))
 
 
 UNITS = {"s": 1, "min": 60, "h": 3600}
