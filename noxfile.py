@@ -187,11 +187,13 @@ def browser(session: nox.Session) -> None:
     session.log(f"screenshots: {shots}")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def conformance(session: nox.Session) -> None:
-    """SAEs to and from the real SAELens, in an environment of its own (about 3 GB)."""
-    session.install("-c", "constraints.txt", "-e", ".", "sae-lens")
-    session.run("python", "tests/conformance.py", env={"HF_HUB_OFFLINE": "1"})
+    """Formats, steps, toy worlds and statistics against SAELens, dictionary_learning, SAEBench.
+
+    The peers live in the environments of `bench` (about 2 GB each, made where they are missing).
+    """
+    python(session, "tests/conformance/peers.py", env=NOTEBOOK_ENV)
 
 
 @nox.session(venv_backend="none")
