@@ -155,8 +155,8 @@ FAULTS = [
           "test_params.py test_claims.py"),
     Fault("a profile wins over what was asked for", "suite/params.py",
           "each.accept((left | given)[name])",
-          "each.accept((left | given)[name] if each.value_at(profile) is None "
-          "else each.value_at(profile))", "test_params.py"),
+          'each.accept(profile if name == "profile" else each.value_at(profile))',
+          "test_params.py"),
     # --- what is stored
     Fault("the source is not in the key of a run", "runs/keys.py", "        run.source.identity,",
           "        run.source.d_in,", "test_memo.py"),
