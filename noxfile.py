@@ -224,6 +224,15 @@ def scale(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def estimates(session: nox.Session) -> None:
+    """What `--estimate` says of studies, and what they then take: `nox -s estimates -- l0 matrix`.
+
+    Alone on a quiet machine; all studies at laptop take about two hours.
+    """
+    python(session, "tests/estimates.py", *session.posargs, env=NOTEBOOK_ENV)
+
+
+@nox.session(venv_backend="none")
 def sabotage(session: nox.Session) -> None:
     """Plant faults one at a time; each must be caught. Words after `--`: see tests/sabotage.py."""
     python(session, "tests/sabotage.py", *session.posargs, env=TEST_ENV)

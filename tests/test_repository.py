@@ -119,7 +119,7 @@ def test_the_version_is_told_once() -> None:
 
 def test_nox_sessions() -> None:
     first, rest = "install lint types tests long smoke run lab book browser", "verify bench faults"
-    last = "scale sabotage seeds coverage lock"
+    last = "scale estimates sabotage seeds coverage lock"
     assert sessions() == [*first.split(), "conformance", *rest.split(), *last.split()]
     assert 'nox.options.sessions = ["lint", "types", "tests"]' in text("noxfile.py")
 

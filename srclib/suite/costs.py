@@ -11,11 +11,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 from unittest import mock
 
 from ..engines import estimate
 from ..engines.engine import is_local
-from ..engines.estimate import Counted
+from ..engines.estimate import Counted, Rate
 from ..errors import NotebookError, ParameterError, SuiteError, message
 from ..store import files, syntax
 from .gate import name_cell
@@ -25,6 +26,37 @@ from .plan import Job, duration, plan
 Failures = list[tuple[str, str]]  # cell, what it said
 
 
+class Bill(NamedTuple):
+    """What was met on the way through a notebook."""
+
+    job: Job
+    counted: Counted
+    harvested: list[tuple[int, Rate]]  # tokens of each harvest, and what one takes
+    failed: Failures
+    took: float  # seconds that its cells ran, timed steps included
+
+    def seconds(self, peak: float | None = None) -> tuple[float, float]:
+        """Of training and harvest; of everything else. peak: TFLOP/s in place of timed steps."""
+
+        def passes(found: list[tuple[int, Rate]]) -> float:
+            return sum(_seconds(n * rate.flop, n * rate.seconds, peak) for n, rate in found)
+
+        training = _trainings(self.counted, peak) + passes(self.harvested)
+        return training, self.took - self.counted.tried + passes(self.counted.passes)
+
+
+def bill(study: str, profile: str, overrides: Mapping[str, object]) -> Bill:
+    """Run the cells of a notebook that compute, in a store that is thrown away.
+
+    Raises NotebookError when the notebook refuses its parameters.
+    """
+    job, began = plan(study, profile, overrides), time.monotonic()
+    unchecked = mock.patch.object(Ledger, "require")  # which nothing passes after twenty steps
+    with _apart(), unchecked, estimate.counting() as counted:
+        failed = _cells(job)
+        return Bill(job, counted, estimate.harvested(), failed, time.monotonic() - began)
+
+
 def show(study: str, profile: str, overrides: Mapping[str, object], peak: float | None) -> None:
     """Print the estimate of a run. peak: TFLOP/s that the machine reaches, in place of timed steps.
 
@@ -32,42 +64,32 @@ def show(study: str, profile: str, overrides: Mapping[str, object], peak: float 
     """
     if peak is not None and not 0 < peak < math.inf:
         raise ParameterError(message("--peak", peak, "a finite number above 0", "See its help."))
-    job = plan(study, profile, overrides)
-    began = time.monotonic()
-    unchecked = mock.patch.object(Ledger, "require")  # which nothing passes after twenty steps
-    with _apart(), unchecked, estimate.counting() as counted:
-        failed = _cells(job)
-        took = time.monotonic() - began
-        print(*lines(job, counted, took, peak), sep="\n")
-    for cell, told in failed:
+    found = bill(study, profile, overrides)
+    print(*lines(found, peak), sep="\n")
+    for cell, told in found.failed:
         print(f"    not counted: {cell} needs what training would have made ({told})")
-    _refuse(job, counted)
+    _refuse(found.job, found.counted)
 
 
-def lines(job: Job, counted: Counted, took: float, peak: float | None) -> Iterator[str]:
-    """took: seconds that the cells ran, timed steps included."""
-    charges, harvested = counted.charges, estimate.harvested()
-    yield f"{job.name}, estimated:"
+def lines(found: Bill, peak: float | None) -> Iterator[str]:
+    counted, charges, (training, rest) = found.counted, found.counted.charges, found.seconds(peak)
+    yield f"{found.job.name}, estimated:"
     for what in sorted({each.what for each in charges}):
         mine = [each for each in charges if each.what == what]
         tokens, flop = sum(c.tokens for c in mine), sum(c.flop for c in mine)
         yield f"    {what}: {len(mine)} trainings, {tokens:.3g} inputs, {flop:.3g} FLOP"
-    n_forwarded = sum(n for n, _ in harvested)
-    forwarding = sum(n * rate.flop for n, rate in harvested)
-    if harvested:
-        passes = f"{len(harvested)} for all SAEs together, {n_forwarded:.3g} tokens"
+    if found.harvested:
+        n_forwarded = sum(n for n, _ in found.harvested)
+        forwarding = sum(n * rate.flop for n, rate in found.harvested)
+        passes = f"{len(found.harvested)} for all SAEs together, {n_forwarded:.3g} tokens"
         yield f"    harvests: {passes}, {forwarding:.3g} FLOP"
     yield f"    stored already: {len(counted.stored)} results"
     yield f"    memory: {max((c.n_bytes for c in charges), default=0) / 1e9:.2g} GB per worker"
     yield f"    disk: {_disk(counted) / 1e6:.0f} MB"
-    seconds = _trainings(counted, peak)
-    seconds += sum(_seconds(n * rate.flop, n * rate.seconds, peak) for n, rate in harvested)
-    rest = took - counted.tried
-    rest += sum(_seconds(n * rate.flop, n * rate.seconds, peak) for n, rate in counted.passes)
     how = f"at {peak:g} TFLOP/s" if peak else f"from {estimate.STEPS} timed steps of each kind"
-    yield f"    training and harvest: {duration(seconds)} ({how})"
+    yield f"    training and harvest: {duration(training)} ({how})"
     yield f"    texts, measures and tables: {duration(rest)}, as the cells took now"
-    yield f"    in all: {duration(seconds + rest)}; figures are not counted"
+    yield f"    in all: {duration(training + rest)}; figures are not counted"
 
 
 def _trainings(counted: Counted, peak: float | None) -> float:
