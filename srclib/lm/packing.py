@@ -92,8 +92,8 @@ def packed(
     told = [texts._fingerprint, files.sha256(rules), context, n_rows, held_out]
     file = files.build() / "cache" / "tokens" / f"{files.sha256(files.canonical(told))}.int32"
     seal = file.with_suffix(".sha256")
-    sealed = file.is_file() and seal.is_file() and seal.read_text() == files.file_sha256(file)
-    if not sealed:
+    there = file.is_file() and seal.is_file()
+    if not there or seal.read_bytes() != files.file_sha256(file).encode():
         files.write_atomic(file, _tokens(texts, tokenizer, context * n_rows, held_out))
         files.write_atomic(seal, files.file_sha256(file))
     n = min(n_rows, file.stat().st_size // 4 // context)

@@ -14,11 +14,16 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from counting import tally
+from datasets import Dataset
 from small_run import run
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from srclib.activations import BatchTopK
 from srclib.errors import SuiteError
 from srclib.lm.models import LMConfig, load_model, new_model, save_model
+from srclib.lm.packing import packed
+from srclib.lm.streamed import Blocks
 from srclib.runs import memo
 from srclib.runs.run import Run
 from srclib.sae import SAE
@@ -95,6 +100,43 @@ def a_language_model(folder: Path) -> Format:
     return Format(place, read)
 
 
+def a_block_of_activations(folder: Path) -> Format:
+    model, rows = new_model(TINY), torch.arange(48).view(6, 8) % 16
+
+    def read() -> Any:
+        blocks = Blocks(model, rows, block_rows=3, disk_bytes=2**20)
+        found = blocks.at(0).batch(0, 24)
+        if blocks.n_computed:
+            raise SuiteError("a block is computed again")
+        return files.tensors_sha256([found])
+
+    with contextlib.suppress(SuiteError):
+        read()
+    (kept,) = files.build().rglob("block-000000")
+    return Format(kept, read)
+
+
+def tokens_of_a_corpus(folder: Path) -> Format:
+    texts = Dataset.from_dict({"text": [f"x{i} x{i % 7} x{i % 3}" for i in range(200)]})
+    words = {"[UNK]": 0} | {f"x{i}": i + 1 for i in range(200)}
+    told = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    told.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=told, unk_token="[UNK]")
+    kept = files.build() / "cache" / "tokens"
+
+    def bytes_of() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(kept.iterdir())]
+
+    def read() -> Any:
+        before, rows = bytes_of(), packed(texts, tokenizer, 8, 50).clone()
+        if bytes_of() != before:
+            raise SuiteError("the texts are tokenised again")
+        return files.tensors_sha256([rows])
+
+    packed(texts, tokenizer, 8, 50)
+    return Format(kept, read)
+
+
 def a_published_record(folder: Path) -> Format:
     source = REPOSITORY / "data" / "results" / "report_card.laptop.json"
     path = shutil.copy(source, folder / "record.json")
@@ -135,6 +177,8 @@ FORMATS = {
     "a state of training": a_training_state,
     "a run of the store": a_run_of_the_store,
     "a language model of the store": a_language_model,
+    "a block of activations": a_block_of_activations,
+    "the tokens of a corpus": tokens_of_a_corpus,
     "a published record": a_published_record,
     "an executed notebook": an_executed_notebook,
     "figures about the suite": figures_about_the_suite,
