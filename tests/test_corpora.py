@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from srclib.errors import DataError, ParameterError
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_named(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"none\.txt.: allowed is an existing"):
         read_rows([tmp_path / "none.txt"], words(), 3)
 
 
@@ -218,3 +218,63 @@ def test_packed_rows_split_by_document_and_come_from_a_sealed_file() -> None:
     assert torch.equal(packed(texts, words(), 8, 50), rows) and file.read_bytes() == data
     with pytest.raises(DataError, match=r">= 100000"):
         packed(texts, words(), 100_000, 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ([b"\xff\xfe"], "column text='binary'"),
+        ([["a"], ["b"]], "column text='list"),
+        ([1, 2], "column text='int64'"),
+    ],
+)
+def test_a_column_that_holds_no_text_is_refused(
+    tmp_path: Path, column: list[Any], told: str
+) -> None:
+    Dataset.from_dict({"text": column}).to_parquet(tmp_path / "x.parquet")
+    Dataset.from_dict({"text": column}).save_to_disk(tmp_path / "saved")
+    for place in (tmp_path / "x.parquet", tmp_path / "saved"):
+        with pytest.raises(DataError, match=f"{told}.*: allowed is string"):
+            check(place)
+
+
+def test_a_saved_dataset_with_holes_is_refused(tmp_path: Path) -> None:
+    Dataset.from_dict({"text": ["a", None, "b"]}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="1 of 3 empty"):
+        check(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("other", ["b.jsonl.zst", "D.TXT", "data/x.parquet", "c.csv"])
+def test_a_folder_that_would_be_read_in_part_is_refused(tmp_path: Path, other: str) -> None:
+    file(tmp_path, "a b")
+    file(tmp_path, "about", "README.md")
+    check(tmp_path)
+    (tmp_path / other).parent.mkdir(exist_ok=True)
+    file(tmp_path, "a b", other)
+    with pytest.raises(DataError, match=f"would pass over='{other}'"):
+        check(tmp_path)
+
+
+def test_damage_is_told_with_the_file(tmp_path: Path) -> None:
+    rows = [f"text {i} " * 50 for i in range(3000)]
+    Dataset.from_dict({"text": rows}).to_parquet(tmp_path / "x.parquet")
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[len(data) // 3 : len(data) // 2] = b"\0" * (len(data) // 2 - len(data) // 3)
+    (tmp_path / "x.parquet").write_bytes(data)
+    with pytest.raises(DataError, match=r"x\.parquet: cannot be read as parquet"):
+        list(read(tmp_path / "x.parquet"))
+    DatasetDict({"train": Dataset.from_dict({"text": ["a"]})}).save_to_disk(tmp_path / "splits")
+    (tmp_path / "splits" / "dataset_dict.json").write_text('{"spl')
+    with pytest.raises(DataError, match=r"dataset_dict\.json: is damaged"):
+        check(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"none\.jsonl.: allowed is an existing"):
+        check([file(tmp_path, "a b"), tmp_path / "none.jsonl"])
+
+
+def test_tokens_are_those_of_the_tokeniser_s_rules() -> None:
+    texts = Dataset.from_dict({"text": ["A B", "a B"] * 50})
+    lower = words()
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert lower.get_vocab() == words().get_vocab()
+    plain, lowered = (packed(texts, each, 4, 5).tolist() for each in (words(), lower))
+    assert plain != lowered

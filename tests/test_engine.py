@@ -15,6 +15,7 @@ import torch
 from tiny_lm import ids, tiny_lm
 
 from srclib import SAE, BatchTopK, Run, TrainConfig, sweep
+from srclib.compute.place import place
 from srclib.engines import engine
 from srclib.errors import ParameterError, SuiteError
 from srclib.lm.streamed import Blocks
@@ -74,6 +75,54 @@ def test_wrong_addresses_and_engines_are_named(here: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SRCLIB_ENGINE", "ray")
     with pytest.raises(ParameterError, match="local:N or dask:ADDRESS"):
         list(engine.compute(print, [1], [[]], 2))
+
+
+@pytest.mark.parametrize("number", ["²", "-1", "2.5", "0"])
+def test_a_number_of_workers_is_a_number(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRCLIB_ENGINE", f"local:{number}")
+    with pytest.raises(ParameterError, match="engine"):
+        engine.chosen()
+
+
+def test_a_scheduler_without_workers_is_told_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    did: list[Any] = []
+
+    class Client:
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"workers": {}}
+
+        def wait_for_workers(self, n: int) -> None:
+            did.append(n)
+
+        def close(self, timeout: int) -> None:
+            did.append("closed")
+
+    monkeypatch.setattr(engine, "_client", lambda address: Client())
+    engine.ready(did.append)
+    assert did == [], "the local engine has nobody to wait for"
+    monkeypatch.setenv("SRCLIB_ENGINE", "dask:tcp://here:8786")
+    engine.ready(did.append)
+    assert did[0].endswith("`dask worker tcp://here:8786` starts one") and did[1:] == [1, "closed"]
+
+
+def test_a_failure_of_a_task_or_of_the_disk_is_no_lost_cluster(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(task: Any) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    there = place().identity
+    with pytest.raises(SuiteError, match=r"a worker failed .can't allocate.*lower n_batch"):
+        engine._remote(fails, "token", {}, engine._code(), there, None, [])
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "unpack", full)
+    with pytest.raises(SuiteError, match=f"{here}: No space left on device"):
+        engine._keep(b"", "ab" * 32)
 
 
 def test_workers_with_other_code_are_refused(

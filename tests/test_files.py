@@ -28,6 +28,35 @@ def test_a_committed_file_is_found_and_another_is_named() -> None:
             files.data_path(name)
 
 
+def test_outside_of_a_checkout_the_store_is_the_user_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRCLIB_BUILD", raising=False)
+    monkeypatch.setattr(files, "is_checkout", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert files.build() == tmp_path / "srclib"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert files.build() == Path.home() / ".cache" / "srclib"
+
+
+def test_what_others_keep_in_the_build_folder_of_a_checkout_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRCLIB_BUILD", raising=False)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
+    monkeypatch.setattr(files, "is_checkout", lambda: True)
+    (tmp_path / "build" / "lib").mkdir(parents=True)
+    (tmp_path / "build" / "lib" / "wheel.py").write_text("x")
+    (tmp_path / "build" / "mine.txt").write_text("precious")
+    (files.make(files.build() / "cache" / "ab") / "ours").write_text("12345")
+    assert files.empty(files.build()) == pytest.approx(5e-6)
+    left = sorted(path.name for path in (tmp_path / "build").rglob("*") if path.is_file())
+    assert left == [files.MARK, "mine.txt", "wheel.py"]
+    files.make(files.build() / "cache")
+    assert files.empty(files.build()) == 0.0, "the mark still knows what is not ours"
+    assert (tmp_path / "build" / "mine.txt").exists()
+
+
 def test_a_store_is_marked_by_whoever_writes_first(store: Path) -> None:
     assert files.empty(store) == 0.0, "nothing there"
     files.make(store / "cache" / "ab")

@@ -17,7 +17,7 @@ from tiny_lm import ids, tiny_lm
 from torch import Tensor
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm import train
+from srclib.lm import models, train
 from srclib.lm.harvest import token_losses
 from srclib.lm.layouts import blocks, family
 from srclib.lm.loop import PRETRAINING, _adam, lr_factor
@@ -52,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of its own, as in a fresh process."""
     monkeypatch.setattr(files, "build", lambda: tmp_path)
-    train._forget_once.cache_clear()
+    files.forget_once.cache_clear()
     return tmp_path
 
 
@@ -162,7 +162,7 @@ def test_forced_runs_train_once_more(built: Path, monkeypatch: Any) -> None:
 
     monkeypatch.setattr(train, "learn", fake)
     train_lm(SMALL, COUNTING)
-    train._forget_once.cache_clear()  # a new process
+    files.forget_once.cache_clear()  # a new process
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
     train_lm(SMALL, COUNTING)
     checkpoints(SMALL, COUNTING)
@@ -309,3 +309,19 @@ def test_the_callers_threads_neither_count_nor_change(
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*weights)
+
+
+def test_a_configuration_counts_beside_the_weights(tmp_path: Path) -> None:
+    made = new_model(LMConfig("gpt2", d_model=16, n_heads=2, context=8, vocab_size=30))
+    save_model(made, tmp_path / "a")
+    assert models.hash_of(load_model(tmp_path / "a").config) == models.hash_of(made.config)
+    other = load_model(tmp_path / "a")
+    other.config.n_head = 4
+    save_model(other, tmp_path / "b")
+    assert train._content(tmp_path / "a") != train._content(tmp_path / "b")
+    assert train._content(tmp_path / "a")[0] == train._content(tmp_path / "b")[0]
+    sent = models.reference(load_model(tmp_path / "a"), train._content(tmp_path / "a")[0])
+    shutil.rmtree(tmp_path / "a")
+    shutil.copytree(tmp_path / "b", tmp_path / "a")
+    with pytest.raises(DataError, match="other weights or settings"):
+        sent.load()

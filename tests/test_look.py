@@ -49,7 +49,7 @@ def test_what_is_sound_passes(named: Path) -> None:
     look("")
     look(model, corpus, layers=[0, 1], context=32)
     look(str(named / "step{step}"), corpus, steps=[1, 2], layers=[1], needs_corpus=True)
-    look(model, [corpus, corpus])
+    look(model, [corpus, shutil.copytree(corpus, named / "other").as_posix()])
     look("", [corpus], corpus_alone=True)
     look("", [])
     assert load_tokenizer(model)("def f")["input_ids"]
@@ -74,6 +74,10 @@ def one_shard_short(root: Path) -> None:
     (root / "step1" / "model.safetensors").rename(root / "step1" / "model-1.safetensors")
 
 
+def no_map(root: Path) -> None:
+    (root / "step1" / "model.safetensors.index.json").write_text("{}")
+
+
 def copied(root: Path) -> None:
     """The weights of one step in the place of another's, with a header of their own."""
     tensors = load_file(root / "step1" / "model.safetensors")
@@ -92,12 +96,20 @@ FAULTS: list[tuple[Callable[[Path], None] | None, dict[str, Any], str]] = [
     (edit("step1/config.json", auto_map={"AutoModel": "evil.Model"}), {}, "brings code of its own"),
     (remove("step1/*.safetensors"), {}, r"step1: model.safetensors missing"),
     (one_shard_short, {}, "step1: model-2.safetensors missing"),
+    (no_map, {}, "step1/model.safetensors.index.json: no weight_map"),
+    (edit("step1/config.json", model_type="bert"), {}, r"step1 \(bert\)': allowed is a decoder"),
+    (
+        edit("step1/config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
+        {},
+        "quantization_config.*allowed is weights in a float dtype",
+    ),
     (remove("step1/*token*"), {}, "step1: no tokeniser"),
     (None, {"layers": [0, 2]}, "layer=2: allowed is 0 <= layer < 2"),
     (None, {"layers": [-1]}, "layer=-1"),
     (None, {"context": 33}, "context=33: allowed is at most 32"),
     (None, {"corpus": "nowhere"}, "corpus='nowhere': allowed is an existing saved"),
     (None, {"corpus": ["nowhere"]}, "corpus='nowhere'"),
+    (None, {"corpus": ["named/corpus", "./named/corpus"]}, "corpora=.*of different names"),
     (None, {"corpus": [""]}, "corpus='': allowed is an existing saved"),
     (None, {"needs_corpus": True}, r"corpus='': allowed is a corpus where a model is named"),
     (None, {"model_name": "", "corpus": "x"}, "corpus='x': allowed is empty where no model"),

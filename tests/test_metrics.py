@@ -238,6 +238,14 @@ def test_a_mirrored_latent_is_no_match() -> None:
     F = torch.eye(3)
     match = metrics.match_to_features(torch.stack([F[0], F[1], -F[2]]), F)
     assert match.cosines.tolist() == [1, 1, -1] and match.mcc == pytest.approx(1 / 3)
+    assert match.assignment.tolist() == [0, 1, 2]
+
+
+def test_a_feature_without_a_latent_counts_as_nothing() -> None:
+    F = torch.eye(3)
+    match = metrics.match_to_features(F[[2, 0]], F)
+    assert match.assignment.tolist() == [1, -1, 0] and match.cosines.tolist() == [1, 0, 1]
+    assert match.mcc == pytest.approx(2 / 3)
 
 
 def test_cosine_matrix_is_the_identity_for_a_shuffled_truth() -> None:

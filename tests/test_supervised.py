@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from srclib.errors import DataError, ParameterError
-from srclib.lm import train
 from srclib.lm.models import LMConfig, new_model
 from srclib.lm.parts import answers, part_loss, texts
 from srclib.lm.train import supervised_checkpoints, train_supervised
@@ -68,7 +67,7 @@ def test_training_is_the_same_bits_and_goes_on_from_a_model(
     parts = [answers(PROMPTS, ANSWERS, 1), texts([[3, 4, 5], [6, 7]], 1)]
     first = train_supervised(config(), parts)
     monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
-    train._forget_once.cache_clear()
+    files.forget_once.cache_clear()
     again = train_supervised(config(), parts)
     for p, q in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(p, q)

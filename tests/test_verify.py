@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import command, write_study
 
 from srclib.store import files, fingerprint
 from srclib.suite import execute, records, verify
@@ -195,3 +197,13 @@ def test_an_executed_notebook_changed_after_the_gate_is_named(checkout: Path) ->
     assert "damaged" in failed()[PAGE]
     shutil.copy(checkout / "notebooks/toy.ipynb", checkout / PAGE)
     assert "was not made by" in failed()[PAGE]
+
+
+def test_the_page_of_one_study_is_not_that_of_another(toy_checkout: Path) -> None:
+    executed = toy_checkout / "book" / "_executed"
+    started = command(toy_checkout, "run", "toy")
+    assert subprocess.run(**started, capture_output=True).returncode == 0
+    write_study(toy_checkout, "other")
+    shutil.copy(executed / "toy.ipynb", executed / "other.ipynb")
+    told = subprocess.run(**command(toy_checkout, "verify"), capture_output=True).stdout
+    assert "other.ipynb: is the page of toy" in told and "toy.ipynb: is the page" not in told

@@ -51,7 +51,7 @@ def chosen() -> tuple[str, str]:
     """The engine of this process: "local" with a number or nothing, or "dask" with an address."""
     seen = os.environ.get("SRCLIB_ENGINE") or "local"
     kind, _, where = seen.partition(":")
-    sound = where if kind == "dask" else kind == "local" and (not where or where.isdigit())
+    sound = where if kind == "dask" else kind == "local" and (not where or where.isdecimal())
     if not sound or (kind == "local" and where and not int(where)):
         allowed = "local, local:N or dask:ADDRESS"
         raise ParameterError(message("engine", seen, allowed, "Use local."))
@@ -63,21 +63,44 @@ def is_local() -> bool:
     return chosen()[0] == "local"
 
 
+def ready(say: Callable[[str], None]) -> None:
+    """Before anything is computed: a scheduler answers, and a worker is there or is waited for.
+
+    A queue may start it hours later, so there is no limit, but a word. Raises SuiteError.
+    """
+    kind, address = chosen()
+    if kind != "dask":
+        return
+    client = _client(address)
+    try:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            say(f"engine dask:{address}: waits for a worker; `dask worker {address}` starts one")
+            client.wait_for_workers(1)
+    finally:
+        client.close(timeout=5)
+
+
+def _client(address: str) -> Any:
+    try:
+        from distributed import Client  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        fix = "Install the extra: pip install 'sae-paper-suite[cluster]'."
+        raise SuiteError(f"engine dask:{address}: distributed is not installed. {fix}") from None
+    try:
+        return Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        fix = "Start `dask scheduler` and workers, or use --engine local."
+        raise SuiteError(f"engine dask:{address}: no scheduler answers ({error}). {fix}") from None
+
+
 def _on_dask(
     address: str, function: Task, tasks: Sequence[Any], keys: Sequence[Sequence[str]]
 ) -> Iterator[None]:
     from ..compute.place import place
 
-    try:
-        from distributed import Client, as_completed  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        fix = "Install the extra: pip install 'sae-paper-suite[cluster]'."
-        raise SuiteError(f"engine dask:{address}: distributed is not installed. {fix}") from None
-    try:
-        client = Client(address, timeout=10, set_as_default=False)
-    except (OSError, ValueError) as error:
-        fix = "Start `dask scheduler` and workers, or use --engine local."
-        raise SuiteError(f"engine dask:{address}: no scheduler answers ({error}). {fix}") from None
+    client = _client(address)
+    from distributed import as_completed
+
     token = files.make(files.build()) / f".engine-{secrets.token_hex(8)}"
     token.touch()
     sent = {name: os.environ.get(name) for name in PLACE}
@@ -89,7 +112,7 @@ def _on_dask(
         ]
         for future in as_completed(submitted, loop=client.loop):
             for key, packed in future.result().items():  # stored at once: it is not lost again
-                files.unpack(packed, files.place(key))
+                _keep(packed, key)
             yield None
     except (OSError, RuntimeError) as error:  # the scheduler, or every worker, is gone
         raise SuiteError(
@@ -99,6 +122,14 @@ def _on_dask(
     finally:
         token.unlink(missing_ok=True)
         client.close(timeout=5)
+
+
+def _keep(packed: bytes, key: str) -> None:
+    try:
+        files.unpack(packed, files.place(key))
+    except OSError as error:  # the disk of this machine is no lost cluster
+        fix = "Free some, and run the same again: what was finished before is stored."
+        raise SuiteError(f"{files.build()}: {error.strerror}. {fix}") from None
 
 
 def _remote(
@@ -127,8 +158,8 @@ def _remote(
         )
     try:
         _call(function, task)
-    except OSError as error:  # a full disk there is no lost cluster
-        fix = "Mend that, and run the same again."
+    except (OSError, RuntimeError) as error:  # a full disk or memory there is no lost cluster
+        fix = "Mend that, or lower n_batch or d_sae where memory is short, and run the same again."
         raise SuiteError(f"a worker failed ({error}). What was finished is stored. {fix}") from None
     if (files.build() / token).exists():
         return {}

@@ -1,9 +1,10 @@
 """What a study would cost, counted instead of computed: `srclib run STUDY --estimate`.
 
-The notebook's cells run as they are, in a store that is thrown away. Every training stops after
-twenty steps, timed once for each kind (sizes, activation, objective, batch), and is charged in
-full; a pass of a language model that takes long is made once for each shape. So a cost that is
-shown is one that was measured here, on the device that the study would take, times a count.
+The notebook's cells run as they are, in a store that is thrown away. Of every training twenty
+steps at its beginning are made and twenty at its end, where an objective or a schedule may be
+another, timed once for each kind (sizes, activation, objective, batch); it is charged in full; a
+pass of a language model that takes long is made once for each shape. So a cost that is shown is one
+that was measured here, on the device that the study would take, times a count.
 FLOP are those of matrix products, forward and backward, as torch counts them.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -67,22 +68,29 @@ class Counted:
         began, self.training = time.perf_counter(), True
         n = min(n_steps - begin, WARM_UP + STEPS)
         if kind not in self.steps and n > 0:
-            warm, flop = min(WARM_UP, n - 1), 0.0
-            for step in range(begin, begin + n):
-                if step == begin + warm:
-                    self.waited, clock = NOTHING, _clock()
-                if step > begin:
-                    yield step
-                    continue
-                self.waited = NOTHING
-                with _counting() as counter:
-                    yield step
-                flop = counter.get_total_flops() - self.waited.flop
-            self.steps[kind] = Rate(flop, (_clock() - clock - self.waited.seconds) / (n - warm))
+            early = late = yield from self._timed(range(begin, begin + n))
+            last = n_steps - 1  # that one also evaluates and saves
+            if last - n >= begin + n:
+                late = yield from self._timed(range(last - n, last))
+            self.steps[kind] = Rate(*((a + b) / 2 for a, b in zip(early, late, strict=True)))
         rate, left = self.steps.get(kind, NOTHING), n_steps - begin
         charge = charge._replace(flop=rate.flop * left, seconds=rate.seconds * left)
         self.groups[-1][1].append(charge)
         self.tried, self.training = self.tried + time.perf_counter() - began, False
+
+    def _timed(self, steps: range) -> Generator[int, None, Rate]:
+        warm, flop = min(WARM_UP, len(steps) - 1), 0.0
+        for i, step in enumerate(steps):
+            if i == warm:
+                self.waited, clock = NOTHING, _clock()
+            if i:
+                yield step
+                continue
+            self.waited = NOTHING
+            with _counting() as counter:
+                yield step
+            flop = counter.get_total_flops() - self.waited.flop
+        return Rate(flop, (_clock() - clock - self.waited.seconds) / (len(steps) - warm))
 
 
 COUNTED: Counted | None = None  # while something is estimated

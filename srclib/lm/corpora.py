@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, message
 from ..store import files
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 KINDS = (".txt", ".jsonl", ".parquet")
+PASSED_OVER = (".zst", ".gz", ".bz2", ".xz", ".zip", ".csv", ".tsv", ".arrow")
 FORMS = "saved dataset with a column text, or .txt, .jsonl or .parquet: a file or a folder of them"
 Place = str | Path | Sequence[str | Path]  # a folder, a file, or several files
 
@@ -57,7 +58,10 @@ def check(path: Place) -> None:
     """Raises what `read` would raise, as far as it shows without reading more than one document."""
     splits = Path(path) / "dataset_dict.json" if isinstance(path, str | Path) and path else None
     if splits and splits.is_file():
-        names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        try:
+            names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{splits}: is damaged ({error}). Save the dataset again.") from None
         fix = f"Name {' or '.join(str(splits.parent / name) for name in names)}."
         raise DataError(message("corpus", str(path), "one split of a saved dataset", fix))
     first = _saved(path)[:1]["text"] if _is_saved(path) else _documents(_found(path))
@@ -77,20 +81,31 @@ def _saved(path: Place) -> Dataset:
         saved = Dataset.load_from_disk(str(path))
     except (OSError, ValueError, LookupError) as error:  # LookupError: no rows
         raise DataError(f"{path}: dataset is broken or empty ({error}). Save it again.") from error
-    _require_text(str(path), saved.column_names)
+    _require_text(str(path), saved.data.schema)
+    if n_null := saved.data.column("text").null_count:
+        seen, fix = f"{n_null} of {len(saved)} empty", "Filter them out, and save it again."
+        raise DataError(message(f"{path}: column text", seen, "a text in each row", fix))
     return saved.select_columns("text")
 
 
-def _require_text(name: str, columns: list[str]) -> None:
-    if "text" not in columns:
+def _require_text(name: str, schema: Any) -> None:
+    """schema: of Arrow."""
+    from pyarrow import types  # type: ignore[import-untyped]
+
+    if "text" not in schema.names:
         fix = "Rename the column that holds the documents."
-        raise DataError(message(f"{name}: columns", columns, "a column text", fix))
+        raise DataError(message(f"{name}: columns", schema.names, "a column text", fix))
+    kind = schema.field("text").type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_string(kind) or types.is_large_string(kind)):
+        fix = "Convert it before."
+        raise DataError(message(f"{name}: column text", str(kind), "string", fix))
 
 
 def _found(path: Place) -> list[Path]:
     """The files of a corpus, in the order of reading."""
     if not isinstance(path, str | Path):
-        return [Path(each) for each in path]
+        return [file for each in path for file in _found(str(each))]
     place = Path(path)
     if path and place.is_file():
         return [place]
@@ -99,7 +114,17 @@ def _found(path: Place) -> list[Path]:
     if not found:
         fix = "Mend the path, or bring the corpus."
         raise DataError(message("corpus", str(path), f"an existing {FORMS}", fix))
+    if left := sorted(f for f in place.rglob("*") if _is_data(f) and f not in found):
+        names = ", ".join(str(f.relative_to(place)) for f in left[:3])
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        fix = "Unpack or rename them, name a deeper folder, or move them elsewhere."
+        allowed = f"a folder whose texts are all read: {', '.join(KINDS)}, none below"
+        raise DataError(message(f"corpus {path}: would pass over", names + more, allowed, fix))
     return sorted(found)
+
+
+def _is_data(file: Path) -> bool:
+    return file.suffix.lower() in (*KINDS, *PASSED_OVER) and file.is_file()
 
 
 def _as_rows(found: list[Path], as_of: object) -> Iterator[dict[str, str]]:
@@ -120,15 +145,15 @@ def _documents(found: Iterable[Path]) -> Iterator[str]:
 
 
 def _column(file: Path) -> Iterator[str]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    from pyarrow import ArrowException, parquet
 
     try:
         table = parquet.ParquetFile(file)
+        _require_text(str(file), table.schema_arrow)
+        for batch in table.iter_batches(columns=["text"]):
+            yield from filter(None, batch.column("text").to_pylist())
     except (OSError, ArrowException) as error:
         raise DataError(f"{file}: cannot be read as parquet ({error}). Save it again.") from None
-    _require_text(str(file), table.schema_arrow.names)
-    for batch in table.iter_batches(columns=["text"]):
-        yield from filter(None, batch.column("text").to_pylist())
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -212,11 +212,11 @@ def _difference(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> str |
         return f"{token!r} is id {ids_a.get(token)} and {ids_b.get(token)} ({len(changed)} tokens)"
     if a.special_tokens_map != b.special_tokens_map:
         return f"special tokens {a.special_tokens_map} and {b.special_tokens_map}"
-    same = _rules(a) == _rules(b)
+    same = rules(a) == rules(b)
     return None if same else "equal vocabularies, other rules of splitting (tokenizer.json)"
 
 
-def _rules(tokenizer: PreTrainedTokenizerBase) -> Any:
+def rules(tokenizer: PreTrainedTokenizerBase) -> Any:
     """How text is cut, without the padding and truncation that a call sets."""
     backend = getattr(tokenizer, "backend_tokenizer", None)  # a few are written in Python
     rules = json.loads(backend.to_str()) if backend else {}

@@ -58,8 +58,18 @@ def look(
         raise ParameterError(message("corpus", corpus, allowed, fix))
     for each in corpora:
         check(each)
+    _refuse_equal_names(corpora)
     if model_name:
         _look_at_model(model_name, layers, context, steps, families)
+
+
+def _refuse_equal_names(corpora: Sequence[str]) -> None:
+    """A study tells several corpora apart by the last part of their paths."""
+    for a, b in itertools.combinations(corpora, 2):
+        if Path(a).name == Path(b).name:
+            fix = "Rename one of them, or link to it under another name."
+            allowed = "files or folders of different names"
+            raise ParameterError(message("corpora", f"{a}, {b}", allowed, fix))
 
 
 def _look_at_model(
@@ -72,6 +82,7 @@ def _look_at_model(
     folders = expand(model_name, steps) if steps else {0: local_folder(model_name)}
     for folder in folders.values():
         config = load_config(folder).get_text_config()
+        _refuse_both_ways(str(folder), config)
         _look_at_config(str(folder), config, layers, context)
         if families and family(config) not in families:
             seen, fix = family(config), "Name another model."
@@ -94,9 +105,24 @@ def _look_at_config(
 ) -> None:
     for layer in layers:
         check_layer(layer, config.num_hidden_layers)
-    if context > config.max_position_embeddings:
-        allowed = f"at most {config.max_position_embeddings}, the context of {name}"
+    longest = getattr(config, "max_position_embeddings", context)  # some have no limit
+    if context > longest:
+        allowed = f"at most {longest}, the context of {name}"
         raise ParameterError(message("context", context, allowed, "Shorten the rows."))
+
+
+def _refuse_both_ways(name: str, config: PretrainedConfig) -> None:
+    """Of a model that fills gaps each token sees the next one, whose loss then means nothing."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    kind, quantized = config.model_type, getattr(config, "quantization_config", None)
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        fix = "Name a model that predicts the next token."
+        raise ParameterError(message("model_name", f"{name} ({kind})", "a decoder", fix))
+    if quantized is not None:
+        fix = "Save it without: a quantised model is another model, and needs packages of its own."
+        told = f"{name} (quantization_config)"
+        raise ParameterError(message("model_name", told, "weights in a float dtype", fix))
 
 
 def _is_whole(file: Path) -> bool:
@@ -114,8 +140,12 @@ def _is_whole(file: Path) -> bool:
 def _weight_files(folder: Path) -> list[Path]:
     """One file, or the shards that an index names."""
     index = folder / "model.safetensors.index.json"
-    shards = read_json(index)["weight_map"].values() if index.is_file() else ["model.safetensors"]
-    return [folder / name for name in sorted(set(shards))]
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise DataError(f"{index}: no weight_map. Save the model again with save_pretrained.")
+    return [folder / str(name) for name in sorted({*map(str, shards.values())})]
 
 
 def _refuse_equal_weights(folders: Mapping[int, Path]) -> None:

@@ -33,6 +33,7 @@ FAMILIES = ("gpt2", "llama", "gemma2", "qwen2", "gpt_neox")
 
 # Attention is written out everywhere. The fused kernels are picked by hardware and mask, so the
 # same text would give other bits elsewhere, and Gemma-2's soft caps need the written form anyway.
+OF_A_FILE = ("architectures", "dtype", "torch_dtype", "transformers_version", "_name_or_path")
 ATTENTION = "eager"
 
 
@@ -184,14 +185,16 @@ class Reference:
     revision: str | None
     dtype: torch.dtype
     weights: str  # their hash
+    config: str  # and that of its configuration
 
     def load(self) -> PreTrainedModel:
         """The model. Raises DataError where it is not there, or other weights are."""
         model = load_model(self.name, self.revision, self.dtype)
-        if files.tensors_sha256(model.state_dict().values()) != self.weights:
+        weights = files.tensors_sha256(model.state_dict().values())
+        if (weights, hash_of(model.config)) != (self.weights, self.config):
             raise DataError(
-                f"{self.name}: other weights than those of the process that sent the task. "
-                "Allowed is the same model on every worker: bring it there again."
+                f"{self.name}: other weights or settings than those of the process that sent the "
+                "task. Allowed is the same model on every worker: bring it there again."
             )
         return model
 
@@ -206,7 +209,14 @@ def reference(model: PreTrainedModel, weights: str) -> Reference:
                 save_model(model, new)
         name = str(folder)
     revision = getattr(model.config, "_commit_hash", None)
-    return Reference(name, None if Path(name).is_dir() else revision, model.dtype, weights)
+    known = None if Path(name).is_dir() else revision
+    return Reference(name, known, model.dtype, weights, hash_of(model.config))
+
+
+def hash_of(config: PretrainedConfig) -> str:
+    """Of what weights do not tell: heads, rope, norms, the nonlinearity."""
+    told = {name: value for name, value in config.to_diff_dict().items() if name not in OF_A_FILE}
+    return files.sha256(repr(sorted(told.items(), key=str)))
 
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:

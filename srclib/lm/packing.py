@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..errors import DataError, ParameterError, message, whole
 from ..store import files
 from .corpora import Place, read
+from .hub import rules
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,10 +88,11 @@ def packed(
     memory; what does not fill the last row is dropped. Raises DataError where not one row fills.
     """
     whole("context", context, 1)
-    rules = json.dumps(tokenizer.get_vocab(), sort_keys=True) + repr(tokenizer.special_tokens_map)
-    told = [texts._fingerprint, files.sha256(rules), context, n_rows, held_out]
+    words = [tokenizer.get_vocab(), repr(tokenizer.special_tokens_map), rules(tokenizer)]
+    told = [texts._fingerprint, files.digest(words), context, n_rows, held_out]
     file = files.build() / "cache" / "tokens" / f"{files.sha256(files.canonical(told))}.int32"
     seal = file.with_suffix(".sha256")
+    files.forget_once(file)
     there = file.is_file() and seal.is_file()
     if not there or seal.read_bytes() != files.file_sha256(file).encode():
         files.write_atomic(file, _tokens(texts, tokenizer, context * n_rows, held_out))

@@ -89,9 +89,10 @@ class Blocks:
 
     @property
     def identity(self) -> dict[str, Any]:
-        config = self.model.config.to_diff_dict()  # what weights do not tell: heads, rope, norms
+        from .models import hash_of
+
         return {
-            "config": files.sha256(repr(sorted(config.items(), key=str))),
+            "config": hash_of(self.model.config),
             "model": self._weights(),
             "rows": [*self._shape, self._content],
             "held_out": len(self.held_out),
@@ -176,8 +177,11 @@ class Blocks:
         key = files.sha256(files.canonical([self.identity, self.places]))
         folder = files.place(key) / f"block-{index:06d}"
         names = {at: f"{at[0]}.{at[1]}" for at in self.places}
+        files.forget_once(folder)
         try:
-            tensors, _ = checkpoint.read_tensors(folder, "block")
+            tensors, meta = checkpoint.read_tensors(folder, "block")
+            if meta.get("place") != [key, index]:
+                raise CheckpointError(f"{folder}: holds another block")
             return {at: tensors[name].to(self.model.device) for at, name in names.items()}
         except CheckpointError:  # none yet, or a damaged one
             shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +189,7 @@ class Blocks:
         files.make(folder.parent)
         with files.folder_atomic(folder) as new:
             tensors = {names[at]: acts.contiguous() for at, acts in made.items()}
-            checkpoint.write_tensors(new, "block", tensors, {})
+            checkpoint.write_tensors(new, "block", tensors, {"place": [key, index]})
         return made
 
 

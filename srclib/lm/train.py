@@ -12,7 +12,6 @@ import fcntl
 import functools
 import itertools
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..errors import DataError, ParameterError, message
 from ..store import files, fingerprint
 from .loop import PRETRAINING, learn, name
 from .loop import Recipe as Recipe
-from .models import LMConfig, load_model
+from .models import LMConfig, hash_of, load_model
 from .parts import Part, packed
 from .parts import answers as answers
 from .parts import texts as texts
@@ -114,7 +113,8 @@ def _trained(
     _check(cfg, parts)
     key = _key(cfg, parts, recipe, start)
     home = files.place(key)
-    _forget_once(home)
+    for stored in (home, home.with_suffix(".partial")):
+        files.forget_once(stored)
     estimate.found([key])
     if home.is_dir():
         return home
@@ -150,30 +150,23 @@ def _key(cfg: LMConfig, parts: Sequence[Part], recipe: Recipe, start: str | Path
         [*part.ids.shape, part.n_batch, len(each), files.tensors_sha256(each)]
         for part, each in zip(parts, tensors, strict=True)
     ]
-    from_what = None if start is None else _weights(start)
+    from_what = None if start is None else _content(start)
     settings = [asdict(cfg), asdict(recipe), content, from_what]
     where = place().identity
     return files.sha256(files.canonical([settings, _code(), fingerprint.versions(), where]))
 
 
 @functools.cache
-def _weights(start: str | Path) -> str:
-    """Hash of the weights that training starts from."""
-    return files.tensors_sha256(load_model(start).parameters())
+def _content(start: str | Path) -> list[str]:
+    """Hashes of the weights that training starts from, and of what they do not tell."""
+    model = load_model(start)
+    return [files.tensors_sha256(model.parameters()), hash_of(model.config)]
 
 
 @functools.cache
 def _code() -> str:
     """Read once: the code that a process runs is the one it loaded, whatever is edited since."""
     return fingerprint.modules_hash(fingerprint.closure(__name__))
-
-
-@functools.cache
-def _forget_once(home: Path) -> None:
-    """`run --force` trusts nothing stored; what this process makes after that, it may reuse."""
-    if os.environ.get("SRCLIB_RECOMPUTE"):
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(home.with_suffix(".partial"), ignore_errors=True)
 
 
 @contextlib.contextmanager

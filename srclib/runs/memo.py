@@ -22,7 +22,7 @@ from ..compute import parallel
 from ..compute.place import place
 from ..engines import estimate
 from ..engines.engine import compute, is_local
-from ..errors import ParameterError, SuiteError, message
+from ..errors import CheckpointError, ParameterError, SuiteError, message
 from ..store import checkpoint, files, locks
 from ..training.config import memory_needed, memory_of
 from ..training.control import refuse_shared_notes
@@ -52,8 +52,9 @@ def train_all(runs: Sequence[Run], workers: int | None = None) -> None:
     keys = {i: key_of(run) for i, run in new.items()}
     workers = workers or place().workers
     if os.environ.get("SRCLIB_RECOMPUTE"):  # `run --force`: nothing stored is trusted
-        for key in keys.values():
-            shutil.rmtree(files.place(key), ignore_errors=True)
+        for stored in map(files.place, keys.values()):
+            if stored.is_relative_to(files.build()):  # never of the store behind it
+                shutil.rmtree(stored, ignore_errors=True)
     todo = list(_teams(_chunks(new, keys, workers)))
     parallel.barrier()  # every rank has looked at the store before one of them changes it
     estimate.found(keys.values())
@@ -183,7 +184,7 @@ def _training(chunk: Chunk) -> Iterator[int]:
             error.run = None if member is None else places[member]  # type: ignore[attr-defined]
             raise
         for index, (sae, key, control) in enumerate(zip(saes, keys, controls, strict=True)):
-            meta = checkpoint.describe(sae)
+            meta = checkpoint.describe(sae) | {"key": key}
             meta["control"] = control.state() if control is not None else None
             meta["history"] = [r for r in history if r["sae"] == index]
             with files.folder_atomic(files.place(key)) as folder:
@@ -207,6 +208,9 @@ def _run_here(team: Team) -> None:
 def _load(run: Run, key: str) -> None:
     """Fill a run's SAE from the store, and its control with the state it ended in."""
     tensors, meta = checkpoint.read_tensors(files.place(key), "sae")
+    if meta.get("key") != key:
+        fix = "Delete it, and run again, which makes it anew."
+        raise CheckpointError(f"{files.place(key)}: holds what was stored elsewhere. {fix}")
     run.sae.load_state_dict(tensors)
     run.sae.train()  # as `train` leaves it
     run.sae.activation = checkpoint.build_activation(meta["activation"])

@@ -93,6 +93,7 @@ def short(path: Path) -> str:
 def make(folder: Path) -> Path:
     """Make a folder with its parents; the store that it belongs to is marked as ours.
 
+    The mark names what of others was there before, as in a `build/` that packaging tools use.
     Raises SuiteError for a store that somebody else's files are in.
     """
     store = build()
@@ -102,7 +103,8 @@ def make(folder: Path) -> Path:
             fix = "Name a folder of its own."
             raise SuiteError(message("SRCLIB_BUILD", str(store), allowed, fix))
         store.mkdir(parents=True, exist_ok=True)
-        (store / MARK).touch()
+        there = sorted(path.name for path in store.iterdir())  # of others: never deleted
+        (store / MARK).write_text("".join(f"{name}\n" for name in there), encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -118,15 +120,22 @@ def empty(folder: Path) -> float:
     if not (folder.is_relative_to(store) and (store / MARK).is_file()):
         fix = "Delete it by hand if nobody needs it."
         raise SuiteError(message("folder", str(folder), f"a store with {MARK}", fix))
-    size = sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-    for child in [path for path in folder.iterdir() if path.name != MARK]:
+    size = sum(_sizes(folder))
+    others = (folder / MARK).read_text(encoding="utf-8").splitlines() if folder == store else []
+    for child in [path for path in folder.iterdir() if path.name not in (MARK, *others)]:
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
             child.unlink()
-    (folder / MARK).unlink(missing_ok=True)  # last: what an interruption leaves is still ours
-    folder.rmdir()
-    return size / 1e6
+    if not any(path.name != MARK for path in folder.iterdir()):
+        (folder / MARK).unlink(missing_ok=True)  # last: what an interruption leaves is still ours
+        folder.rmdir()
+    return (size - sum(_sizes(folder))) / 1e6
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Bytes of every file below a folder; none where it is gone."""
+    return (path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def sha256(data: bytes | str) -> str:
@@ -215,6 +224,13 @@ def unpack(packed: bytes, folder: Path) -> None:
             if name.startswith("/") or ".." in name.split("/"):
                 raise DataError(f"{name!r}: a worker sent a file outside its folder. Check it.")
         archive.extractall(new)
+
+
+@functools.cache
+def forget_once(path: Path) -> None:
+    """`run --force` trusts nothing stored; what this process makes after that, it may reuse."""
+    if os.environ.get("SRCLIB_RECOMPUTE") and path.is_relative_to(build()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

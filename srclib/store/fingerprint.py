@@ -156,12 +156,14 @@ def inputs(
     study: str,
     values: Mapping[str, Any],
     place: Mapping[str, str] | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything the numbers of a run depend on, part by part: `verify` names what changed.
 
     The notebook's cells that compute, those of the modules that count, the study's data files,
     the parameter values, the versions and the kind of device; not the claims file, thread count
     or platform. place: of the run, since a result is judged under the device that it states.
+    named: hashes of the models and texts that parameters name (`suite.named`).
     """
     hashes = module_hashes(filter(counts, modules))
     return {
@@ -171,6 +173,7 @@ def inputs(
         "params": dict(values),
         "versions": versions(hashes),
         "place": dict(place or {}),
+        "named": dict(named or {}),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def close(folder: Path) -> None:
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != NAME
     }
-    text = files.pretty(files.seal({"files": hashes, "sha256": ""}, "sha256"))
+    content = {"files": hashes, "place": _place(folder), "sha256": ""}
+    text = files.pretty(files.seal(content, "sha256"))
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
@@ -73,11 +75,27 @@ def check(folder: Path) -> None:
         raise DataError(f"{files.short(seal)}: cannot be read ({error}). {_FIX}") from None
     if not sound:
         raise DataError(f"{files.short(seal)}: altered since it was written. {_FIX}")
+    if (place := _place(folder)) and known.get("place") != place:
+        raise DataError(f"{files.short(folder)}: holds what was stored elsewhere. {_FIX}")
     for name, wanted in hashes.items():
         path = folder / name
         if not path.is_file() or files.file_sha256(path) != wanted:
             what = "altered since it was written" if path.is_file() else "missing"
             raise DataError(f"{files.short(path)}: {what}. {_FIX}")
+
+
+def _place(folder: Path) -> str:
+    """The key that a folder of the store is kept under, and where below it; else nothing.
+
+    So that a whole folder with a good seal is not read in another's place.
+    """
+    inside = folder.absolute().is_relative_to(files.build())
+    parts = folder.absolute().relative_to(files.build()).parts if inside else ()
+    parts = tuple(re.sub(r"^\.(.+)\.[0-9a-f]{8}$", r"\1", part) for part in parts)  # until whole
+    for i, part in enumerate(parts):
+        if key := re.search("[0-9a-f]{64}", part):
+            return "/".join([key[0], *parts[i + 1 :]])
+    return ""
 
 
 _FIX = "Allowed is what was saved: delete its folder, and run again, which makes it anew."

@@ -21,11 +21,13 @@ import nbformat
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+from ..engines import engine
 from ..errors import NotebookError, SuiteError
 from ..store import files, fingerprint, locks
 from ..store.files import short
 from . import children, records
 from .gate import gate, judged, name_cell
+from .named import contents
 from .plan import Job, check_disk, duration, plan
 from .results import SAES, keep_seconds
 from .verdicts import Record
@@ -79,11 +81,14 @@ def _stored(job: Job) -> Record | None:
 def _compute(job: Job, force: bool, timeout: int | None) -> Record:
     expected, store = job.profile.seconds, short(files.build())
     cost = f"{duration(expected)} and {job.profile.disk_mb:.0f} MB in {store}/"
-    print(f"{job.name}: expected are about {cost}", flush=True)
+    sizes = ", with the sizes of the profile" if job.custom else ""
+    print(f"{job.name}: expected are about {cost}{sizes}", flush=True)
+    engine.ready(lambda told: print(f"{job.name}: {told}", flush=True))
     started, began = time.monotonic(), time.time()
     # Hashed before the kernel starts: what is edited during the run makes the result stale.
     everything = fingerprint.all_modules()
-    inputs = fingerprint.inputs(job.notebook, everything, job.study, job.values)
+    given = job.study, job.values
+    inputs = fingerprint.inputs(job.notebook, everything, *given, named=contents(*given))
     page = fingerprint.page(job.notebook, everything, job.study)
     work = job.folder.with_name(f".{job.folder.name}.run")  # the lock makes it ours alone
     shutil.rmtree(work, ignore_errors=True)

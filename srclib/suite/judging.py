@@ -154,6 +154,7 @@ def derive(
         row["scale"] = "paper" if claim.test == "c" else row["scale"]
         return {**row, "measured": None, "interval": None, "verdict": NOT_ASSESSED}
     if row["values"]:
+        row["n_seeds"] = max(map(len, row["values"].values()))
         row["measured"], row["interval"] = summarise(row)
     row |= judge(claim, row, profile, strict=strict)._asdict()
     return row
@@ -195,7 +196,8 @@ def rederive(record: Record) -> Record:
     return {**record, "claims": rows}
 
 
-_FOLLOWS = ("verdict", "reason", "measured", "interval", "scale", "basis", "could_be_us", "history")
+_FOLLOWS = (*("verdict", "reason", "measured", "interval", "n_seeds"),
+            *("scale", "basis", "could_be_us", "history"))  # fmt: skip
 
 
 def rejudge(record: Record) -> list[str]:

@@ -47,10 +47,19 @@ def find(study: str, profile: str) -> Record:
     """
     params.load_spec(study)
     if (path := published_path(study, profile)).exists():
-        return load(path)
+        return _own(path, study, profile)
     path = local_path(study, profile)
-    record = load(path) if path.exists() else judging.never_run(study, profile)
+    record = _own(path, study, profile) if path.exists() else judging.never_run(study, profile)
     return {**record, "published": False}
+
+
+def _own(path: Path, study: str, profile: str) -> Record:
+    record = load(path)
+    if (seen := (record["study"], record["profile"])) != (study, profile):
+        fix = "Run the study again."
+        told = f"{files.short(path)}: study and profile"
+        raise DataError(message(told, seen, f"{study}, {profile}", fix))
+    return record
 
 
 def load(path: Path) -> Record:

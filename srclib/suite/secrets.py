@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 import os
 import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-_NAME = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|_PAT$|AUTH", re.IGNORECASE)
+_NAME = re.compile(r"TOKEN|SECRET|PASSW|PASSPHRASE|_PWD$|KEY|CREDENTIAL|_PAT$|AUTH", re.IGNORECASE)
 _SHORTEST = 8  # of a value that is looked for: shorter ones are words
 _ALSO = {
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
@@ -50,10 +51,14 @@ def _spellings(value: str) -> Iterator[str]:
     """A value as it is, and as JSON, addresses and headers carry it."""
     data = value.encode()
     yield value
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
     yield quote(value, safe="")
     yield data.hex()
-    yield base64.b64encode(data).decode().rstrip("=")
-    yield base64.urlsafe_b64encode(data).decode().rstrip("=")
+    for before in range(3):  # bytes in front of it, such as a user's name in a header
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            coded = encode(b"-" * before + data).decode().rstrip("=")
+            # the first and last characters also tell of what stands beside it
+            yield coded[2 * before :][: -1 if (before + len(data)) % 3 else None]
 
 
 @functools.cache

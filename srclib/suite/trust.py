@@ -57,8 +57,8 @@ def measured(text: str, where: str = "the page") -> str:
 
     def section(match: re.Match[str]) -> str:
         name, part = match["name"], match["part"]
-        if path(name).exists() and part in load(name):
-            return match["text"]
+        if path(name).exists() and part in (found := load(name)):
+            return match["text"] + _origin(found[part])
         title = _TITLE.search(match["text"])
         missing.setdefault(name, []).append(title[1] if title else part.replace("_", " "))
         return ""
@@ -71,6 +71,16 @@ def measured(text: str, where: str = "the page") -> str:
         )
     lines = [f"- {', '.join(parts)}: `python3 -m nox -s {name}`" for name, parts in missing.items()]
     return text.replace(NOT_RUN, "\n".join(lines) or "Nothing: every part was run.")
+
+
+def _origin(part: Any) -> str:
+    """Which command, day and code made a part, as the last line of its section."""
+    if not isinstance(part, dict) or "provenance" not in part:
+        return ""
+    origin = part["provenance"]
+    commit, changed = str(origin["commit"])[:9], str(origin["commit"]).endswith("+")
+    told = f"`{origin['command']}`, {origin['date']}, at commit {commit}"
+    return f"\n*{told}{' with changes' if changed else ''}*\n"
 
 
 NOT_RUN = "<!-- trust: not run -->"

@@ -16,6 +16,7 @@ from ..errors import SuiteError
 from ..store import files, fingerprint
 from ..store.files import short
 from . import data_tables, judging, params, records
+from .named import contents
 from .verdicts import Record
 
 EXECUTED = Path("book") / "_executed"
@@ -107,21 +108,28 @@ def _notebook(path: Path, values: Values, strict: bool, aged: bool) -> Told:
     elif notebook != seal_notebook(notebook):
         yield f"was changed after it passed the gate; run `python -m srclib run {path.stem}`", True
     else:
-        for difference in (
-            d for each in records.shown(notebook["cells"]) for d in judging.rejudge(each)
-        ):
-            yield f"{difference}; run `python -m srclib run {path.stem}`", True
+        shown, run_it = records.shown(notebook["cells"]), f"run `python -m srclib run {path.stem}`"
+        own = {(stamp["study"], stamp["profile"])} | {(r["study"], r["profile"]) for r in shown}
+        if path.parent.name == Path(EXECUTED).name and path.stem != stamp["study"]:
+            yield f"is the page of {stamp['study']}; {run_it}", True
+        if len(own) > 1:
+            yield f"holds records of {sorted(own)}, allowed is one; {run_it}", True
+        for difference in (each for record in shown for each in judging.rejudge(record)):
+            yield f"{difference}; {run_it}", True
         if aged:
             yield from _age(stamp["study"], stamp["profile"], stamp, values, strict)
 
 
 def _age(study: str, profile: str, source: Record, values: Values, strict: bool) -> Told:
     """source: what holds the `inputs` and the `commit` of the run."""
-    old, commit = source["inputs"], source["commit"] or "no commit"
+    old, commit, own = source["inputs"], source["commit"] or "no commit", values is not None
     values = values or params.load_spec(study).resolve({"profile": profile}).values
     notebook = files.root() / "notebooks" / f"{study}.ipynb"
     place = old.get("place")
-    new = fingerprint.inputs(notebook, old["modules"], study, values, place)
+    named, before = contents(study, values), old.get("named", {})
+    if not own:  # a published record, perhaps of another machine: compared is what is here as well
+        named = {name: named.get(name, before[name]) for name in before}
+    new = fingerprint.inputs(notebook, old["modules"], study, values, place, named)
     why = "; ".join(changes(old, new))
     if profile not in ("smoke", "laptop"):
         since = f"; since then: {why}" if why else ""
@@ -139,6 +147,13 @@ def changes(old: Record, new: Record) -> Iterator[str]:
         part: [n for n in sorted({*old[part], *new[part]}) if old[part].get(n) != new[part].get(n)]
         for part in ("modules", "params", "versions")
     }
+    there, here = old.get("named", {}), new["named"]
+    for name in sorted(there.keys() | here):
+        if there.get(name) != here.get(name):
+            became = (
+                "names another content than it did" if name in here else "names nothing any more"
+            )
+            yield f"parameter {name} {became}"
     modules = list(filter(fingerprint.counts, differing["modules"]))
     gone = [name for name in modules if fingerprint.module_path(name) is None]
     for found, what in ((sorted({*modules} - {*gone}), "changed"), (gone, "moved or gone")):
