@@ -19,6 +19,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import os
 import random
@@ -52,7 +53,11 @@ LOG = ROOT / "build" / "sabotage.jsonl"
 
 
 def tried(file: Path, text: str, tests: Sequence[str]) -> str:
-    """Put a text in a file's place and run tests: "caught", "survived" or what stood in the way."""
+    """Put a text in a file's place and run tests: what became of it.
+
+    "caught": a test failed. "stopped": no test could be run, or one did not end. "survived". Else
+    what stood in the way.
+    """
     before = file.read_text(encoding="utf-8")
     for name in tests:  # what fails anyway would catch everything
         if kept(file, before, [name]) != "survived":
@@ -63,8 +68,8 @@ def tried(file: Path, text: str, tests: Sequence[str]) -> str:
 def kept(file: Path, text: str, tests: Sequence[str]) -> str:
     """As `_result`, taken from the log where the same text met the same tests before."""
     copy = checkout(file)
-    texts = [(copy / "tests" / name).read_text(encoding="utf-8") for name in tests]
-    key = hashlib.sha256("\0".join([code(copy), file.name, text, *texts]).encode()).hexdigest()
+    parts = [code(copy), str(file.relative_to(copy)), text, *tests]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     if key not in (known := logged()):
         known[key] = _result(file, text, tests)
         if not known[key].startswith("not run"):
@@ -76,9 +81,11 @@ def kept(file: Path, text: str, tests: Sequence[str]) -> str:
 
 @functools.cache
 def code(copy: Path) -> str:
-    """Hash of srclib in a copy, first asked for before anything in it is changed."""
-    found = [path.read_bytes() for path in sorted((copy / "srclib").rglob("*.py"))]
-    return hashlib.sha256(b"\0".join(found)).hexdigest()
+    """Hash of a copy and of the packages, first asked for before anything in it is changed."""
+    every = [path for path in sorted(copy.rglob("*")) if path.is_file()]
+    found = [path.read_bytes() for path in every if "build" not in path.relative_to(copy).parts]
+    packages = sorted(f"{d.name} {d.version}" for d in importlib.metadata.distributions())
+    return hashlib.sha256(b"\0".join([*found, " ".join(packages).encode()])).hexdigest()
 
 
 def checkout(file: Path) -> Path:
@@ -109,8 +116,8 @@ def _result(file: Path, text: str, tests: Sequence[str], seconds: int = 300) -> 
         file.write_text(before, encoding="utf-8")
     if status < 0:  # an endless loop is noticed by whoever waits; a kill from outside is no result
         ended = (signal.SIGALRM, signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT)
-        return "caught" if -status in ended else f"not run: signal {-status}"
-    return {0: "survived", 1: "caught", 2: "caught"}.get(status, f"not run: exit {status}")
+        return "stopped" if -status in ended else f"not run: signal {-status}"
+    return {0: "survived", 1: "caught", 2: "stopped"}.get(status, f"not run: exit {status}")
 
 
 def _child(folder: Path, tests: Sequence[str], seconds: int) -> None:
@@ -191,7 +198,7 @@ def at_random(
         print(f"{result:10} {name}:{mutant.line}: {old} -> {new}", flush=True)
     found = counted(rows)
     low, high = wilson(found["caught"], max(1, len(rows)))
-    left = [row | {"why": why(row)} for row in rows if row["result"] != "caught"]
+    left = [row | {"why": why(row)} for row in rows if row["result"] not in ("caught", "stopped")]
     survivors_told = [{k: v for k, v in row.items() if k != "result"} for row in left]
     sizes = {"modules": len(MODULES), "seed": seed, "low": low, "high": high}
     return {**found, **sizes, "survivors": survivors_told}
@@ -211,10 +218,11 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    caught = sum(row["result"] == "caught" for row in rows)
-    print(f"{caught} of {len(rows)} were caught")
+    stopped = sum(row["result"] == "stopped" for row in rows)
+    caught = stopped + sum(row["result"] == "caught" for row in rows)
+    print(f"{caught} of {len(rows)} were caught, {stopped} of them because nothing ran or ended")
     share = round(caught / len(rows), 4) if rows else 0.0
-    return {"n": len(rows), "caught": caught, "share": share, "rows": rows}
+    return {"n": len(rows), "caught": caught, "stopped": stopped, "share": share, "rows": rows}
 
 
 def main(words: Sequence[str]) -> int:

@@ -3,13 +3,15 @@
 Without a study it runs all of them. What was computed is kept: the same command, or more sets, goes
 on where an earlier one ended, and each study's figures are written as soon as it is through.
 
-Set j adds 1,000 j to `seed`, the root of all random streams, and to every list of seeds that a
-profile names: worlds, language models, starts and orders of data are drawn anew, everything else is
-the profile's. Each set is a run of its own in the store (`custom-...`), and is found there again.
+Set j adds 1,000 j to `seed`, the root of all random streams, and to every seed and list of seeds
+that a profile names (`..._seed`, `..._seeds`): worlds, language models, starts and orders of data
+are drawn anew, everything else is the profile's. Each set is a run of its own in the store
+(`custom-...`), and is found there again.
 
 A claim flips where its verdict is another than in the run without a set; half a flip, to `partly`
-or from it, is told apart from a whole one. A claim none of whose values moved under any set is told
-too: it is exact, or a seed was ignored.
+or from it, is told apart from a whole one, and so is one to or from `not assessed`. Compared are
+verdicts that could flip: at least one side is assessed, and a value moved under some set. A set
+whose run stops, because a check of what was trained fails, is a row of its own.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ def fresh(study: str, profile: str, j: int) -> dict[str, Any]:
     for name, value in values.items():
         if name.endswith("_seeds") and isinstance(value, list) and value:
             moved[name] = [each + STEP * j for each in value]
+        elif name.endswith("_seed"):
+            moved[name] = value + STEP * j
     return moved
 
 
@@ -44,16 +48,16 @@ def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dic
     tables = [{row["id"]: row for row in other["claims"]} for other in others]
     rows = []
     for row in base["claims"]:
-        if row["basis"] == "by construction" or not row.get("values"):
-            continue
         own = [table[row["id"]] for table in tables]
+        if row["basis"] == "by construction" or not any(e.get("values") for e in (row, *own)):
+            continue
         verdicts = [each["verdict"] for each in own]
         rows.append(
             {
                 "claim": row["id"],
                 "verdict": row["verdict"],
                 "under fresh seeds": ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items()),
-                "runs": len(verdicts),
+                "runs": sum({row["verdict"], each} != {"not assessed"} for each in verdicts),
                 "flips": sum(_flip(row["verdict"], each) == "flip" for each in verdicts),
                 "half": sum(_flip(row["verdict"], each) == "half" for each in verdicts),
                 "unassessed": sum(_flip(row["verdict"], each) == "unassessed" for each in verdicts),
@@ -72,13 +76,14 @@ def _flip(before: str, after: str) -> str:
 
 
 def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
-    """Counts over the verdicts of one study, as the page quotes them."""
-    n = sum(row["runs"] for row in rows)
-    counts = {name: sum(row[name] for row in rows) for name in ("flips", "half", "unassessed")}
+    """Counts over the verdicts of one study that could flip, as the page quotes them."""
+    moved = [row for row in rows if row["moved"]]
+    n = sum(row["runs"] for row in moved)
+    counts = {name: sum(row[name] for row in moved) for name in ("flips", "half", "unassessed")}
     return {
         "profile": profile,
         "sets": sets,
-        "claims": len(rows),
+        "claims": sum(row["runs"] > 0 for row in moved),
         "n": n,
         **counts,
         "share": round(counts["flips"] / n, 4) if n else 0.0,
@@ -103,10 +108,11 @@ def main() -> int:
     for study in named or params.studies():
         try:
             found = one(study, options.sets, options.profile)
-        except SuiteError as error:  # the others have their figures all the same
+        except SuiteError as error:  # without any set: the others have their figures all the same
             failed = 1
             print(f"{study}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             continue
+        failed |= bool(found["stopped"])
         command = f"nox -s seeds -- {study} --sets {options.sets} --profile {options.profile}"
         trust.keep("seeds", command, study, found, at)
         total()
@@ -116,9 +122,14 @@ def main() -> int:
 
 def one(study: str, sets: int, profile: str) -> dict[str, Any]:
     """What became of the claims of a study under its sets; runs that are stored are taken."""
-    base = run(study, profile)
-    others = [run(study, profile, fresh(study, profile, j)) for j in range(1, sets + 1)]
-    return told(compared(base, others), sets, profile)
+    base, others, stopped = run(study, profile), [], []
+    for j in range(1, sets + 1):
+        try:
+            others.append(run(study, profile, fresh(study, profile, j)))
+        except SuiteError as error:  # the others have their figures all the same
+            stopped.append(f"set {j}: {type(error).__name__}")
+            print(f"{study}, set {j}: {error}", file=sys.stderr, flush=True)
+    return told(compared(base, others), sets, profile) | {"stopped": stopped}
 
 
 def total() -> None:
@@ -128,16 +139,20 @@ def total() -> None:
     content = stored.load("seeds")
     content.pop(stored.SEAL)
     content.pop("all", None)
-    decided = {k: v for k, v in content.items() if v["profile"] != "smoke"}
+    known = {k: v for k, v in content.items() if k in params.studies()}
+    decided = {k: v for k, v in known.items() if v["profile"] != "smoke" and v["n"]}
     if not decided:
         stored.write("seeds", content)
         return
     names = ("claims", "n", "flips", "half", "unassessed")
     sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
+    sums["stopped"] = sum(len(v["stopped"]) for v in known.values())
+    sums["left out"] = sorted(known.keys() - decided)  # at smoke, or not assessed under any set
     sums["studies"] = len(decided)
     sums["share"] = round(sums["flips"] / sums["n"], 4) if sums["n"] else 0.0
     sums["rows"] = [
-        {"study": k, **{each: v[each] for each in ("sets", *names)}} for k, v in decided.items()
+        {"study": k, **{each: v[each] for each in ("sets", *names)}, "stopped": len(v["stopped"])}
+        for k, v in decided.items()
     ]
     sums["changed"] = [row for v in decided.values() for row in v["changed"]]
     stored.write("seeds", {**content, "all": sums})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import turned
+from conftest import ROOT
 
 from srclib.errors import ClaimError
-from srclib.suite import claims, params, points, rules
+from srclib.suite import claims, params, points, records, rules
 from srclib.suite.points import Point
 
 LEVELS = {"holds", "fails"}
@@ -88,3 +91,41 @@ def test_the_lint_finds_what_no_number_can_fail_or_meet(row: dict[str, Any]) -> 
 def test_bounds_that_are_no_numbers_are_refused(key: str, number: float) -> None:
     with pytest.raises(ClaimError, match=key):
         rules.parse({"op": ">", "left": "a", "right": 1.0, key: number}, "test")
+
+
+# Conditions that no distortion of what was recorded fails, and which numbers would.
+COULD_FAIL = {
+    ("gba.llm.superior", "alive GBA"): "all neurons of both are alive; a dead tenth would",
+    ("l0.toy.gt_init_no_help", "recovered"): "few of fifty features are recovered; half would",
+}
+
+
+def test_every_condition_listens_to_what_was_recorded() -> None:
+    """A tolerance wider than anything that was measured holds whatever is measured."""
+    deaf, n = set[tuple[str, str]](), 0
+    for path in sorted((ROOT / "data" / "results").glob("*.laptop.json")):
+        record = records.load(path)
+        known = {claim.id: claim for claim in claims.load_claims(record["study"])}
+        for row in (row for row in record["claims"] if row.get("values")):
+            for condition, levels in turned.conditions(known[row["id"]], row):
+                n += 1
+                if levels == {"holds"}:
+                    deaf.add((row["id"], str(getattr(condition, "left", condition))))
+    assert n > 400 and deaf == COULD_FAIL.keys()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"op": "equal", "left": "a", "right": "b", "within": 50},
+        {"op": ">", "left": "a", "right": "b", "margin": -30},
+        {"op": "between", "of": "a", "low": -1e12, "high": 1e12},
+        {"op": "<", "left": "a", "right": 40.0},
+    ],
+)
+def test_a_tolerance_that_nothing_recorded_can_fail_is_found(rule: dict[str, Any]) -> None:
+    condition = rules.parse(rule, "test")
+    row = {"values": {"a": [0.4, 0.5, 0.6], "b": [0.9, 0.8, 0.9]}, "n_seeds": 3}
+    row |= {"measured": {"a": 0.5, "b": 0.9}, "interval": {"a": [0.4, 0.6], "b": [0.8, 0.9]}}
+    (found,) = turned.conditions(SimpleNamespace(rule=(condition,)), row)
+    assert found[1] == {"holds"}

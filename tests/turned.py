@@ -7,6 +7,7 @@ for one study: it plants faults in a copy, runs the notebook at laptop and compa
 
 from __future__ import annotations
 
+import contextlib
 import copy as copies
 import json
 import os
@@ -192,3 +193,20 @@ def _verdicts(copy: Path, study: str) -> dict[str, str]:
     result = copy / "build" / study / "laptop" / "result.json"
     claims = json.loads(result.read_text(encoding="utf-8"))["claims"]
     return {row["id"]: row["verdict"] for row in claims}
+
+
+def conditions(claim: Any, row: dict[str, Any]) -> list[tuple[Any, set[str]]]:
+    """Every condition of a claim's rule, and how it comes out under the distortions of a row."""
+    from srclib.suite import judging, points
+
+    kept = ("values", "n_seeds", "measured", "interval", "interval_kinds")
+    given = {key: row[key] for key in kept if key in row}
+    found = [(condition, set[str]()) for condition in claim.rule]
+    for distort in DISTORTIONS.values():
+        made = _distorted(given, distort, set())
+        told = judging.summarise(made)
+        table = points.as_table(*told, made["values"], made.get("interval_kinds"))
+        for condition, levels in found:
+            with contextlib.suppress(points.Unmeasured):
+                levels.add(condition.judge(table).level)
+    return found
