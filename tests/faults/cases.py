@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, str]] = {
     "S2": ("a model that ships code", "test_lm_models.py::test_a_folder_that_is_no_whole_model_is_refused test_revisions.py::test_a_tokenizer_that_brings_code_or_is_broken_is_refused"),
     "S3": ("dependencies that drift apart", "test_repository.py::test_conda_users_get_the_same_versions test_repository.py::test_every_dependency_is_pinned_inside_its_range"),
     "I1": ("a damaged language model in the store", "test_hostile.py::test_any_altered_byte_of_a_stored_model_is_noticed"),
-    "I2": ("a local model or text exchanged under the same path", "test_corpora.py::test_a_changed_file_is_read_again test_streamed.py::test_an_sae_trains_on_it_and_its_identity_names_the_model"),
+    "I2": ("a local model or text exchanged under the same path", "test_corpora.py::test_a_changed_file_is_read_again test_streamed.py::test_an_sae_trains_on_it_and_its_identity_names_the_model test_named.py::test_another_content_is_another_hash"),
     "I3": ("a published record edited by hand", "test_hostile.py::test_the_book_refuses_a_record_edited_by_hand test_verify.py::test_an_edited_record_is_named_whatever_its_profile"),
     "I4": ("a rule changed after the run", "test_hostile.py::test_the_book_refuses_records_of_another_rule"),
     "I5": ("clean over files of others", "test_cli.py::test_clean_deletes_nothing_that_is_not_ours"),
@@ -77,6 +77,14 @@ CASES: dict[str, tuple[str, str]] = {
     "O19": ("a bit flipped in anything stored", "faults/test_flips.py::test_a_flipped_bit_is_noticed_or_changes_nothing"),
     "O20": ("SIGKILL of a whole run at a random moment", "faults/test_disk.py::test_a_run_killed_at_random_moments_ends_as_if_undisturbed"),
     "O21": ("a file that is cut off anywhere", "faults/test_flips.py::test_a_file_that_is_cut_off_is_noticed"),
+    "O22": ("two whole folders of the store exchanged", "test_exchanged.py"),
+    "O23": ("the executed notebook of another study", "test_verify.py::test_the_page_of_one_study_is_not_that_of_another"),
+    "O24": ("a tokeniser of the same words and other rules", "test_corpora.py::test_tokens_are_those_of_the_tokeniser_s_rules"),
+    "O25": ("a start of equal weights and another configuration", "test_lm_models.py::test_a_configuration_counts_beside_the_weights"),
+    "O26": ("a corpus whose column holds no text, or has holes", "test_corpora.py::test_a_column_that_holds_no_text_is_refused test_corpora.py::test_a_saved_dataset_with_holes_is_refused"),
+    "O27": ("a folder of texts that would be read in part", "test_corpora.py::test_a_folder_that_would_be_read_in_part_is_refused"),
+    "O28": ("two corpora of one name, a model that sees both ways, a quantised one", "test_look.py::test_what_could_not_be_used_is_refused"),
+    "O29": ("somebody's own files in the build folder", "test_files.py::test_what_others_keep_in_the_build_folder_of_a_checkout_stays"),
 }  # fmt: skip
 
 
