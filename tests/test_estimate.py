@@ -119,11 +119,16 @@ def test_language_models_are_counted_with_their_checkpoints() -> None:
     assert all((folder / "config.json").is_file() for folder in found.values())
 
 
-def test_hours_are_those_of_the_longest_worker_or_of_a_stated_peak() -> None:
+def test_hours_are_those_of_the_longest_worker_or_of_a_stated_peak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: 8)
     charge = estimate.Charge("SAEs", 1, 6e12, 5.0, 0, 0)
     counted = estimate.Counted(groups=[(4, [charge] * 8), (4, [charge]), (1, [charge] * 2)])
     assert costs._trainings(counted, None) == 10 + 5 + 10
     assert costs._trainings(counted, 2.0) == 6 + 3 + 6
+    monkeypatch.setattr(costs.os, "cpu_count", lambda: 2)
+    assert costs._trainings(counted, None) == 20 + 5 + 10, "four workers on two cores"
     with pytest.raises(ParameterError, match="--peak"):
         costs.show("matrix", "smoke", {}, -1.0)
 

@@ -93,11 +93,14 @@ def lines(found: Bill, peak: float | None) -> Iterator[str]:
 
 
 def _trainings(counted: Counted, peak: float | None) -> float:
-    """Workers share the trainings of a group; the longest of them is the least that it takes."""
-    found = 0.0
+    """Workers share the trainings of a group; the longest of them is the least that it takes.
+
+    Workers beyond the cores of this machine share those.
+    """
+    found, cores = 0.0, os.cpu_count() or 1
     for workers, charges in counted.groups:
         each = [_seconds(c.flop, c.seconds, peak) for c in charges]
-        found += max(max(each, default=0.0), sum(each) / workers)
+        found += max(max(each, default=0.0), sum(each) / min(workers, cores))
     return found
 
 
