@@ -222,6 +222,11 @@ WHY: dict[tuple[str, str, str], str] = {
         "threads if largest > WORTH_A_THREAD else 1",
         "threads if not largest > WORTH_A_THREAD else 1",
     ): THREADS,
+    (
+        "runs/memo.py",
+        "n_done * cfg.n_batch",
+        "n_done / cfg.n_batch",
+    ): "whose turn it is: it decides how often a block is computed, and no number",
 }
 
 

@@ -147,6 +147,7 @@ def total() -> None:
     names = ("claims", "n", "flips", "half", "unassessed")
     sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
     sums["stopped"] = sum(len(v["stopped"]) for v in known.values())
+    sums["not_run"] = sorted(set(params.studies()) - known.keys())
     sums["left_out"] = sorted(known.keys() - decided)  # at smoke, or not assessed under any set
     sums["studies"] = len(decided)
     sums["share"] = round(sums["flips"] / sums["n"], 4) if sums["n"] else 0.0

@@ -64,13 +64,19 @@ def measured(text: str, where: str = "the page") -> str:
         return ""
 
     text = _SECTION.sub(section, text)
-    if missing and NOT_RUN not in text:
+    if missing and not _NOT_RUN.search(text):
         named = ", ".join(f"{name} {each}" for name, parts in missing.items() for each in parts)
         raise ClaimError(
             message(where, f"no {NOT_RUN}", "one, for the list of " + named, "Add it.")
         )
     lines = [f"- {', '.join(parts)}: `python3 -m nox -s {name}`" for name, parts in missing.items()]
-    return text.replace(NOT_RUN, "\n".join(lines) or "Nothing: every part was run.")
+
+    def listed(match: re.Match[str]) -> str:
+        if not lines:
+            return "" if match[1] else "Nothing: every part was run."
+        return "\n".join([*([match[1], ""] if match[1] else []), *lines])
+
+    return _NOT_RUN.sub(listed, text)
 
 
 def _origin(part: Any) -> str:
@@ -84,6 +90,7 @@ def _origin(part: Any) -> str:
 
 
 NOT_RUN = "<!-- trust: not run -->"
+_NOT_RUN = re.compile(r"<!-- trust: not run(?:: (.+?))? -->")  # a head, shown above a list alone
 _TITLE = re.compile(r"\*\*(.+?)\.\*\*")  # **Flipped bits.** at the head of a section
 _SECTION = re.compile(
     r"<!-- trust\.(?P<name>\w+) (?P<part>\w+) -->(?P<text>.*?)<!-- end -->", re.DOTALL
