@@ -32,7 +32,7 @@ MODULES = {
     "suite/records.py": "records",
     "suite/gate.py": "gate",
 }
-STORE = "files memo memo_refusals checkpoint update hostile fuzz_loaders"
+STORE = "files memo memo_refusals exchanged checkpoint update hostile fuzz_loaders"
 JUDGES = "claims params records gate verify branches"
 TESTS = [f"test_{stem}.py" for stem in f"{STORE} {JUDGES}".split()]
 

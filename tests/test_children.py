@@ -111,3 +111,11 @@ def test_a_child_tells_what_it_printed_and_how_it_ended() -> None:
     assert (done.returncode, done.stdout) == (0, "")
     done = children.run("platform:nothing", [])
     assert done.returncode == 1 and "AttributeError" in done.stderr
+
+
+def test_a_warning_in_our_kernel_is_told_without_its_path() -> None:
+    warns = "warnings.warn('did not converge', RuntimeWarning)"
+    code = children._KERNEL.replace("launch_new_instance()", warns)
+    assert warns in code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "RuntimeWarning: did not converge\n")

@@ -82,3 +82,37 @@ def test_blocks_of_activations_are_computed_again() -> None:
     after = [again.block(i)[0, "out"] for i in (0, 1)]
     assert again.n_computed == 2
     assert all(map(torch.equal, before, after)) and not torch.equal(*before)
+
+
+def test_force_deletes_nothing_of_the_store_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fresh() -> Run:
+        cfg = TrainConfig(n_steps=3, n_batch=16, lr=1e-2, log_every=0)
+        return Run(SAE(8, 6, BatchTopK(2)), ToyFeatures(6, 8, 0.3), cfg)
+
+    first = fresh()
+    memo.train_all([first])
+    before = {path: path.read_bytes() for path in files.place(first.key).iterdir()}
+    monkeypatch.setenv("SRCLIB_BEHIND", str(files.build()))
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path / "before it"))
+    monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
+    memo.train_all([fresh()])
+    files.forget_once.__wrapped__(files.place(first.key))
+    assert {path: path.read_bytes() for path in files.place(first.key).iterdir()} == before
+    assert not files.place(first.key).is_relative_to(files.build())
+
+
+def test_what_an_earlier_process_stored_is_forgotten_under_force_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = files.make(files.build() / "folder")
+    (folder / "file").touch()
+    (files.build() / "file").touch()
+    for path in (folder, files.build() / "file"):
+        files.forget_once.__wrapped__(path)
+        assert path.exists()
+    monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
+    for path in (folder, files.build() / "file", files.build() / "nothing"):
+        files.forget_once.__wrapped__(path)
+        assert not path.exists()

@@ -100,3 +100,17 @@ def test_a_file_that_is_no_record_is_named(checkout: Path, text: str) -> None:
     files.write_atomic(path, text)
     with pytest.raises(DataError, match=r"data/results/toy\.laptop\.json"):
         records.load(path)
+
+
+def test_the_record_of_another_study_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = records.published_path("l0", "laptop")
+    monkeypatch.setattr(records, "published_path", lambda study, profile: own)
+    assert records.find("l0", "laptop")["study"] == "l0"
+    with pytest.raises(DataError, match=r"l0\.laptop\.json: study and profile=.*gba, laptop"):
+        records.find("gba", "laptop")
+    monkeypatch.setattr(records, "published_path", lambda study, profile: tmp_path / "none")
+    monkeypatch.setattr(records, "local_path", lambda study, profile: own)
+    with pytest.raises(DataError, match="allowed is l0, full"):
+        records.find("l0", "full")

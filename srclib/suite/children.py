@@ -23,7 +23,10 @@ from ..store import fingerprint
 
 # As ipykernel_launcher, which keeps the working directory out of the imports as -P does, but for
 # the folders of the machine and of the environment that IPython would also take startup files from.
+# A warning is told without the path that it came from, which no page may hold.
 _KERNEL = """
+import warnings
+warnings.formatwarning = lambda text, kind, *place, **line: f"{kind.__name__}: {text}\\n"
 from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
 ENV_CONFIG_DIRS.clear(), SYSTEM_CONFIG_DIRS.clear()
 from ipykernel.kernelapp import launch_new_instance
