@@ -80,6 +80,23 @@ def test_a_folder_of_somebody_else_s_is_no_store(store: Path) -> None:
     assert (store / "thesis.txt").read_text() == "mine"
 
 
+def test_another_process_may_mark_a_store_at_the_same_moment(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_dir = Path.is_dir
+
+    def meanwhile(path: Path) -> bool:
+        """The other one is through between our two looks."""
+        if path == store and not is_dir(store):
+            (store / "cache").mkdir(parents=True)
+            (store / files.MARK).touch()
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", meanwhile)
+    files.make(store / "locks")
+    assert (store / "locks").exists() and (store / files.MARK).read_text() == ""
+
+
 def test_emptying_deletes_what_is_inside_and_follows_no_link(store: Path) -> None:
     mine = store.with_name("mine")
     mine.mkdir()

@@ -98,13 +98,19 @@ def make(folder: Path) -> Path:
     """
     store = build()
     if folder.is_relative_to(store) and not (store / MARK).exists():
-        if store != root() / "build" and store.is_dir() and any(store.iterdir()):
+        others = store.is_dir() and any(store.iterdir())
+        others = others and not (store / MARK).exists()  # marked by another process meanwhile
+        if others and store != root() / "build":
             allowed = f"a new or empty folder, or one that holds {MARK}"
             fix = "Name a folder of its own."
             raise SuiteError(message("SRCLIB_BUILD", str(store), allowed, fix))
         store.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in store.iterdir())  # of others: never deleted
-        (store / MARK).write_text("".join(f"{name}\n" for name in there), encoding="utf-8")
+        with (
+            contextlib.suppress(FileExistsError),
+            open(store / MARK, "x", encoding="utf-8") as mark,
+        ):
+            mark.writelines(f"{name}\n" for name in there)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
