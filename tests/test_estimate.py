@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import estimates
 import pandas as pd
 import pytest
 import torch
@@ -22,7 +23,7 @@ from srclib.lm.models import LMConfig
 from srclib.lm.streamed import Blocks
 from srclib.lm.train import train_lms
 from srclib.sources import ToyFeatures
-from srclib.store import files, syntax
+from srclib.store import files
 from srclib.suite import costs, params
 from srclib.suite.ledger import Ledger
 from srclib.suite.plan import Job, plan
@@ -167,12 +168,6 @@ def test_an_estimate_asks_for_what_the_run_then_stores(store: Path, study: str) 
     assert f"stored already: {n_saes} results" in after and "    SAEs: " not in after
 
     number, unit = re.findall(r"in all: ([0-9.]+) (s|min|h);", before)[0]
-    cells = json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    computing = set(syntax.computing(code))
-    took = [
-        c["metadata"]["papermill"]["duration"] for c in code if "".join(c["source"]) in computing
-    ]
-    estimated, measured = float(number) * UNITS[unit], sum(took)
+    estimated, measured = float(number) * UNITS[unit], estimates.measured(folder)
     print(f"{study} at smoke: {estimated:.0f} s estimated, {measured:.0f} s measured in its cells,")
     print(f"factor {estimated / measured:.2f}")  # printed, not judged: other work slows either

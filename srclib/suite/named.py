@@ -5,6 +5,7 @@ A run is up to date only while its model is the same one, not while its folder h
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import re
@@ -41,11 +42,17 @@ def _hash(text: str) -> str:
     digest, places = hashlib.sha256(), list(_places(text))
     for path in places:
         for file in [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("*"))):
-            told = [file.relative_to(path).as_posix(), file.stat().st_size]
-            large = file.stat().st_size > LARGE
-            told.append(file.stat().st_mtime_ns if large else files.file_sha256(file))
+            found = file.stat()
+            content = _content(file, found.st_size, found.st_mtime_ns, found.st_ino)
+            told = [file.relative_to(path).as_posix(), found.st_size, content]
             digest.update(files.canonical(told).encode())
     return digest.hexdigest() if places else ""
+
+
+@functools.cache
+def _content(file: Path, size: int, date: int, inode: int) -> str:
+    """Read once in a process: a run asks several times before it begins."""
+    return str(date) if size > LARGE else files.file_sha256(file)
 
 
 def _places(text: str) -> Iterator[Path]:
