@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
+from srclib import SAE
+from srclib.objectives import Context, Objective
+from srclib.training.backward import backward
 
 
 class Row(NamedTuple):
@@ -30,3 +35,11 @@ def agree(
     largest = float(a.abs().max())
     gap = float((a - b).abs().max()) / largest if largest else float("nan")
     return Row(what, of, against, gap, allowed)
+
+
+def our_loss(sae: SAE, objective: Objective, x: Tensor, context: Context) -> Tensor:
+    """All terms of one update in float64; the gradients are left in the SAE's parameters."""
+    sae.double().train()
+    for p in sae.parameters():
+        p.grad = torch.zeros_like(p)
+    return torch.stack([*backward(objective, sae, x, context).losses.values()]).sum()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from agreement import Row, agree
+from agreement import Row, agree, our_loss
 from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
 from dictionary_learning.trainers.gdm import GatedSAETrainer
 from dictionary_learning.trainers.jumprelu import JumpReluTrainer
@@ -24,7 +24,6 @@ from srclib.methods.gated import GatedSAE
 from srclib.methods.gated import objective as gated
 from srclib.methods.matryoshka import Nested
 from srclib.objectives import L1, Context, L0Target, Objective, SquaredError
-from srclib.training.backward import backward
 
 D_IN, D_SAE, N_BATCH, K, STEP = 16, 48, 200, 5, 3
 WIDTHS = (8, 20, D_SAE)
@@ -104,11 +103,8 @@ def rows() -> Iterator[Row]:
         same_weights(pair)
         loss = pair.trainer.loss(x, step=STEP)
         loss.backward()
-        sae = pair.ours.double().train()
-        for p in sae.parameters():
-            p.grad = torch.zeros_like(p)
-        found = backward(pair.objective, sae, x, Context(STEP, None))
-        total, against = torch.stack([*found.losses.values()]).sum(), "dictionary_learning"
+        sae, against = pair.ours, "dictionary_learning"
+        total = our_loss(sae, pair.objective, x, Context(STEP, None))
         yield agree("loss of a step", pair.name, against, loss, total)
         theirs = dict(pair.trainer.ae.named_parameters())
         for ours, name in pair.names.items():

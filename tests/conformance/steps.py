@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from agreement import Row, agree
+from agreement import Row, agree, our_loss
 from sae_lens import (
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
@@ -33,7 +33,6 @@ from srclib.methods.gated import GatedSAE
 from srclib.methods.gated import objective as gated
 from srclib.methods.matryoshka import Nested
 from srclib.objectives import L1, AuxK, Context, Objective, SquaredError, TanhSparsity
-from srclib.training.backward import backward
 
 D_IN, D_SAE, N_BATCH, K = 16, 48, 200, 5
 WIDTHS = (8, 20, D_SAE)
@@ -118,11 +117,8 @@ def rows() -> Iterator[Row]:
         out = pair.theirs.training_forward_pass(given)
         held = isinstance(pair.ours, GatedSAE)
         (constant_decoder(pair.theirs, out, x) if held else out.loss).backward()
-        sae = pair.ours.double().train()
-        for p in sae.parameters():
-            p.grad = torch.zeros_like(p)
-        found = backward(pair.objective, sae, x, Context(1, mask))
-        total = pair.factor * torch.stack([*found.losses.values()]).sum()
+        sae = pair.ours
+        total = pair.factor * our_loss(sae, pair.objective, x, Context(1, mask))
         yield agree("loss of a step", pair.name, "SAELens", out.loss.detach(), total)
         theirs = dict(pair.theirs.named_parameters())
         for ours, name in names.items():
