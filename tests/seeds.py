@@ -12,6 +12,10 @@ A claim flips where its verdict is another than in the run without a set; half a
 or from it, is told apart from a whole one, and so is one to or from `not assessed`. Compared are
 verdicts that could flip: at least one side is assessed, and a value moved under some set. A set
 whose run stops, because a check of what was trained fails, is a row of its own.
+
+All fresh sets together judge a claim once more, each set one unit whose value is what that run
+measured: no seed among them was looked at while settings and rules were chosen, and one SAE that
+fails makes one unit another, not the end of a range.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import trust
 
 from srclib.errors import SuiteError
-from srclib.suite import params
+from srclib.suite import judging, params
+from srclib.suite.claims import load_claims
 from srclib.suite.execute import run
 
 STEP = 1000  # further than any profile counts up from its seed
@@ -43,6 +49,22 @@ def fresh(study: str, profile: str, j: int) -> dict[str, Any]:
     return moved
 
 
+def together(base: dict[str, Any], own: Sequence[dict[str, Any]]) -> str:
+    """The verdict on a claim with the sets that measured it as units; own: its row of each set."""
+    claim = next(each for each in load_claims(base["study"]) if each.id == own[0]["id"])
+    measured = [row["measured"] for row in own if row["n_seeds"] >= claim.seeds]
+    tables = [each if isinstance(each, dict) else {"value": each} for each in measured]
+    common = [at for at in tables[0] if all(at in each for each in tables)] if tables else []
+    if not common:
+        return "not assessed"
+    claim = replace(claim, seeds=min(claim.seeds, 3))  # a set holds the seeds that it asks for
+    values = {at: [each[at] for each in tables] for at in common}
+    stated = {"values": values, "n_seeds": len(tables)}
+    stated |= {"measured": tables[0], "interval": {}}  # both follow from the values
+    seen = base["params"] | (base.get("evidence") or {})
+    return str(judging.derive(claim, stated, base["profile"], seen)["verdict"])
+
+
 def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row per claim that a run measured: its verdict, those of the sets, what became of them."""
     tables = [{row["id"]: row for row in other["claims"]} for other in others]
@@ -57,6 +79,7 @@ def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dic
                 "claim": row["id"],
                 "verdict": row["verdict"],
                 "under fresh seeds": ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items()),
+                "together": together(base, own) if own else "not assessed",
                 "runs": sum({row["verdict"], each} != {"not assessed"} for each in verdicts),
                 "flips": sum(_flip(row["verdict"], each) == "flip" for each in verdicts),
                 "half": sum(_flip(row["verdict"], each) == "half" for each in verdicts),
@@ -80,6 +103,9 @@ def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
     moved = [row for row in rows if row["moved"]]
     n = sum(row["runs"] for row in moved)
     counts = {name: sum(row[name] for row in moved) for name in ("flips", "half", "unassessed")}
+    pairs = [(row["verdict"], row["together"]) for row in moved if row["runs"]]
+    out = Counter(_flip(*pair) for pair in pairs)
+    counts |= {f"together_{name}": out[name] for name in ("same", "flip", "half", "unassessed")}
     return {
         "profile": profile,
         "sets": sets,
@@ -89,9 +115,9 @@ def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
         "share": round(counts["flips"] / n, 4) if n else 0.0,
         "unmoved": [row["claim"] for row in rows if not row["moved"]],
         "changed": [
-            {name: row[name] for name in ("claim", "verdict", "under fresh seeds")}
+            {name: row[name] for name in ("claim", "verdict", "under fresh seeds", "together")}
             for row in rows
-            if row["flips"] or row["half"] or row["unassessed"]
+            if row["flips"] or row["half"] or row["unassessed"] or row["verdict"] != row["together"]
         ],
         "rows": rows,
     }
@@ -145,7 +171,8 @@ def total() -> None:
         stored.write("seeds", content)
         return
     names = ("claims", "n", "flips", "half", "unassessed")
-    sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
+    every = (*names, *(f"together_{each}" for each in ("same", "flip", "half", "unassessed")))
+    sums: dict[str, Any] = {each: sum(v.get(each, 0) for v in decided.values()) for each in every}
     sums["stopped"] = sum(len(v["stopped"]) for v in known.values())
     sums["not_run"] = sorted(set(params.studies()) - known.keys())
     sums["left_out"] = sorted(known.keys() - decided)  # at smoke, or not assessed under any set

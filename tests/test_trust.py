@@ -17,7 +17,7 @@ import turned
 from conftest import ROOT
 
 from srclib.errors import ClaimError
-from srclib.suite import front, params, trust
+from srclib.suite import front, params, records, trust
 
 PAGE = (ROOT / "book" / "trust.md").read_text("utf-8")
 
@@ -114,7 +114,8 @@ def row(id: str, verdict: str, value: float, basis: str = "measured") -> dict[st
     return {"id": id, "verdict": verdict, "values": {"value": [value]}, "basis": basis}
 
 
-def test_flips_are_counted_by_claim_and_kind() -> None:
+def test_flips_are_counted_by_claim_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "together", lambda base, own: "partly")
     base = {"claims": [row("a", "replicated", 1), row("b", "partly", 1), row("c", "partly", 1),
                        row("d", "replicated", 1, "by construction")]}  # fmt: skip
     one = {"claims": [row("a", "not replicated", 2), row("b", "replicated", 1),
@@ -124,10 +125,24 @@ def test_flips_are_counted_by_claim_and_kind() -> None:
     found = seeds.told(seeds.compared(base, [one, two]), 2, "laptop")
     assert (found["claims"], found["n"], found["flips"], found["half"]) == (2, 4, 1, 1)
     assert found["unassessed"] == 1 and found["share"] == 0.25
+    assert (found["together_same"], found["together_half"]) == (1, 1), "of b and a"
     assert found["unmoved"] == ["c"] and [each["claim"] for each in found["changed"]] == [
         "a",
         "b",
     ]
+
+
+def test_the_sets_together_judge_with_each_set_as_one_unit() -> None:
+    base = records.find("l0", "laptop")
+    own = next(row for row in base["claims"] if row["id"] == "l0.toy.mix_vs_l0")
+    assert own["verdict"] == "replicated" == seeds.together(base, [own] * 5)
+    fallen = {**own, "measured": own["measured"] | {"rho=0.4 k=1.7": 0.1}}
+    assert seeds.together(base, [own] * 4 + [fallen]) == "partly", "the range holds every set"
+    assert seeds.together(base, [fallen] * 5) == "partly", "three of four conditions hold"
+    assert seeds.together(base, [own] * 2) == "not assessed", "two units are too few"
+    none = {**own, "measured": None, "n_seeds": 0}
+    assert seeds.together(base, [own] * 3 + [none] * 2) == "replicated", "of those that measured it"
+    assert seeds.together(base, [none]) == "not assessed"
 
 
 @pytest.mark.parametrize("study", params.studies())
@@ -204,6 +219,7 @@ def seeds_ran(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[tuple[str, s
         return {"claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
 
     monkeypatch.setattr(seeds, "run", run)
+    monkeypatch.setattr(seeds, "together", lambda base, own: own[0]["verdict"])
     monkeypatch.setattr(seeds.sys, "argv", ["seeds", *words])
     assert seeds.main() == ("gba" in {study for study, _, _ in asked})
     return asked
