@@ -250,9 +250,34 @@ def test_a_lock_names_its_holder_and_clean_waits_for_it(tmp_path: Path) -> None:
         told = pytest.raises(SuiteError, match=f"again is in use .*{held}")
         with told, locks.lock(tmp_path / "a" / "b.lock", "again"):
             pass
-        with pytest.raises(SuiteError, match=f"b.lock is held .*{held}"):
-            locks.refuse_held(tmp_path)
-    locks.refuse_held(tmp_path)
+        told = pytest.raises(SuiteError, match=f"b.lock is held .*{held}")
+        with told, locks.alone(tmp_path):
+            pass
+    with locks.alone(tmp_path):
+        pass
+
+
+def test_nothing_starts_in_a_store_that_is_being_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("SRCLIB_BUILD", str(store))
+    one, other = store / "cache" / "one.lock", store / "locks" / "other.lock"
+    with locks.alone(store):  # nothing is there yet
+        pass
+    with locks.lock(one, "one"), locks.lock(other, "other"):
+        pass  # they share the store
+    told = pytest.raises(SuiteError, match="store/ is being deleted by another process")
+    with locks.alone(store), told, locks.lock(other, "other"):
+        pass
+    told = pytest.raises(SuiteError, match=r"one\.lock is held")
+    with locks.lock(one, "one"), told, locks.alone(store):
+        pass
+    told = pytest.raises(SuiteError, match="store/ is in use")
+    with locks.lock(one, "one"):
+        one.unlink()  # a holder whose file is gone still has the store
+        with told, locks.alone(store):
+            pass
 
 
 # --- what the book says about itself --------------------------------------------------------------

@@ -191,8 +191,8 @@ def _verify(options: Options) -> int:
 
 def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
-    locks.refuse_held(files.build())
-    print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
+    with locks.alone(files.build()):
+        print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
 
 
 def _new(options: Options) -> None:
