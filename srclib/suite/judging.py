@@ -27,7 +27,7 @@ _NOTHING |= {"scale": None, "verdict": NOT_ASSESSED, "reason": "", "note": ""}
 
 
 def summarise(row: Record) -> tuple[Any, Any]:
-    """Median over units of each label and its interval; no interval where there is one unit.
+    """Median over units of each label and its interval; none for a label with one value.
 
     As stated for labels whose interval is of another kind. A label with a value that is not
     finite has None: JSON has no NaN. The label "value" alone is a bare number.
@@ -47,10 +47,10 @@ def summarise(row: Record) -> tuple[Any, Any]:
             medians[label], ranges[label] = stated[label], ends[label]
         else:
             median = statistics.median(numbers)  # of the two largest floats it overflows
-            medians[label] = median if math.isfinite(median) else None
-            ranges[label] = list(of_median(numbers)) if math.isfinite(median) else None
-    several = kinds or any(len(own) > 1 for own in row["values"].values())
-    return bare(medians), bare(ranges) if several else None
+            finite = math.isfinite(median)
+            medians[label] = median if finite else None
+            ranges[label] = list(of_median(numbers)) if finite and len(own) > 1 else None
+    return bare(medians), bare(ranges) if any(ranges.values()) else None
 
 
 class Verdict(NamedTuple):
