@@ -150,7 +150,8 @@ def test_published_records_are_judged_anew_unless_they_were_edited(checkout: Pat
     path.write_text(files.pretty(record), "utf-8")
     assert records.rejudge_published() == [], "the same rule, the same verdict"
 
-    write(checkout, LEDGER.replace("high = 3}", "high = 2.65}"))
+    earlier = '{profile = "laptop", verdict = "replicated", rule = "to 3", change = "stricter"}'
+    write(checkout, LEDGER.replace("high = 3}]", f"high = 2.65}}]\nhistory = [{earlier}]"))
     assert records.rejudge_published() == [path]
     new = records.load(path)
     assert records.is_sealed(new) and new["claims"][0]["verdict"] == "partly"

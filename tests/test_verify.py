@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import command, write_study
 
+from srclib.errors import ClaimError
 from srclib.store import files, fingerprint
 from srclib.suite import execute, records, verify
 from srclib.suite.plan import plan
@@ -117,8 +118,15 @@ def test_a_changed_rule_is_found_in_the_published_record(checkout: Path) -> None
 def test_rejudging_changes_verdicts_alone(checkout: Path) -> None:
     before = records.load(checkout / RECORD)
     assert records.rejudge_published() == []
-    edit(checkout / "data" / "claims" / "toy.toml", "high = 3.5", "high = 0.6")
+    ledger = checkout / "data" / "claims" / "toy.toml"
+    edit(ledger, "high = 3.5", "high = 0.6")
     assert "should be" in failed()[RECORD]
+    told = "toy.mean='replicated becomes not replicated': allowed is a new line of its history"
+    with pytest.raises(ClaimError, match=told):
+        records.rejudge_published()
+    assert records.load(checkout / RECORD) == before
+    rule = '{profile = "laptop", verdict = "replicated", rule = "to 3.5", change = "stricter"}'
+    edit(ledger, "rule = [", f"history = [{rule}]\nrule = [")
     assert records.rejudge_published() == [checkout / RECORD]
     after = records.load(checkout / RECORD)
     assert records.is_sealed(after) and RECORD not in failed()

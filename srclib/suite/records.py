@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, message
+from ..errors import ClaimError, DataError, message
 from ..store import files, seals
 from . import judging, params
 from .claims import SCALES
@@ -82,16 +82,29 @@ def rejudge_published() -> list[Path]:
 
     For records of long runs whose rule or wording has changed: measurements, commit and date stay,
     the provenance gains the day. Records that were edited by hand are left for `verify` to name.
+    Raises ClaimError, and writes nothing, where a verdict would change without a word about it.
     """
-    changed = []
+    changed = {}
     for path in sorted((files.root() / "data" / "results").glob("*.json")):
         record = load(path)
         if is_sealed(record) and judging.rejudge(record):
             provenance = {**record["provenance"], "rejudged": date.today().isoformat()}
-            fresh = seal({**judging.rederive(record), "provenance": provenance})
-            files.write_atomic(path, files.pretty(fresh))
-            changed.append(path)
-    return changed
+            changed[path] = {**judging.rederive(record), "provenance": provenance}
+            _refuse_silent(record, changed[path], files.short(path))
+    for path, fresh in changed.items():
+        files.write_atomic(path, files.pretty(seal(fresh)))
+    return list(changed)
+
+
+def _refuse_silent(record: Record, fresh: Record, where: str) -> None:
+    """A verdict that another rule makes of the same values needs a line of history that is new."""
+    before = {row["id"]: row for row in record["claims"]}
+    for row in fresh["claims"]:
+        old = before.get(row["id"], row)
+        if row["verdict"] != old["verdict"] and row["history"] == old.get("history", []):
+            seen, fix = f"{old['verdict']} becomes {row['verdict']}", "Say there what was changed."
+            allowed = f"a new line of its history in data/claims/{record['study']}.toml"
+            raise ClaimError(message(f"{where}: {row['id']}", seen, allowed, fix))
 
 
 def seal(record: Record) -> Record:
