@@ -17,7 +17,7 @@ import turned
 from conftest import ROOT
 
 from srclib.errors import ClaimError
-from srclib.suite import front, params, records, trust
+from srclib.suite import front, params, records, trust, verdicts
 
 PAGE = (ROOT / "book" / "trust.md").read_text("utf-8")
 
@@ -246,6 +246,23 @@ def test_fresh_seeds_of_all_studies_are_summed_and_a_failure_is_told(
     assert (found["all"]["n"], found["all"]["half"], found["all"]["flips"]) == (2 * n, 2 * n, 0)
     page = front.fill(PAGE, {}, "book/trust.md")
     assert f"Over\n{n} studies" in page and "Fresh seeds:" not in page
+
+
+def test_the_claims_of_a_page_say_what_fresh_seeds_made_of_them(
+    nothing_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trust.under_seeds("l0") == {}
+    seeds_ran(monkeypatch, "l0", "--sets", "2")
+    told = {"profile": "laptop", "told": "2 partly; all together: partly", "varies": True}
+    assert trust.under_seeds("l0") == {"l0.a": told} and trust.under_seeds("gba") == {}
+    record = records.find("l0", "laptop")
+    id = record["claims"][-1]["id"]
+    plain, marked = verdicts.claim_list(record), verdicts.claim_list(record, seeds={id: told})
+    assert "Fresh seeds" not in plain and "varies with" not in plain
+    assert "at laptop. 2 partly; all together: partly" in marked
+    assert marked.count("Fresh seeds") == marked.count("varies with the seeds") == 1
+    larger = verdicts.claim_list({**record, "profile": "full"}, seeds={id: told})
+    assert "Fresh seeds" in larger and "varies with" not in larger, "its own verdict is another"
 
 
 def test_branches_are_counted_by_module() -> None:

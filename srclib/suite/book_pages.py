@@ -11,7 +11,7 @@ from nbformat.v4 import new_markdown_cell
 
 from ..errors import ClaimError, NotebookError, message
 from ..store import files
-from . import front, verdicts
+from . import front, trust, verdicts
 from .front import Front
 from .params import Spec
 from .templates import macros
@@ -189,7 +189,9 @@ README_SCALES = {
 }
 MACROS = macros(
     "book.jinja",
-    claim_list=lambda record, anchors: Markup(verdicts.claim_list(record, anchors)),
+    claim_list=lambda record, anchors: Markup(
+        verdicts.claim_list(record, anchors, trust.under_seeds(record["study"]))
+    ),
     plot=lambda row: Markup(verdicts.plot(row)),
     picture=verdicts.picture,
     strip=lambda record: verdicts.strip(record),

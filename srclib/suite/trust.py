@@ -48,6 +48,27 @@ def load(name: str) -> dict[str, Any]:
     return dict(content)
 
 
+def under_seeds(study: str) -> dict[str, dict[str, Any]]:
+    """What became of a study's claims under seeds that nobody had looked at, by claim.
+
+    Of those whose values moved: `profile`, `told` in words, `varies` where a verdict was another.
+    Nothing where `nox -s seeds` was not run for it. Raises DataError for an edited file.
+    """
+    found = load("seeds").get(study) if path("seeds").exists() else None
+    if found is None:
+        return {}
+    changed = {row["claim"] for row in found["changed"]}
+    return {
+        row["claim"]: {
+            "profile": found["profile"],
+            "told": f"{row['under fresh seeds']}; all together: {row['together']}",
+            "varies": row["claim"] in changed,
+        }
+        for row in found["rows"]
+        if row["moved"] and "together" in row
+    }
+
+
 def measured(text: str, where: str = "the page") -> str:
     """A page without what is about parts that were never run; its list names each, once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from markupsafe import Markup
@@ -17,6 +17,7 @@ Record = dict[str, Any]
 Verdict = Literal["replicated", "partly", "not replicated", "not assessed"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 CONSTRUCTED = "by construction"
+_NO_SEEDS: Mapping[str, Mapping[str, Any]] = {}
 SYMBOLS = dict(zip(VERDICTS, "✓◐✗–", strict=True))  # colour is never the only cue
 
 
@@ -61,13 +62,16 @@ def told(record: Record) -> str:
     return "; ".join(parts) + ("" if record.get("published", True) else " (not published)")
 
 
-def claim_list(record: Record, anchors: bool = False) -> str:
+def claim_list(
+    record: Record, anchors: bool = False, seeds: Mapping[str, Mapping[str, Any]] = _NO_SEEDS
+) -> str:
     """The claims of a record as an HTML list: one line each, which opens to the rule and the why.
 
     It can be filtered by verdict and scale and read in either language without a script.
-    anchors: give each claim its id as the place that links lead to.
+    anchors: give each claim its id as the place that links lead to. seeds: what became of them
+    under fresh seeds, see `trust.under_seeds`.
     """
-    return Markup(_macros().claim_list(record, anchors, load_rules(record["study"])))
+    return Markup(_macros().claim_list(record, anchors, load_rules(record["study"]), seeds))
 
 
 def plot(claim: Record) -> Markup:
