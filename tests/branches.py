@@ -59,18 +59,16 @@ def counted(report: Mapping[str, Any], modules: Mapping[str, str]) -> Json:
     return {"rows": rows, "total": {**total, "share": round(share, 4)}}
 
 
-def measured(tests: Sequence[str], source: str) -> tuple[int, Json]:
-    """pytest's exit code, and the report of coverage.py over a package under some tests."""
+def measured(tests: Sequence[str], source: str, cores: int = 0) -> tuple[int, Json]:
+    """pytest's exit code, and the report of coverage.py over a package under some tests.
+
+    cores: processes that share the tests; 0 for this one alone.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "coverage.json"
         words = ["-q", "-p", "no:cacheprovider", f"--cov={source}", "--cov-branch"]
-        words += [
-            "--cov-report",
-            f"json:{file}",
-            "-m",
-            "not scale and not faults and not long",
-            *tests,
-        ]
+        words += ["--cov-report", f"json:{file}", "-n", str(cores), "--dist", "worksteal"]
+        words += ["-m", "not scale and not faults and not long", *tests]
         code = int(pytest.main(words))
         return code, json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
@@ -81,7 +79,7 @@ def main(words: Sequence[str]) -> int:
     everything = parser.parse_args(words).everything
     at, part = trust.commit(), "everything" if everything else "branches"
     tests = ["tests"] if everything else [f"tests/{name}" for name in TESTS]
-    code, report = measured(tests, "srclib")
+    code, report = measured(tests, "srclib", cores=2 * everything)
     if code:
         print("coverage: tests failed, and nothing is written")
         return code
