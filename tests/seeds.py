@@ -13,9 +13,8 @@ or from it, is told apart from a whole one, and so is one to or from `not assess
 verdicts that could flip: at least one side is assessed, and a value moved under some set. A set
 whose run stops, because a check of what was trained fails, is a row of its own.
 
-All fresh sets together judge a claim once more, each set one unit whose value is what that run
-measured: no seed among them was looked at while settings and rules were chosen, and one SAE that
-fails makes one unit another, not the end of a range.
+Beside the verdicts stands how many units (SAEs, models) of the fresh sets meet the whole rule, each
+alone: a verdict follows from the range over a few, which one unit in ten that misses turns often.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import trust
 
 from srclib.errors import SuiteError
-from srclib.suite import judging, params
-from srclib.suite.claims import load_claims
+from srclib.suite import params
+from srclib.suite.claims import Claim, load_claims
 from srclib.suite.execute import run
+from srclib.suite.points import Table, Unmeasured, as_table
 
 STEP = 1000  # further than any profile counts up from its seed
 
@@ -49,20 +48,35 @@ def fresh(study: str, profile: str, j: int) -> dict[str, Any]:
     return moved
 
 
-def together(base: dict[str, Any], own: Sequence[dict[str, Any]]) -> str:
-    """The verdict on a claim with the sets that measured it as units; own: its row of each set."""
-    claim = next(each for each in load_claims(base["study"]) if each.id == own[0]["id"])
-    measured = [row["measured"] for row in own if row["n_seeds"] >= claim.seeds]
-    tables = [each if isinstance(each, dict) else {"value": each} for each in measured]
-    common = [at for at in tables[0] if all(at in each for each in tables)] if tables else []
-    if not common:
-        return "not assessed"
-    claim = replace(claim, seeds=min(claim.seeds, 3))  # a set holds the seeds that it asks for
-    values = {at: [each[at] for each in tables] for at in common}
-    stated = {"values": values, "n_seeds": len(tables)}
-    stated |= {"measured": tables[0], "interval": {}}  # both follow from the values
-    seen = base["params"] | (base.get("evidence") or {})
-    return str(judging.derive(claim, stated, base["profile"], seen)["verdict"])
+def alone(study: str, id: str, rows: Sequence[dict[str, Any]]) -> str:
+    """ "17 of 25": how many units of several runs meet the whole rule of a claim, each alone.
+
+    No interval and no claim about independence: it tells one unit in ten that misses from a
+    number at the edge. rows: what runs recorded of the claim; those that did not assess it have no
+    part. Nothing where the rule reads a share of units or several people.
+    """
+    claim = next(each for each in load_claims(study) if each.id == id)
+    meet = n = 0
+    for row in rows:
+        values = row["values"] if row["verdict"] != "not assessed" else None
+        units = max(map(len, values.values()), default=0) if values else 0
+        if any(len(own) not in (1, units) for own in (values or {}).values()):
+            return ""
+        for i in range(units):
+            at = {label: own[i if len(own) > 1 else 0] for label, own in values.items()}
+            table = as_table(at)
+            read = {label for condition in claim.rule for label in condition.reads(table)}
+            if read & row.get("interval_kinds", {}).keys():
+                return ""
+            n, meet = n + 1, meet + _meets(claim, table)
+    return f"{meet} of {n}" if n else ""
+
+
+def _meets(claim: Claim, table: Table) -> bool:
+    try:
+        return all(condition.judge(table).level == "holds" for condition in claim.rule)
+    except Unmeasured:  # a value that is not finite
+        return False
 
 
 def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +93,8 @@ def compared(base: dict[str, Any], others: Sequence[dict[str, Any]]) -> list[dic
                 "claim": row["id"],
                 "verdict": row["verdict"],
                 "under fresh seeds": ", ".join(f"{n} {v}" for v, n in Counter(verdicts).items()),
-                "together": together(base, own) if own else "not assessed",
+                "units": alone(base["study"], row["id"], own),
+                "units of the record": alone(base["study"], row["id"], [row]),
                 "runs": sum({row["verdict"], each} != {"not assessed"} for each in verdicts),
                 "flips": sum(_flip(row["verdict"], each) == "flip" for each in verdicts),
                 "half": sum(_flip(row["verdict"], each) == "half" for each in verdicts),
@@ -103,22 +118,21 @@ def told(rows: list[dict[str, Any]], sets: int, profile: str) -> dict[str, Any]:
     moved = [row for row in rows if row["moved"]]
     n = sum(row["runs"] for row in moved)
     counts = {name: sum(row[name] for row in moved) for name in ("flips", "half", "unassessed")}
-    pairs = [(row["verdict"], row["together"]) for row in moved if row["runs"]]
-    out = Counter(_flip(*pair) for pair in pairs)
-    counts |= {f"together_{name}": out[name] for name in ("same", "flip", "half", "unassessed")}
+    changed = [row for row in rows if row["flips"] or row["half"] or row["unassessed"]]
+    decisive = [row for row in moved if row["verdict"] in ("replicated", "not replicated")]
+    whole = sum(row["runs"] - row["unassessed"] for row in decisive)  # the others cannot
+    names = ("claim", "verdict", "units of the record", "under fresh seeds", "units")
     return {
         "profile": profile,
         "sets": sets,
         "claims": sum(row["runs"] > 0 for row in moved),
         "n": n,
         **counts,
-        "share": round(counts["flips"] / n, 4) if n else 0.0,
+        "whole": whole,
+        "share": round(counts["flips"] / whole, 4) if whole else 0.0,
+        "claims_changed": len(changed),
         "unmoved": [row["claim"] for row in rows if not row["moved"]],
-        "changed": [
-            {name: row[name] for name in ("claim", "verdict", "under fresh seeds", "together")}
-            for row in rows
-            if row["flips"] or row["half"] or row["unassessed"] or row["verdict"] != row["together"]
-        ],
+        "changed": [{name: row.get(name, "") for name in names} for row in changed],
         "rows": rows,
     }
 
@@ -165,19 +179,21 @@ def total() -> None:
     content = stored.load("seeds")
     content.pop(stored.SEAL)
     content.pop("all", None)
+    for k in content.keys() & set(params.studies()):
+        content[k] |= told(content[k]["rows"], content[k]["sets"], content[k]["profile"])
     known = {k: v for k, v in content.items() if k in params.studies()}
     decided = {k: v for k, v in known.items() if v["profile"] != "smoke" and v["n"]}
     if not decided:
         stored.write("seeds", content)
         return
-    names = ("claims", "n", "flips", "half", "unassessed")
-    every = (*names, *(f"together_{each}" for each in ("same", "flip", "half", "unassessed")))
-    sums: dict[str, Any] = {each: sum(v.get(each, 0) for v in decided.values()) for each in every}
+    names = ("claims", "claims_changed", "n", "whole", "flips", "half", "unassessed")
+    sums: dict[str, Any] = {each: sum(v[each] for v in decided.values()) for each in names}
     sums["stopped"] = sum(len(v["stopped"]) for v in known.values())
     sums["not_run"] = sorted(set(params.studies()) - known.keys())
     sums["left_out"] = sorted(known.keys() - decided)  # at smoke, or not assessed under any set
     sums["studies"] = len(decided)
-    sums["share"] = round(sums["flips"] / sums["n"], 4) if sums["n"] else 0.0
+    sums["share"] = round(sums["flips"] / sums["whole"], 4) if sums["whole"] else 0.0
+    sums["share_changed"] = round(sums["claims_changed"] / sums["claims"], 4)
     sums["rows"] = [
         {"study": k, **{each: v[each] for each in ("sets", *names)}, "stopped": len(v["stopped"])}
         for k, v in decided.items()

@@ -115,34 +115,35 @@ def row(id: str, verdict: str, value: float, basis: str = "measured") -> dict[st
 
 
 def test_flips_are_counted_by_claim_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeds, "together", lambda base, own: "partly")
-    base = {"claims": [row("a", "replicated", 1), row("b", "partly", 1), row("c", "partly", 1),
-                       row("d", "replicated", 1, "by construction")]}  # fmt: skip
+    monkeypatch.setattr(seeds, "alone", lambda study, id, rows: "1 of 2")
+    rows = [row("a", "replicated", 1), row("b", "partly", 1), row("c", "partly", 1)]
+    base = {"study": "l0", "claims": [*rows, row("d", "replicated", 1, "by construction")]}
     one = {"claims": [row("a", "not replicated", 2), row("b", "replicated", 1),
                       row("c", "partly", 1), row("d", "partly", 2)]}  # fmt: skip
     two = {"claims": [row("a", "replicated", 3), row("b", "not assessed", 2),
                       row("c", "partly", 1), row("d", "partly", 2)]}  # fmt: skip
     found = seeds.told(seeds.compared(base, [one, two]), 2, "laptop")
     assert (found["claims"], found["n"], found["flips"], found["half"]) == (2, 4, 1, 1)
-    assert found["unassessed"] == 1 and found["share"] == 0.25
-    assert (found["together_same"], found["together_half"]) == (1, 1), "of b and a"
+    assert found["unassessed"] == 1 and found["share"] == 0.5
+    assert (found["whole"], found["claims_changed"]) == (2, 2), "from partly no whole flip leads"
     assert found["unmoved"] == ["c"] and [each["claim"] for each in found["changed"]] == [
         "a",
         "b",
     ]
 
 
-def test_the_sets_together_judge_with_each_set_as_one_unit() -> None:
-    base = records.find("l0", "laptop")
-    own = next(row for row in base["claims"] if row["id"] == "l0.toy.mix_vs_l0")
-    assert own["verdict"] == "replicated" == seeds.together(base, [own] * 5)
-    fallen = {**own, "measured": own["measured"] | {"rho=0.4 k=1.7": 0.1}}
-    assert seeds.together(base, [own] * 4 + [fallen]) == "partly", "the range holds every set"
-    assert seeds.together(base, [fallen] * 5) == "partly", "three of four conditions hold"
-    assert seeds.together(base, [own] * 2) == "not assessed", "two units are too few"
-    none = {**own, "measured": None, "n_seeds": 0}
-    assert seeds.together(base, [own] * 3 + [none] * 2) == "replicated", "of those that measured it"
-    assert seeds.together(base, [none]) == "not assessed"
+def test_units_are_counted_that_meet_the_whole_rule_alone() -> None:
+    rows = {row["id"]: row for row in records.find("l0", "laptop")["claims"]}
+    own, label = rows["l0.toy.mix_vs_l0"], "rho=-0.4 k=1.7"
+    assert seeds.alone("l0", own["id"], [own, own]) == "10 of 10"
+    values = {**own["values"], label: [0.01, *own["values"][label][1:]]}  # one SAE collapses
+    collapsed = {**own, "values": values, "verdict": "partly"}
+    assert seeds.alone("l0", own["id"], [own, collapsed]) == "9 of 10"
+    assert seeds.alone("l0", own["id"], [{**own, "verdict": "not assessed"}]) == ""
+    nan = {**own, "values": {**own["values"], label: [None] * 5}}
+    assert seeds.alone("l0", own["id"], [nan]) == "0 of 5"
+    share = rows["l0.toy.true_l0_recovers"]
+    assert "interval_kinds" in share and seeds.alone("l0", share["id"], [share]) == ""
 
 
 @pytest.mark.parametrize("study", params.studies())
@@ -216,10 +217,10 @@ def seeds_ran(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[tuple[str, s
         if study == "gba":
             raise ClaimError("gba: on purpose")
         verdict = "partly" if moved else "replicated"
-        return {"claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
+        return {"study": study, "claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
 
     monkeypatch.setattr(seeds, "run", run)
-    monkeypatch.setattr(seeds, "together", lambda base, own: own[0]["verdict"])
+    monkeypatch.setattr(seeds, "alone", lambda study, id, rows: f"{len(rows)} of 5")
     monkeypatch.setattr(seeds.sys, "argv", ["seeds", *words])
     assert seeds.main() == ("gba" in {study for study, _, _ in asked})
     return asked
