@@ -161,7 +161,7 @@ def test_published_records_are_judged_anew_unless_they_were_edited(checkout: Pat
 
     edited = {**record, "params": {**record["params"], "n": 4}}  # its seal is that of 3
     path.write_text(files.pretty(edited), "utf-8")
-    assert records.rejudge_published() == [] and records.load(path) == edited
+    assert records.rejudge_published() == [] and records.load(path, edited=True) == edited
 
 
 def test_a_verdict_typed_in_by_a_cell_stops_at_the_gate(checkout: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -57,6 +58,60 @@ def test_what_others_keep_in_the_build_folder_of_a_checkout_stays(
     assert (tmp_path / "build" / "mine.txt").exists()
 
 
+def test_the_mark_is_whole_or_absent_and_keeps_every_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRCLIB_BUILD", raising=False)
+    monkeypatch.setattr(files, "root", lambda: tmp_path)
+    monkeypatch.setattr(files, "is_checkout", lambda: True)
+    store = tmp_path / "build"
+    names = ["two\nlines", "form\x0cfeed", "line\u2028mark", os.fsdecode(b"caf\xe9.whl"), '[" ']
+    for name in (*names, "cache"):
+        (store / name).mkdir(parents=True)
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space"):
+        broken.setattr(os, "fsync", full)
+        files.make(store / "locks")
+    assert {path.name for path in store.iterdir()} == {*names, "cache"}
+    (store / f"{files.MARK}.1234").touch()  # of a process that was killed there
+    files.make(store / "locks")
+    with pytest.raises(SuiteError, match="one that was not there before the store"):
+        files.empty(store / "cache")
+    files.empty(store)
+    left = {path.name for path in store.iterdir()}
+    assert left >= {*names, "cache", files.MARK} and "locks" not in left
+    (store / files.MARK).write_text('["half a li')
+    with pytest.raises(SuiteError, match="the list of what was there before"):
+        files.empty(store)
+    (store / files.MARK).write_text("".join(f"{name}\n" for name in ("mine", "yours")))
+    assert files._others(store) == ["mine", "yours"], "of earlier versions"
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_store_on_a_file_system_without_links_is_marked_too(
+    store: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    def link(a: Path, b: Path) -> None:
+        raise FileExistsError(b) if linked else OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", link)
+    files.make(store / "cache")
+    assert (store / files.MARK).exists() is not linked
+    assert [path.name for path in store.iterdir() if path.name != files.MARK] == ["cache"]
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.html")
+    with pytest.raises(
+        SuiteError, match=r"report\.html': allowed is a file, a folder or nothing yet"
+    ):
+        files.write_atomic(tmp_path / "report.html", "x")
+    assert (tmp_path / "report.html").is_fifo()
+
+
 def test_a_store_is_marked_by_whoever_writes_first(store: Path) -> None:
     assert files.empty(store) == 0.0, "nothing there"
     files.make(store / "cache" / "ab")
@@ -109,7 +164,9 @@ def test_emptying_deletes_what_is_inside_and_follows_no_link(store: Path) -> Non
     (store / "to mine").symlink_to(mine)
     with pytest.raises(SuiteError, match="allowed is a store with"):
         files.empty(mine)
-    assert files.empty(store / "to mine") == 0.0 and not (store / "to mine").exists()
+    with pytest.raises(SuiteError, match="a folder, no link to one"):
+        files.empty(store / "to mine")
+    assert (store / "to mine").exists()
     assert files.empty(cache) == pytest.approx(1.5, abs=0.01)
     assert not cache.exists() and (store / files.MARK).is_file()
     files.make(store / "cache")

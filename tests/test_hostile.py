@@ -233,27 +233,34 @@ def test_where_names_cannot_be_exchanged_they_are_renamed(
 
 def test_what_a_kill_left_is_swept_after_a_day_and_nothing_else(tmp_path: Path) -> None:
     old = time.time() - files.A_DAY - 60
-    names = [".x.json.00000000", ".x.json.11111111", ".y.json.00000000", ".x.json", ".x.json.bak"]
+    names = [".x.json.srclib-00000000", ".x.json.20240101", ".y.json.srclib-00000000", ".x.json"]
     for name in names:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (old, old))
     os.utime(tmp_path / names[1])  # somebody may be writing it
-    (tmp_path / ".x.json.22222222").mkdir()
-    os.utime(tmp_path / ".x.json.22222222", (old, old))
+    (tmp_path / ".x.json.srclib-22222222").mkdir()
+    os.utime(tmp_path / ".x.json.srclib-22222222", (old, old))
     files.write_atomic(tmp_path / "x.json", "{}")
     assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "x.json"}
 
 
-def test_a_lock_names_its_holder_and_clean_waits_for_it(tmp_path: Path) -> None:
+def test_a_lock_names_its_holder_and_clean_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["/bin/tool.py", "run", "--token=abc", "l0"])
     with locks.lock(tmp_path / "a" / "b.lock", "this"):
-        held = rf"process {os.getpid()}, .*since \d{{4}}"
+        held = rf"process {os.getpid()}, tool.py run, since \d{{4}}"
         told = pytest.raises(SuiteError, match=f"again is in use .*{held}")
         with told, locks.lock(tmp_path / "a" / "b.lock", "again"):
             pass
         told = pytest.raises(SuiteError, match=f"b.lock is held .*{held}")
         with told, locks.alone(tmp_path):
             pass
-    with locks.alone(tmp_path):
+    with locks.alone(tmp_path) as there:
+        assert there
+    (tmp_path / "a" / "c.lock").symlink_to(tmp_path / "a" / "b.lock")
+    with pytest.raises(OSError, match=r"c\.lock"), locks.lock(tmp_path / "a" / "c.lock", "this"):
         pass
 
 
@@ -263,8 +270,8 @@ def test_nothing_starts_in_a_store_that_is_being_deleted(
     store = tmp_path / "store"
     monkeypatch.setenv("SRCLIB_BUILD", str(store))
     one, other = store / "cache" / "one.lock", store / "locks" / "other.lock"
-    with locks.alone(store):  # nothing is there yet
-        pass
+    with locks.alone(store) as there:
+        assert not there
     with locks.lock(one, "one"), locks.lock(other, "other"):
         pass  # they share the store
     told = pytest.raises(SuiteError, match="store/ is being deleted by another process")
@@ -278,6 +285,10 @@ def test_nothing_starts_in_a_store_that_is_being_deleted(
         one.unlink()  # a holder whose file is gone still has the store
         with told, locks.alone(store):
             pass
+    (store / files.MARK).unlink()
+    (store / files.MARK).mkdir()
+    with pytest.raises(SuiteError, match="no file': allowed is a file"), locks.lock(one, "one"):
+        pass
 
 
 # --- what the book says about itself --------------------------------------------------------------

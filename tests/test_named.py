@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from srclib.store import files
-from srclib.suite import verify
+from srclib.suite import named, verify
 from srclib.suite.named import contents
 
 
@@ -79,6 +79,17 @@ class _Field:
 
 class SPEC:
     fields = {"model_name": _Field, "corpus": _Field}  # noqa: RUF012  # stands for a spec
+
+
+def test_content_behind_a_link_to_a_folder_counts(home: Path, tmp_path: Path) -> None:
+    own, other = home / "corpus", home / "elsewhere"
+    own.mkdir(), other.mkdir()
+    (other / "a.txt").write_text("one")
+    (own / "part").symlink_to(other)
+    (own / "round").symlink_to(own)  # a circle
+    before = named._hash(str(own))
+    (other / "a.txt").write_text("two")
+    assert named._hash(str(own)) != before
 
 
 def test_lists_count_and_what_names_nothing_does_not(home: Path) -> None:

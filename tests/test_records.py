@@ -81,8 +81,9 @@ def test_published_before_local_before_never_run(checkout: Path) -> None:
     assert {row["verdict"] for row in never["claims"]} == {"not assessed"}
     records.check_record(never, "never run")
 
-    files.write_atomic(records.local_path("toy", "laptop"), files.pretty(RECORD))
-    assert records.find("toy", "laptop") == {**RECORD, "published": False}
+    sealed = records.seal(RECORD)
+    files.write_atomic(records.local_path("toy", "laptop"), files.pretty(sealed))
+    assert records.find("toy", "laptop") == {**sealed, "published": False}
     assert records.find("toy", "full")["claims"] != RECORD["claims"]
 
     files.write_atomic(records.published_path("toy", "laptop"), files.pretty(changed("n_seeds", 5)))

@@ -246,7 +246,7 @@ def test_fresh_seeds_of_all_studies_are_summed_and_a_failure_is_told(
     assert "gba" not in found and len(found["all"]["rows"]) == n
     assert (found["all"]["n"], found["all"]["half"], found["all"]["flips"]) == (2 * n, 2 * n, 0)
     page = front.fill(PAGE, {}, "book/trust.md")
-    assert f"Over\n{n} studies" in page and "Fresh seeds:" not in page
+    assert f"claims in {n} studies" in page and "Fresh seeds:" not in page
 
 
 def test_the_claims_of_a_page_say_what_fresh_seeds_made_of_them(
@@ -254,13 +254,18 @@ def test_the_claims_of_a_page_say_what_fresh_seeds_made_of_them(
 ) -> None:
     assert trust.under_seeds("l0") == {}
     seeds_ran(monkeypatch, "l0", "--sets", "2")
-    told = {"profile": "laptop", "told": "2 partly; all together: partly", "varies": True}
-    assert trust.under_seeds("l0") == {"l0.a": told} and trust.under_seeds("gba") == {}
+    told = {"profile": "laptop", "told": "2 partly", "units": "2 of 5", "varies": True}
     record = records.find("l0", "laptop")
+    now = {"claims": [{"id": "l0.a", "verdict": "replicated"}]}
+    with monkeypatch.context() as own:
+        own.setattr(records, "find", lambda study, profile: now)
+        assert trust.under_seeds("l0") == {"l0.a": told} and trust.under_seeds("gba") == {}
+        now["claims"][0]["verdict"] = "partly"
+        assert trust.under_seeds("l0") == {}, "of another rule"
     id = record["claims"][-1]["id"]
     plain, marked = verdicts.claim_list(record), verdicts.claim_list(record, seeds={id: told})
     assert "Fresh seeds" not in plain and "varies with" not in plain
-    assert "at laptop. 2 partly; all together: partly" in marked
+    assert "at laptop. 2 partly; 2 of 5 units meet the whole rule alone" in marked
     assert marked.count("Fresh seeds") == marked.count("varies with the seeds") == 1
     larger = verdicts.claim_list({**record, "profile": "full"}, seeds={id: told})
     assert "Fresh seeds" in larger and "varies with" not in larger, "its own verdict is another"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import command, write_study
 
-from srclib.errors import ClaimError
+from srclib.errors import ClaimError, DataError
 from srclib.store import files, fingerprint
 from srclib.suite import execute, records, verify
 from srclib.suite.plan import plan
@@ -110,6 +110,20 @@ def test_a_verdict_that_does_not_follow_is_named_even_under_a_good_seal(checkout
     assert "toy.mean: verdict is 'partly'" in failed()[RECORD]
 
 
+def test_figures_about_the_suite_that_were_edited_are_named(checkout: Path) -> None:
+    written = checkout / "data" / "trust" / "faults.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text('{"flips": {"silent": 0}}', "utf-8")
+    assert "edited by hand" in failed()["data/trust/faults.json"]
+
+
+def test_an_edited_record_is_read_by_nobody(checkout: Path) -> None:
+    path = checkout / RECORD
+    path.write_text(path.read_text("utf-8").replace('"replicated"', '"partly"', 1), "utf-8")
+    with pytest.raises(DataError, match=r"toy\.laptop\.json: was edited by hand"):
+        records.find("toy", "laptop")
+
+
 def test_a_changed_rule_is_found_in_the_published_record(checkout: Path) -> None:
     edit(checkout / "data/claims/toy.toml", "high = 3.5", "high = 0.6")
     assert "toy.mean" in failed()[RECORD]
@@ -121,12 +135,20 @@ def test_rejudging_changes_verdicts_alone(checkout: Path) -> None:
     ledger = checkout / "data" / "claims" / "toy.toml"
     edit(ledger, "high = 3.5", "high = 0.6")
     assert "should be" in failed()[RECORD]
-    told = "toy.mean='replicated becomes not replicated': allowed is a new line of its history"
-    with pytest.raises(ClaimError, match=told):
-        records.rejudge_published()
+    line = 'profile = "laptop", verdict = "replicated", rule = "to 3.5", change = "stricter"'
+    others = [line.replace("laptop", "full"), line.replace("replicated", "partly")]
+    for history in ("", *others):  # none; of another profile; of another verdict
+        text = ledger.read_text("utf-8")
+        if history:
+            edit(ledger, "rule = [", f"history = [{{{history}}}]\nrule = [")
+        told = "toy.mean='replicated becomes not replicated': allowed is a new line of its history"
+        for publishing in (records.rejudge_published, lambda: plan("toy", "laptop", {}, True)):
+            with pytest.raises(ClaimError, match=told):
+                publishing()
+        ledger.write_text(text, "utf-8")
     assert records.load(checkout / RECORD) == before
-    rule = '{profile = "laptop", verdict = "replicated", rule = "to 3.5", change = "stricter"}'
-    edit(ledger, "rule = [", f"history = [{rule}]\nrule = [")
+    edit(ledger, "rule = [", f"history = [{{{line}}}]\nrule = [")
+    plan("toy", "laptop", {}, True)
     assert records.rejudge_published() == [checkout / RECORD]
     after = records.load(checkout / RECORD)
     assert records.is_sealed(after) and RECORD not in failed()
@@ -134,8 +156,16 @@ def test_rejudging_changes_verdicts_alone(checkout: Path) -> None:
         row["measured"] for row in before["claims"]
     ]
     assert after["provenance"]["commit"] == before["provenance"]["commit"]
+    edit(ledger, "to 3.5", "to anything")
+    with pytest.raises(ClaimError, match=r"toy\.mean: history='rewritten'"):
+        records.rejudge_published()
+    edit(ledger, 'id = "toy.mean"', 'id = "toy.other"')
+    with pytest.raises(ClaimError, match=r"toy\.mean='gone'"):
+        records.rejudge_published()
+    edit(ledger, 'id = "toy.other"', 'id = "toy.mean"')
+    edit(ledger, "to anything", "to 3.5")
     edit_record(checkout / RECORD, seal=False, params={})
-    edit(checkout / "data" / "claims" / "toy.toml", "high = 0.6", "high = 3.5")
+    edit(ledger, "high = 0.6", "high = 3.5")
     assert records.rejudge_published() == []  # edited by hand: left for verify to name
 
 

@@ -98,21 +98,55 @@ def make(folder: Path) -> Path:
     """
     store = build()
     if folder.is_relative_to(store) and not (store / MARK).exists():
-        others = store.is_dir() and any(store.iterdir())
+        others = store.is_dir() and bool(_names(store))
         others = others and not (store / MARK).exists()  # marked by another process meanwhile
         if others and store != root() / "build":
             allowed = f"a new or empty folder, or one that holds {MARK}"
             fix = "Name a folder of its own."
             raise SuiteError(message("SRCLIB_BUILD", str(store), allowed, fix))
         store.mkdir(parents=True, exist_ok=True)
-        there = sorted(path.name for path in store.iterdir())  # of others: never deleted
-        with (
-            contextlib.suppress(FileExistsError),
-            open(store / MARK, "x", encoding="utf-8") as mark,
-        ):
-            mark.writelines(f"{name}\n" for name in there)
+        _mark(store)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _mark(store: Path) -> None:
+    """Mark a store whole or not at all: half a list of what is others' would delete the rest."""
+    there = _names(store)  # of others: never deleted
+    whole = store / f"{MARK}.{secrets.token_hex(4)}"
+    try:
+        with open(whole, "xb") as file:
+            file.write(json.dumps(there).encode())  # in ASCII, names that are no UTF-8 as well
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(whole, store / MARK)
+        except FileExistsError:
+            pass  # another process marked it
+        except OSError:  # a file system without links
+            os.replace(whole, store / MARK)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _names(store: Path) -> list[str]:
+    """What stands in a store that is not its mark, or a mark that a kill left half written."""
+    names = (path.name for path in store.iterdir())
+    return sorted(name for name in names if not name.startswith(MARK))
+
+
+def _others(store: Path) -> list[str]:
+    """What stood in a store before it was ours. Raises SuiteError for a mark that is damaged."""
+    text = (store / MARK).read_text(encoding="utf-8", errors="replace")
+    try:
+        found = json.loads(text or "[]")  # marks that are older: empty, or a name in each line
+    except ValueError:
+        found = text.splitlines() if text.endswith("\n") else None
+    if isinstance(found, list) and all(isinstance(each, str) for each in found):
+        return found
+    allowed = "the list of what was there before"
+    fix = "Delete by hand what nobody needs."
+    raise SuiteError(message(short(store / MARK), text[:40], allowed, fix))
 
 
 def empty(folder: Path) -> float:
@@ -120,15 +154,18 @@ def empty(folder: Path) -> float:
     store = build()
     if not folder.exists():
         return 0.0
+    fix = "Delete it by hand if nobody needs it."
     if folder.is_symlink():  # what it points to may be anyone's
-        folder.unlink()
-        return 0.0
+        raise SuiteError(message("folder", str(folder), "a folder, no link to one", fix))
     if not (folder.is_relative_to(store) and (store / MARK).is_file()):
-        fix = "Delete it by hand if nobody needs it."
         raise SuiteError(message("folder", str(folder), f"a store with {MARK}", fix))
+    others = _others(store)
+    if folder.relative_to(store).parts[:1] in [(name,) for name in others]:
+        allowed = "one that was not there before the store"
+        raise SuiteError(message("folder", str(folder), allowed, fix))
     size = sum(_sizes(folder))
-    others = (folder / MARK).read_text(encoding="utf-8").splitlines() if folder == store else []
-    for child in [path for path in folder.iterdir() if path.name not in (MARK, *others)]:
+    kept = [MARK, *others] if folder == store else []
+    for child in [path for path in folder.iterdir() if path.name not in kept]:
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
         else:
@@ -240,12 +277,18 @@ def forget_once(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, which is made; what a kill left a day ago goes."""
-    for left in make(path.parent).glob(f".{glob.escape(path.name)}.????????"):
+    """A new hidden name in the same folder, which is made; what a kill left a day ago goes.
+
+    Raises SuiteError where the name is that of a device or a pipe, which a file may not replace.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        fix = "Name another."
+        raise SuiteError(message("path", str(path), "a file, a folder or nothing yet", fix))
+    for left in make(path.parent).glob(f".{glob.escape(path.name)}.srclib-????????"):
         with contextlib.suppress(OSError):  # somebody else may be sweeping
             if time.time() - left.lstat().st_mtime > A_DAY:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    return path.parent / f".{path.name}.srclib-{secrets.token_hex(4)}"
 
 
 def tensors_sha256(tensors: Iterable[Tensor]) -> str:

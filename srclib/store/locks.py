@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import SuiteError
+from ..errors import SuiteError, message
 from . import files
 
 _SHARED, _ALONE = fcntl.LOCK_SH, fcntl.LOCK_EX
@@ -30,63 +31,86 @@ def lock(path: Path, what: str) -> Iterator[None]:
                 told = f"{files.short(store)}/ is being deleted by another process"
                 raise SuiteError(f"{told}. Wait for it to end, and run the command again.")
         files.make(path.parent)
-        file = held.enter_context(open(path, "a+", encoding="utf-8", errors="replace"))
-        if not _take(file.fileno()):
+        # what a link points to may be anyone's
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = held.enter_context(open(number, "r+", encoding="utf-8", errors="replace"))
+        if not _take(number, _ALONE):
             raise SuiteError(
                 f"{what} is in use by another process ({_holder(path)}; lock {path.name}). "
                 "Wait for it to end, or stop it, and run the command again."
             )
         file.truncate(0)
-        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:3]])
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"process {os.getpid()}, {command}, since {since}", file=file, flush=True)
+        print(f"process {os.getpid()}, {_command()}, since {since}", file=file, flush=True)
         yield
 
 
 @contextlib.contextmanager
-def alone(store: Path) -> Iterator[None]:
-    """Nobody holds a lock in the store, or takes one, for the time of a block that deletes there.
+def alone(store: Path) -> Iterator[bool]:
+    """Whether there is a store: nobody holds a lock in it, or takes one, for the time of a block.
 
-    Raises SuiteError that names who computes in it, and what would be lost.
+    For what deletes there. Raises SuiteError that names who computes in it.
     """
+    if not (store / files.MARK).exists():
+        yield False
+        return
     with _marked(store, _ALONE) as got:
-        _refuse_held(store)  # by name
-        if not got and (store / files.MARK).exists():
-            raise SuiteError(f"{files.short(store)}/ is in use. Run the command again.")
-        yield
-
-
-def _refuse_held(store: Path) -> None:
-    for path in sorted(store.rglob("*.lock")):
-        if path.is_symlink() or not path.is_file():
-            continue
-        with open(path, "rb") as file:
-            if not _take(file.fileno()):
-                raise SuiteError(
-                    f"{path.name} is held ({_holder(path)}), and what it computes would be lost. "
-                    "Wait for it to end, or stop it, and run the command again."
-                )
+        held = [path for path in sorted(store.rglob("*.lock")) if _is_held(path, got)]
+        if held or not got:
+            told = f"{held[0].name} is held ({_holder(held[0])})" if held else "somebody computes"
+            raise SuiteError(
+                f"{files.short(store)}/ is in use: {told}, and what it computes would be lost. "
+                "Wait for it to end, or stop it, and run the command again."
+            )
+        yield True
 
 
 @contextlib.contextmanager
 def _marked(store: Path, kind: int) -> Iterator[bool]:
     """A lock on a store's mark, which many share or one has alone; whether it was got."""
     mark = store / files.MARK
-    if not mark.is_file():
+    if mark.exists() and not mark.is_file():
+        raise SuiteError(message(files.short(mark), "no file", "a file", "Remove it."))
+    try:
+        file = open(mark, "r+b")  # noqa: SIM115
+    except FileNotFoundError:
         yield False
         return
-    with open(mark, "r+b") as file:
+    with file:
         got = _take(file.fileno(), kind)
         # a store that was deleted meanwhile is another one now, or none
         yield got and mark.is_file() and os.path.samestat(os.fstat(file.fileno()), os.stat(mark))
 
 
-def _take(file: int, kind: int = _ALONE) -> bool:
+def _is_held(path: Path, alone: bool) -> bool:
+    """Whether a process holds a lock. It is tried only where nobody else could be trying.
+
+    Else the process that wrote its name into it must be alive: to try would refuse one that comes.
+    """
+    if path.is_symlink() or not path.is_file():
+        return False
+    if not alone:
+        found = re.match(r"process (\d+),", _holder(path))
+        try:
+            return found is not None and os.kill(int(found[1]), 0) is None
+        except OSError:
+            return False
+    with open(path, "rb") as file:
+        return not _take(file.fileno(), _ALONE)
+
+
+def _take(file: int, kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _command() -> str:
+    """The command and what it is about; no option or value, which may be a secret."""
+    words = [word for word in sys.argv[1:3] if re.fullmatch(r"[a-z][a-z0-9_]{0,15}", word)]
+    return " ".join([Path(sys.argv[0]).name, *words])
 
 
 def _holder(path: Path) -> str:

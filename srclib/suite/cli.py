@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import __version__
-from ..errors import ParameterError, SuiteError
+from ..errors import ParameterError, SuiteError, message
 from ..store import files, locks
-from . import any_sae, params, records, results, verify
+from . import any_sae, params, records, results, secrets, verify
 from .plan import advice, plan
 from .verdicts import marks, told
 
@@ -191,7 +191,10 @@ def _verify(options: Options) -> int:
 
 def _clean(options: Options) -> None:
     folder = files.build() if options.all else files.build() / "cache"
-    with locks.alone(files.build()):
+    with locks.alone(files.build()) as there:
+        if folder.exists() and not there:
+            allowed, fix = f"a store with {files.MARK}", "Delete it by hand if nobody needs it."
+            raise SuiteError(message("folder", str(folder), allowed, fix))
         print(f"deleted {files.short(folder)}/: {files.empty(folder):.1f} MB")
 
 
@@ -227,6 +230,8 @@ def _failed(error: Exception, debug: bool) -> int:
     if debug:
         raise error
     text, hint = " ".join(str(error).split()), advice(str(error))
+    if what := secrets.found(text):
+        text = f"the message holds {what} and is not shown"
     hint += "" if isinstance(error, SuiteError) else " (--debug shows where)"
     print(f"{type(error).__name__}: {text}{hint}", file=sys.stderr)
     return 2 if isinstance(error, ParameterError) else 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ParameterError, SuiteError, message
 from ..store import files
-from . import cells, data_tables, params
+from . import cells, data_tables, params, records
 from .verify import may_publish
 
 ADVICE = {
@@ -47,7 +47,8 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
     """Validate everything that can be validated without a kernel.
 
     Raises ParameterError for an unknown study, profile or parameter and for a `publish`
-    that is not allowed; NotebookError when the notebook cannot be read; DataError for a table of
+    that is not allowed; ClaimError for one over a record whose verdict another rule would turn
+    without a word; NotebookError when the notebook cannot be read; DataError for a table of
     the study that is not as its schema says.
     """
     spec = params.load_spec(study)
@@ -57,6 +58,9 @@ def plan(study: str, profile: str, overrides: Mapping[str, object], publish: boo
         seen = ", ".join(custom) or "profile smoke"
         fix = "Run without --publish, or with the profile's own parameters."
         raise ParameterError(message("--publish", seen, "a profile above smoke as it is", fix))
+    before = records.published_path(study, profile)
+    if publish and before.exists() and records.is_sealed(old := records.load(before, edited=True)):
+        records.refuse_silent(old, files.short(before))
     given = {"profile": profile} | {key: P.values[key] for key in custom}
     folder = files.build() / study / (f"custom-{P.key[:12]}" if custom else profile)
     job = Job(study, given, P.values, spec.profiles[profile], custom, folder)

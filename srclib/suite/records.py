@@ -20,6 +20,7 @@ from .judging import SCHEMA
 from .verdicts import VERDICTS, Record
 
 SEAL = "record_sha256"
+_JUDGED = ("verdict", "basis", "scale")
 FIELDS = {"study", "profile", "params", "claims", "provenance"}
 OF_CLAIM = {"id", "says", "where", "paper_value", "measured", "interval", "n_seeds", "scale"}
 KNOWN = FIELDS | {"schema", "evidence", "published"}
@@ -62,11 +63,16 @@ def _own(path: Path, study: str, profile: str) -> Record:
     return record
 
 
-def load(path: Path) -> Record:
-    """Read and check one record file. Raises DataError naming the file and the field."""
+def load(path: Path, edited: bool = False) -> Record:
+    """Read and check one record file. Raises DataError naming the file and the field.
+
+    edited: also one that is not as its run left it, for who tells that it is not.
+    """
     where = files.short(path)
     record = seals.read_json(path, "Run the study again.")
     check_record(record, where)
+    if not (edited or is_sealed(record)):
+        raise DataError(f"{where}: was edited by hand. Restore it, or run the study again.")
     return dict(record)
 
 
@@ -86,25 +92,40 @@ def rejudge_published() -> list[Path]:
     """
     changed = {}
     for path in sorted((files.root() / "data" / "results").glob("*.json")):
-        record = load(path)
+        record = load(path, edited=True)
         if is_sealed(record) and judging.rejudge(record):
             provenance = {**record["provenance"], "rejudged": date.today().isoformat()}
             changed[path] = {**judging.rederive(record), "provenance": provenance}
-            _refuse_silent(record, changed[path], files.short(path))
+            refuse_silent(record, files.short(path))
     for path, fresh in changed.items():
         files.write_atomic(path, files.pretty(seal(fresh)))
     return list(changed)
 
 
-def _refuse_silent(record: Record, fresh: Record, where: str) -> None:
-    """A verdict that another rule makes of the same values needs a line of history that is new."""
-    before = {row["id"]: row for row in record["claims"]}
-    for row in fresh["claims"]:
-        old = before.get(row["id"], row)
-        if row["verdict"] != old["verdict"] and row["history"] == old.get("history", []):
-            seen, fix = f"{old['verdict']} becomes {row['verdict']}", "Say there what was changed."
-            allowed = f"a new line of its history in data/claims/{record['study']}.toml"
-            raise ClaimError(message(f"{where}: {row['id']}", seen, allowed, fix))
+def refuse_silent(record: Record, where: str) -> None:
+    """What the present ledger makes of a record's values may be another verdict only in words.
+
+    Each claim whose verdict, basis or scale it changes needs a line of history that is new and
+    names this record's profile and verdict; older lines stay, and no claim that was judged goes.
+    Raises ClaimError naming the claim.
+    """
+    ledger = f"data/claims/{record['study']}.toml"
+    fresh = {row["id"]: row for row in judging.rederive(record)["claims"]}
+    for old in record["claims"]:
+        name, row, before = f"{where}: {old['id']}", fresh.get(old["id"]), old.get("history", [])
+        if row is None:
+            fix = "Keep it, or remove the record and run the study anew."
+            raise ClaimError(message(name, "gone", f"a claim of {ledger}", fix))
+        if row["history"][: len(before)] != before:
+            allowed = "the lines that the record has, and new ones behind them"
+            raise ClaimError(message(f"{name}: history", "rewritten", allowed, "Restore them."))
+        kept = [key for key in _JUDGED if key in old and row[key] != old[key]]
+        added = [(each["profile"], each["verdict"]) for each in row["history"][len(before) :]]
+        if kept and (record["profile"], old["verdict"]) not in added:
+            seen = "; ".join(f"{old[key]} becomes {row[key]}" for key in kept)
+            line = f"profile = {record['profile']!r}, verdict = {old['verdict']!r}"
+            allowed = f"a new line of its history in {ledger} with {line}"
+            raise ClaimError(message(name, seen, allowed, "Say there what was changed."))
 
 
 def seal(record: Record) -> Record:
@@ -114,7 +135,10 @@ def seal(record: Record) -> Record:
 
 def is_sealed(record: Record) -> bool:
     """Whether the record is exactly as the run left it."""
-    return seal(record) == record
+    try:
+        return seal(record) == record
+    except UnicodeEncodeError:  # half a character: no text that we wrote
+        return False
 
 
 def check_record(record: object, where: str) -> None:

@@ -51,21 +51,26 @@ def load(name: str) -> dict[str, Any]:
 def under_seeds(study: str) -> dict[str, dict[str, Any]]:
     """What became of a study's claims under seeds that nobody had looked at, by claim.
 
-    Of those whose values moved: `profile`, `told` in words, `varies` where a verdict was another.
+    Of those whose values moved and whose verdict is still that of the published record: `profile`,
+    `told` in words, how many `units` met the whole rule alone, `varies` where a verdict was another.
     Nothing where `nox -s seeds` was not run for it. Raises DataError for an edited file.
     """
     found = load("seeds").get(study) if path("seeds").exists() else None
     if found is None:
         return {}
+    from . import records  # which reads the ledgers
+
     changed = {row["claim"] for row in found["changed"]}
+    now = {row["id"]: row["verdict"] for row in records.find(study, found["profile"])["claims"]}
     return {
         row["claim"]: {
             "profile": found["profile"],
-            "told": f"{row['under fresh seeds']}; all together: {row['together']}",
+            "told": row["under fresh seeds"],
+            "units": row.get("units", ""),
             "varies": row["claim"] in changed,
         }
         for row in found["rows"]
-        if row["moved"] and "together" in row
+        if row["moved"] and row["verdict"] == now.get(row["claim"])
     }
 
 

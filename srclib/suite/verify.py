@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import SuiteError
 from ..store import files, fingerprint
 from ..store.files import short
-from . import data_tables, judging, params, records
+from . import data_tables, judging, params, records, trust
 from .named import contents
 from .verdicts import Record
 
@@ -47,12 +47,18 @@ def may_publish(profile: str, custom: Sequence[str]) -> bool:
 
 
 def verify(strict: bool = False) -> list[Finding]:
-    """Look at everything published, see `findings`, and at the tables that studies read."""
+    """Look at everything published, see `findings`, at what was measured about the suite itself,
+    and at the tables that studies read."""
     found = [each for path in published() for each in findings(path, strict=strict)]
     try:
         data_tables.check()
     except SuiteError as error:
         found.append(Finding(f"data/{data_tables.SCHEMAS}", str(error), True))
+    for path in sorted((files.root() / "data" / "trust").glob("*.json")):
+        try:
+            trust.load(path.stem)
+        except SuiteError as error:
+            found.append(Finding(short(path), str(error), True))
     return found
 
 
@@ -85,7 +91,7 @@ def seal_notebook(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(path: Path, values: Values, strict: bool, aged: bool) -> Told:
-    record = records.load(path)
+    record = records.load(path, edited=True)
     study, profile, source = record["study"], record["profile"], record["provenance"]
     own = records.published_path(study, profile)
     allowed = path == own and may_publish(profile, source.get("set", ()))
