@@ -86,8 +86,9 @@ def test_published_before_local_before_never_run(checkout: Path) -> None:
     assert records.find("toy", "laptop") == {**sealed, "published": False}
     assert records.find("toy", "full")["claims"] != RECORD["claims"]
 
-    files.write_atomic(records.published_path("toy", "laptop"), files.pretty(changed("n_seeds", 5)))
-    assert records.find("toy", "laptop") == changed("n_seeds", 5)
+    other = records.seal(changed("n_seeds", 5))
+    files.write_atomic(records.published_path("toy", "laptop"), files.pretty(other))
+    assert records.find("toy", "laptop") == other
 
 
 def test_an_unknown_study_is_refused(checkout: Path) -> None:

@@ -92,7 +92,8 @@ def _is_held(path: Path, alone: bool) -> bool:
     if not alone:
         found = re.match(r"process (\d+),", _holder(path))
         try:
-            return found is not None and os.kill(int(found[1]), 0) is None
+            os.kill(int(found[1]) if found else 1 << 30, 0)  # signal 0 only asks
+            return True
         except OSError:
             return False
     with open(path, "rb") as file:

@@ -52,7 +52,7 @@ def under_seeds(study: str) -> dict[str, dict[str, Any]]:
     """What became of a study's claims under seeds that nobody had looked at, by claim.
 
     Of those whose values moved and whose verdict is still that of the published record: `profile`,
-    `told` in words, how many `units` met the whole rule alone, `varies` where a verdict was another.
+    `told` in words, how many `units` met the whole rule alone, `varies` where a verdict differed.
     Nothing where `nox -s seeds` was not run for it. Raises DataError for an edited file.
     """
     found = load("seeds").get(study) if path("seeds").exists() else None
