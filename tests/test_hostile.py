@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,25 @@ def test_a_lock_names_its_holder_and_clean_waits_for_it(
     (tmp_path / "a" / "c.lock").symlink_to(tmp_path / "a" / "b.lock")
     with pytest.raises(OSError, match=r"c\.lock"), locks.lock(tmp_path / "a" / "c.lock", "this"):
         pass
+
+
+def test_who_waits_for_a_lock_gets_it_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRCLIB_BUILD", str(tmp_path))
+    path, order = tmp_path / "cache" / "model.lock", list[str]()
+
+    def second() -> None:
+        with locks.lock(path, "this language model", wait=True):
+            order.append("second")
+
+    with locks.lock(path, "this language model"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.2)
+        order.append("first")
+    waiting.join(20)
+    assert order == ["first", "second"]
 
 
 def test_nothing_starts_in_a_store_that_is_being_deleted(

@@ -330,3 +330,38 @@ def test_the_largest_scores_are_chosen_first_and_the_dead_left_out() -> None:
 def test_alpha_is_a_share(alpha: float) -> None:
     with pytest.raises(ParameterError, match="alpha"):
         metrics.most_prominent(torch.ones(3), alpha)
+
+
+# --- what would be a number of something else -----------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int32])
+def test_errors_are_taken_in_float64_whatever_the_inputs(dtype: torch.dtype) -> None:
+    x, x_hat = torch.tensor([[200.0, 3.0]]), torch.tensor([[199.0, 5.0]])
+    exact = metrics.mse(x, x_hat), metrics.uncentred_variance_explained(x, x_hat)
+    x, x_hat = x.to(dtype), x_hat.to(dtype)
+    assert (metrics.mse(x, x_hat), metrics.uncentred_variance_explained(x, x_hat)) == exact
+    wide = torch.full((1, 2), 60_000.0, dtype=torch.float16)
+    assert metrics.mse(wide, -wide) == pytest.approx(2 * 120_000.0**2)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_no_activity_counts_as_none(number: float) -> None:
+    acts = torch.tensor([[1.0, 0.0], [number, 0.0]])
+    for metric in (metrics.l0, metrics.firing_rate, metrics.alive, metrics.z_score):
+        with pytest.raises(DataError, match="acts='NaN or infinite': allowed is finite numbers"):
+            metric(acts)
+    rows = torch.eye(2)
+    assert math.isnan(metrics.feature_recovery_rate(rows * number, rows, 0.9))
+
+
+def test_a_dictionary_of_another_width_is_refused() -> None:
+    x, W, features = draw(0, 5, 3), draw(1, 4, 3), draw(2, 4, 2)
+    for b_dec in (torch.zeros(1), torch.zeros(5, 1), torch.zeros(2)):
+        with pytest.raises(DataError, match=r"b_dec\.shape=.*allowed is \(3,\)"):
+            metrics.nth_decoder_projection(x, W, b_dec, 1)
+    with pytest.raises(DataError, match=r"features\.shape=\(4, 2\): allowed is \[n, 3\]"):
+        metrics.match_to_features(W, features)
+    for alive in (torch.ones(4, dtype=torch.int64), torch.ones(3, dtype=torch.bool)):
+        with pytest.raises(DataError, match=r"alive=.*allowed is bool \(4,\)"):
+            metrics.most_prominent(draw(3, 4), 0.5, alive)

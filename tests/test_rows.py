@@ -210,3 +210,10 @@ def test_rows_have_norm_one_and_their_direction() -> None:
 def test_zero_has_no_direction() -> None:
     with pytest.raises(DataError, match="1 vectors are 0"):
         unit(torch.eye(3)[[0, 1]] * torch.tensor([[1.0], [0.0]]))
+
+
+def test_labels_of_another_type_or_shape_are_another_source() -> None:
+    x, labels = torch.zeros(9, 4), torch.arange(18, dtype=torch.int32).view(9, 2)
+    same_bytes = [labels, labels.view(torch.int64).view(9), labels.view(9, 1, 2)]
+    keys = {str(Rows(x, labels=each).identity) for each in same_bytes}
+    assert len(keys) == 3

@@ -190,7 +190,8 @@ def in_processes(
         _pool.cache_clear()
         raise SuiteError(
             "a training process died (killed, or out of memory). What was finished is stored: "
-            "run the same again, with workers=1 where memory is short."
+            "run the same again, with workers=1 where memory is short. A script of your own calls "
+            "this below `if __name__ == '__main__':`."
         ) from None
     except (KeyboardInterrupt, SystemExit):
         _pool.cache_clear()

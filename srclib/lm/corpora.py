@@ -114,7 +114,7 @@ def _found(path: Place) -> list[Path]:
     if not found:
         fix = "Mend the path, or bring the corpus."
         raise DataError(message("corpus", str(path), f"an existing {FORMS}", fix))
-    if left := sorted(f for f in place.rglob("*") if _is_data(f) and f not in found):
+    if left := sorted(f for f in files.below(place) if _is_data(f) and f not in found):
         names = ", ".join(str(f.relative_to(place)) for f in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         fix = "Unpack or rename them, name a deeper folder, or move them elsewhere."

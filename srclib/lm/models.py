@@ -147,9 +147,12 @@ def load_config(name_or_path: str | Path, revision: str | None = None) -> Pretra
     try:
         config, _ = PretrainedConfig.get_config_dict(name, **where)
     except OSError as error:
+        if (Path(name) / "config.json").is_file():
+            raise _does_not_load(name, revision, error) from error
         seen = f"model={name!r}, revision={where['revision']!r}"
         raise DataError(
-            f"{seen}: neither a folder with a config.json nor in the hub's local cache. "
+            f"{seen}: neither a folder with a config.json nor in the hub's local cache (a "
+            "path is taken as it is written: `~` and variables stand for nothing). "
             f"{_remedy(name, revision)} The profiles smoke and laptop need no such model."
         ) from error
     if "auto_map" in config:

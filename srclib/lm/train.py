@@ -8,7 +8,6 @@ is in the layout of the hub (`config.json`, `model.safetensors`): what reads hub
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import itertools
 import os
@@ -24,7 +23,7 @@ from ..compute.place import place
 from ..engines import estimate
 from ..engines.engine import compute, is_local
 from ..errors import DataError, ParameterError, message
-from ..store import files, fingerprint
+from ..store import files, fingerprint, locks
 from .loop import PRETRAINING, learn, name
 from .loop import Recipe as Recipe
 from .models import LMConfig, hash_of, load_model
@@ -118,9 +117,8 @@ def _trained(
     estimate.found([key])
     if home.is_dir():
         return home
-    files.make(home.parent)
-    with open(home.with_suffix(".lock"), "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # waits: a study beside this one may be training it
+    # a study beside this one may be training it
+    with locks.lock(home.with_suffix(".lock"), "this language model", wait=True):
         if not home.is_dir():
             partial = files.make(home.with_suffix(".partial"))
             with _one_thread():

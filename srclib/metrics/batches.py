@@ -12,18 +12,24 @@ from ..errors import DataError, ParameterError, message
 
 
 def _rows(name: str, x: Tensor, like: Tensor | None = None) -> None:
-    """Refuse what is no matrix: of texts times tokens, or broadcast, numbers would be others'."""
+    """Refuse what is no matrix: of texts times tokens, or broadcast, numbers would be others'.
+
+    A batch without a counterpart is of activities, which NaN is none of: it would count as active.
+    """
     allowed = "[n, width]" if like is None else f"[n, width], as x: {tuple(like.shape)}"
     if x.ndim != 2 or (like is not None and x.shape != like.shape):
         fix = "Flatten texts and tokens into rows, padding left out."
         raise DataError(message(f"{name}.shape", tuple(x.shape), allowed, fix))
+    if like is None and not bool(x.isfinite().all()):
+        fix = "Look at where they come from."
+        raise DataError(message(name, "NaN or infinite", "finite numbers", fix))
 
 
 @torch.no_grad()
 def mse(x: Tensor, x_hat: Tensor) -> float:
     """mean_b ||x - x_hat||^2: summed over d_in, averaged over the batch."""
     _rows("x_hat", x_hat, x)
-    return float((x - x_hat).double().square().sum(dim=1).mean())
+    return float((x.double() - x_hat.double()).square().sum(dim=1).mean())
 
 
 @torch.no_grad()
@@ -48,10 +54,11 @@ def uncentred_variance_explained(x: Tensor, x_hat: Tensor) -> float:
     Uncentred: predicting the mean scores above 0. NaN where x is zero.
     """
     _rows("x_hat", x_hat, x)
-    power = x.double().square().sum()
+    x, x_hat = x.double(), x_hat.double()
+    power = x.square().sum()
     if power == 0:
         return math.nan
-    return float(1 - (x - x_hat).double().square().sum() / power)
+    return float(1 - (x - x_hat).square().sum() / power)
 
 
 @torch.no_grad()
@@ -88,10 +95,13 @@ def most_prominent(score: Tensor, alpha: float, alive: Tensor | None = None) -> 
 
     GBA (arXiv:2506.14002) asks about those; alpha and the scores are our reading. alive: bool
     [d_sae]; dead latents are left out, alpha still counts all of them.
-    Raises ParameterError unless 0 < alpha <= 1.
+    Raises ParameterError unless 0 < alpha <= 1, DataError for another `alive`.
     """
     if not 0 < alpha <= 1:
         raise ParameterError(message("alpha", alpha, "0 < alpha <= 1", "1 takes every latent."))
+    if alive is not None and (alive.dtype != torch.bool or alive.shape != score.shape):
+        seen, allowed = f"{alive.dtype} {tuple(alive.shape)}", f"bool {tuple(score.shape)}"
+        raise DataError(message("alive", seen, allowed, "One answer for each latent."))
     wanted = math.ceil(alpha * len(score) - 1e-6)  # 1e-6: 0.07 of 100 is 7, not 7.000...1
     order = score.argsort(descending=True, stable=True)
     return order[alive[order]][:wanted] if alive is not None else order[:wanted]

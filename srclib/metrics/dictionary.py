@@ -5,6 +5,7 @@ For the encoder pass `W_enc.T`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def nth_decoder_projection(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> f
     """s_n^dec: Z = (x - b_dec) W_dec^T with unit rows, flattened, descending, element n * batch.
 
     Zero-based: exactly n * batch projections exceed it. Sparse but Wrong, appendix A.9.
-    Raises ParameterError unless 0 <= n < d_sae, DataError unless x is a matrix.
+    Raises ParameterError unless 0 <= n < d_sae, DataError unless x is a matrix as wide as b_dec.
     """
     if whole("n", n) >= len(W_dec):
         fix = "n well above any plausible L0 and below d_sae / 2 tells most."
@@ -49,6 +50,9 @@ def nth_decoder_projection(x: Tensor, W_dec: Tensor, b_dec: Tensor, n: int) -> f
     if x.ndim != 2:
         fix = "Flatten texts and tokens into rows."
         raise DataError(message("x.shape", tuple(x.shape), "[n, d_in]", fix))
+    if b_dec.shape != x.shape[1:]:
+        fix = "Pass the decoder's bias of the same SAE."
+        raise DataError(message("b_dec.shape", tuple(b_dec.shape), f"{tuple(x.shape[1:])}", fix))
     Z = (x - b_dec) @ unit_rows(W_dec).T  # [batch, d_sae]
     return kth_largest(Z, n * len(x) + 1)
 
@@ -110,7 +114,13 @@ class Match(NamedTuple):
 
 @torch.no_grad()
 def match_to_features(W_dec: Tensor, features: Tensor) -> Match:
-    """The assignment of latents to features with the largest sum of signed cosines."""
+    """The assignment of latents to features with the largest sum of signed cosines.
+
+    Raises DataError when the widths differ.
+    """
+    if W_dec.shape[1:] != features.shape[1:]:
+        allowed, fix = f"[n, {W_dec.shape[-1]}], the width of W_dec", "Rows are directions."
+        raise DataError(message("features.shape", tuple(features.shape), allowed, fix))
     cosines = (unit_rows(features.double()) @ unit_rows(W_dec.double()).T).cpu()
     rows, columns = linear_sum_assignment(cosines.numpy(), maximize=True)
     matched = torch.zeros(len(features), dtype=torch.float64)
@@ -138,7 +148,10 @@ def feature_recovery_rate(W_dec: Tensor, features: Tensor, tau: float) -> float:
     """FRR: the share of features with max_i cos(W_i, feature) >= tau  (arXiv:2506.14002).
 
     Signed, and not one-to-one: one latent may serve two features. The bound gives way by
-    `ROUNDING`, so that a feature copied into the decoder is recovered at tau = 1.
+    `ROUNDING`, so that a feature copied into the decoder is recovered at tau = 1. NaN where a
+    dictionary is not finite.
     """
     nearest = max_cosine_similarity(features.double(), W_dec.double())
+    if not bool(nearest.isfinite().all()):
+        return math.nan
     return float((nearest >= tau - ROUNDING).double().mean())

@@ -55,7 +55,9 @@ class Rows:
         self.d_in, self.repeat, self.seed = rows.shape[1], repeat, seed
         self.n_samples = None if repeat else len(self._training)
         self._content = [
-            files.sha256(t.numpy().tobytes()) for t in (self._x, self._labels) if t is not None
+            [files.sha256(t.numpy().tobytes()), str(t.dtype), *t.shape]
+            for t in (self._x, self._labels)
+            if t is not None
         ]
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 

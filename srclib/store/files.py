@@ -14,6 +14,7 @@ import io
 import json
 import operator
 import os
+import re
 import secrets
 import shutil
 import time
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 A_DAY = 86_400  # seconds
+BESIDE = re.compile(r"^\.(.+)\.srclib-[0-9a-f]{8}$")  # what becomes NAME when it is whole
 MARK = ".srclib-store"  # stands in every store that we made; nothing without it is deleted
 
 
@@ -181,6 +183,18 @@ def _sizes(folder: Path) -> Iterator[int]:
     return (path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder, behind links to folders too; once where links lead in circles."""
+    seen = set()
+    for place, names, found in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place, name) for name in found)
+
+
 def sha256(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
@@ -286,7 +300,7 @@ def _beside(path: Path) -> Path:
         raise SuiteError(message("path", str(path), "a file, a folder or nothing yet", fix))
     for left in make(path.parent).glob(f".{glob.escape(path.name)}.srclib-????????"):
         with contextlib.suppress(OSError):  # somebody else may be sweeping
-            if time.time() - left.lstat().st_mtime > A_DAY:
+            if BESIDE.match(left.name) and time.time() - left.lstat().st_mtime > A_DAY:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return path.parent / f".{path.name}.srclib-{secrets.token_hex(4)}"
 

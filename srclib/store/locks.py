@@ -18,10 +18,11 @@ _SHARED, _ALONE = fcntl.LOCK_SH, fcntl.LOCK_EX
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
+def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock for the time of a block, and with it the store that it lies in.
 
-    Raises SuiteError that names who else holds it, or that the store is being deleted.
+    wait: until another process has done the same, which then need not be done again. Raises
+    SuiteError that names who else holds it, or that the store is being deleted.
     """
     store = files.build()
     with contextlib.ExitStack() as held:
@@ -34,7 +35,9 @@ def lock(path: Path, what: str) -> Iterator[None]:
         # what a link points to may be anyone's
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         file = held.enter_context(open(number, "r+", encoding="utf-8", errors="replace"))
-        if not _take(number, _ALONE):
+        if wait:
+            fcntl.flock(number, _ALONE)
+        elif not _take(number, _ALONE):
             raise SuiteError(
                 f"{what} is in use by another process ({_holder(path)}; lock {path.name}). "
                 "Wait for it to end, or stop it, and run the command again."

@@ -91,7 +91,7 @@ def _place(folder: Path) -> str:
     """
     inside = folder.absolute().is_relative_to(files.build())
     parts = folder.absolute().relative_to(files.build()).parts if inside else ()
-    parts = tuple(re.sub(r"^\.(.+)\.[0-9a-f]{8}$", r"\1", part) for part in parts)  # until whole
+    parts = tuple(files.BESIDE.sub(r"\1", part) for part in parts)  # until whole
     for i, part in enumerate(parts):
         if key := re.search("[0-9a-f]{64}", part):
             return "/".join([key[0], *parts[i + 1 :]])

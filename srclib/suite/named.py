@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,24 +41,12 @@ def _hash(text: str) -> str:
     """Empty for what names nothing."""
     digest, places = hashlib.sha256(), list(_places(text))
     for path in places:
-        for file in [path] if path.is_file() else sorted(filter(Path.is_file, _below(path))):
+        for file in [path] if path.is_file() else sorted(filter(Path.is_file, files.below(path))):
             found = file.stat()
             content = _content(file, found.st_size, found.st_mtime_ns, found.st_ino)
             told = [file.relative_to(path).as_posix(), found.st_size, content]
             digest.update(files.canonical(told).encode())
     return digest.hexdigest() if places else ""
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Every file of a folder, behind links to folders too; once where links lead in circles."""
-    seen = set()
-    for place, names, found in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            names.clear()
-            continue
-        seen.add(real)
-        yield from (Path(place, name) for name in found)
 
 
 @functools.cache
