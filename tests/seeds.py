@@ -1,7 +1,8 @@
 """Verdicts under seeds that nobody has looked at: `nox -s seeds -- STUDY [--sets 5] [--profile P]`.
 
 Without a study it runs all of them. What was computed is kept: the same command, or more sets, goes
-on where an earlier one ended, and each study's figures are written as soon as it is through.
+on where an earlier one ended, and each study's figures are written as soon as it is through. After
+a change of rules `--rejudge` judges what is stored once more and computes nothing.
 
 Set j adds 1,000 j to `seed`, the root of all random streams, and to every seed and list of seeds
 that a profile names (`..._seed`, `..._seeds`): worlds, language models, starts and orders of data
@@ -22,17 +23,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trust
 
 from srclib.errors import SuiteError
-from srclib.suite import params
+from srclib.suite import judging, params, records
 from srclib.suite.claims import Claim, load_claims
 from srclib.suite.execute import run
+from srclib.suite.plan import plan
 from srclib.suite.points import Table, Unmeasured, as_table
 
+Run = Callable[..., dict[str, Any]]
 STEP = 1000  # further than any profile counts up from its seed
 
 
@@ -142,25 +145,32 @@ def main() -> int:
     parser.add_argument("studies", nargs="*", help="names of studies (default: all)")
     parser.add_argument("--sets", type=int, default=5, help="fresh sets of seeds for each study")
     parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--rejudge", action="store_true", help="judge stored runs, compute none")
     options = parser.parse_args()
     at, failed = trust.commit(), 0
     named = [] if "all" in options.studies else options.studies
     for study in named or params.studies():
         try:
-            found = one(study, options.sets, options.profile)
+            found = one(study, options.sets, options.profile, stored if options.rejudge else run)
         except SuiteError as error:  # without any set: the others have their figures all the same
             failed = 1
             print(f"{study}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             continue
         failed |= bool(found["stopped"])
         command = f"nox -s seeds -- {study} --sets {options.sets} --profile {options.profile}"
+        command += " --rejudge" * options.rejudge
         trust.keep("seeds", command, study, found, at)
         total()
         print(f"{study}: {found['flips']} whole and {found['half']} half flips in {found['n']}")
     return failed
 
 
-def one(study: str, sets: int, profile: str) -> dict[str, Any]:
+def stored(study: str, profile: str, moved: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A run of the store, whatever code made it, as the present ledger judges it."""
+    return judging.rederive(records.load(plan(study, profile, moved or {}).folder / "result.json"))
+
+
+def one(study: str, sets: int, profile: str, run: Run = run) -> dict[str, Any]:
     """What became of the claims of a study under its sets; runs that are stored are taken."""
     base, others, stopped = run(study, profile), [], []
     for j in range(1, sets + 1):
@@ -169,7 +179,9 @@ def one(study: str, sets: int, profile: str) -> dict[str, Any]:
         except SuiteError as error:  # the others have their figures all the same
             stopped.append(f"set {j}: {type(error).__name__}")
             print(f"{study}, set {j}: {error}", file=sys.stderr, flush=True)
-    return told(compared(base, others), sets, profile) | {"stopped": stopped}
+    commits = {each["provenance"]["commit"] for each in (base, *others)}
+    found = told(compared(base, others), sets, profile)
+    return found | {"stopped": stopped, "computed at": sorted(map(str, commits))}
 
 
 def total() -> None:

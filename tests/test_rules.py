@@ -19,6 +19,7 @@ ROWS = [
     {"op": "between", "of": "k=1", "low": -1, "high": 1},
     {"op": "argmin", "of": "k=", "within": [2, 3]},
     {"op": "argmax", "of": "k=", "within": [1, 1]},
+    {"op": "argmax", "of": "k=", "within": [2, 3], "tolerance": 0.5},
     {"op": "increasing", "of": "k=", "tolerance": 0.5},
     {"op": "decreasing", "of": "k=", "from": 2},
 ]
@@ -206,6 +207,22 @@ def test_an_extreme_is_looked_for_in_every_unit():
     for flat in ([[1, 1, 1, 1]], [[1, 1, 3, 3], [2, 2, 3, 3]]):  # ties reach both places
         assert level(row, of_units(flat)) == "undecided"
         assert level({**row, "within": [1, 1]}, of_units(flat)) == "undecided"
+
+
+def test_an_extreme_with_a_tolerance_asks_how_much_better_it_is_elsewhere():
+    row = {"op": "argmin", "of": "k=", "within": [2, 2], "tolerance": 0.5}
+    assert level(row, of_units([[3, 1, 3, 3], [3, 1.5, 1, 3]])) == "holds"
+    assert level(row, of_units([[3, 1, 3, 3], [3, 1.6, 1, 3]])) == "undecided"
+    assert level(row, of_units([[3, 1.6, 1, 3], [1, 1.6, 3, 3]])) == "fails"
+    assert level(row, of_units([[1, 1, 1, 1], [2, 2, 2, 2]])) == "holds"  # flat
+    assert level(row, series(3, 1.4, 1, spread=0.0)) == "holds"
+    assert level(row, series(3, 1.4, 1, spread=0.1)) == "undecided"
+    exactly = {**row, "tolerance": 0.0}
+    assert level(exactly, of_units([[3, 1, 3, 3], [3, 1.5, 1, 3]])) == "undecided"
+    with pytest.raises(ClaimError, match="tolerance=-1: allowed is >= 0"):
+        parse({**row, "tolerance": -1}, "here")
+    told = "behind others by -1.25 [-2, -0.5], allowed 0.5"
+    assert told in parse(row, "here").judge(of_units([[3, 1, 3, 3], [3, 1, 1.5, 3]])).text
 
 
 def test_without_units_an_extreme_may_be_wherever_intervals_reach():

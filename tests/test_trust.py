@@ -217,7 +217,8 @@ def seeds_ran(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[tuple[str, s
         if study == "gba":
             raise ClaimError("gba: on purpose")
         verdict = "partly" if moved else "replicated"
-        return {"study": study, "claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
+        made = {"study": study, "provenance": {"commit": "c0ffee"}}
+        return {**made, "claims": [row(f"{study}.a", verdict, 2.0 if moved else 1.0)]}
 
     monkeypatch.setattr(seeds, "run", run)
     monkeypatch.setattr(seeds, "alone", lambda study, id, rows: f"{len(rows)} of 5")

@@ -7,6 +7,7 @@ with the same units are compared unit by unit: the interval is that of their pai
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from itertools import combinations
@@ -156,26 +157,45 @@ class Extreme(OfSeries):
     """The label `of` + number with the smallest (argmin) or largest value lies within [lo, hi].
 
     It is looked for in every unit, where ties reach from the first place to the last; without
-    units, in the places whose intervals reach the best one's.
+    units, in the places whose intervals reach the best one's. tolerance: by how much the best value
+    elsewhere may be better in a unit, where neighbours are closer than what counts. Then a flat
+    curve holds too: state beside it that the curve rises and falls.
     """
 
     op: Literal["argmin", "argmax"]
     of: str
     within: tuple[float, float]
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise ValueError(message("tolerance", self.tolerance, ">= 0", "State the margin."))
 
     def __str__(self) -> str:
         low, high = map(number, self.within)
         word = "smallest" if self.op == "argmin" else "largest"
-        return f"{self.of}… is {word} " + (f"at {low}" if low == high else f"from {low} to {high}")
+        slack = f", give or take {number(self.tolerance)}" if self.tolerance else ""
+        where = f"at {low}" if low == high else f"from {low} to {high}"
+        return f"{self.of}… is {word} {where}{slack}"
 
     def judge(self, table: Table) -> Outcome:
         low, high = self.within
+        inside = f"[{number(low)}, {number(high)}]"
         series = series_of(table, self.of)
         if len({low <= at <= high for at, _ in series}) < 2:
-            where = f"inside and outside [{number(low)}, {number(high)}]"
-            raise Unrecorded(f"{self.op} of {self.of!r} needs labels {where}")
-        place = self._place([(at, p if self.op == "argmin" else negate(p)) for at, p in series])
-        text = f"{self.op} at {self.of}{place}, expected in [{number(low)}, {number(high)}]"
+            raise Unrecorded(f"{self.op} of {self.of!r} needs labels inside and outside {inside}")
+        series = [(at, p if self.op == "argmin" else negate(p)) for at, p in series]
+        if self.tolerance:
+            best = [
+                functools.reduce(_smaller, (p for at, p in series if (low <= at <= high) is here))
+                for here in (True, False)
+            ]
+            behind, slack = minus(best[0], best[1]), self.tolerance + _slack(self.tolerance)
+            text = f"{self.op} of {self.of} in {inside}, behind others by {behind}"
+            level = _level(behind.high <= slack, behind.low > slack)
+            return Outcome(level, f"{text}, allowed {number(self.tolerance)}")
+        place = self._place(series)
+        text = f"{self.op} at {self.of}{place}, expected in {inside}"
         return Outcome(_inside(place, low, high), text)
 
     def _place(self, series: list[tuple[float, Point]]) -> Point:
@@ -255,6 +275,13 @@ def _level(holds: bool, fails: bool) -> Level:
 def _slack(bound: float) -> float:
     """What rounding may add: 0.3 is 0.1 above 0.2."""
     return 1e-9 * max(1.0, abs(bound))
+
+
+def _smaller(a: Point, b: Point) -> Point:
+    """The smaller of two in every unit; without common units, the one with the smaller value."""
+    if len(a.units) == len(b.units) > 1:
+        return over([min(pair) for pair in zip(a.units, b.units, strict=True)])
+    return min(a, b, key=lambda point: point.value)
 
 
 def _inside(point: Point, low: float, high: float) -> Level:
