@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from ..errors import ClaimError
 from . import schema
 from .claims import Claim, load_claims
+from .outcomes import Outcome
 from .params import PROFILES, load_spec
 from .points import Table, Unmeasured, Unrecorded, as_table, of_median
-from .rules import Condition, Outcome
+from .rules import Condition
 from .verdicts import Record
 
 SCHEMA = 3  # version of a record's form: 2 has values of every unit, 3 the evidence of the run

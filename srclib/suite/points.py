@@ -74,6 +74,13 @@ def minus(a: Point, b: Point, factor: float = 1.0) -> Point:
     return Point(value, value - below, value + above, confident=certain)
 
 
+def smaller(a: Point, b: Point) -> Point:
+    """The smaller of two in every unit; without common units, the one with the smaller value."""
+    if len(a.units) == len(b.units) > 1:
+        return over([min(pair) for pair in zip(a.units, b.units, strict=True)])
+    return min(a, b, key=lambda point: point.value)
+
+
 Table = Mapping[str, Point | None]  # None: recorded, but not finite
 
 

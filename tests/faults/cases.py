@@ -85,6 +85,14 @@ CASES: dict[str, tuple[str, str]] = {
     "O27": ("a folder of texts that would be read in part", "test_corpora.py::test_a_folder_that_would_be_read_in_part_is_refused"),
     "O28": ("two corpora of one name, a model that sees both ways, a quantised one", "test_look.py::test_what_could_not_be_used_is_refused"),
     "O29": ("somebody's own files in the build folder", "test_files.py::test_what_others_keep_in_the_build_folder_of_a_checkout_stays"),
+    "O30": ("others' files with line breaks, or no UTF-8, in their names; a full disk while the store is marked", "test_files.py::test_the_mark_is_whole_or_absent_and_keeps_every_name"),
+    "O31": ("a run that starts while the store is deleted", "test_hostile.py::test_nothing_starts_in_a_store_that_is_being_deleted"),
+    "O32": ("a pipe or a device where a file would be written", "test_files.py::test_no_file_takes_the_place_of_a_pipe_or_a_device"),
+    "O33": ("a published verdict turned by another rule, without a word", "test_verify.py::test_rejudging_changes_verdicts_alone"),
+    "O34": ("an edited record read by a command that judges nothing", "test_verify.py::test_an_edited_record_is_read_by_nobody"),
+    "O35": ("a model or a text behind a link exchanged", "test_named.py::test_content_behind_a_link_to_a_folder_counts"),
+    "O36": ("activities that are no numbers, integers, half precision in a metric", "test_metrics.py::test_what_is_no_activity_counts_as_none test_metrics.py::test_errors_are_taken_in_float64_whatever_the_inputs"),
+    "O37": ("labels of the same bytes and another type", "test_rows.py::test_labels_of_another_type_or_shape_are_another_source"),
 }  # fmt: skip
 
 
