@@ -140,10 +140,10 @@ def _names(store: Path) -> list[str]:
 def _others(store: Path) -> list[str]:
     """What stood in a store before it was ours. Raises SuiteError for a mark that is damaged."""
     text = (store / MARK).read_text(encoding="utf-8", errors="replace")
-    try:
-        found = json.loads(text or "[]")  # marks that are older: empty, or a name in each line
+    try:  # older marks have a name in each line, or nothing
+        found = json.loads(text) if text.startswith("[") else text.splitlines()
     except ValueError:
-        found = text.splitlines() if text.endswith("\n") else None
+        found = None
     if isinstance(found, list) and all(isinstance(each, str) for each in found):
         return found
     allowed = "the list of what was there before"
