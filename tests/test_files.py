@@ -197,3 +197,17 @@ def test_bytes_that_reach_outside_their_folder_are_refused(store: Path, name: st
     with pytest.raises(DataError, match="a worker sent a file outside its folder"):
         files.unpack(buffer.getvalue(), store / "cache" / "key")
     assert [each.name for each in (store / "cache").iterdir()] == []
+
+
+def test_nothing_is_forgotten_but_by_force_and_in_the_store(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, outside = files.make(store / "cache") / "block", store.with_name("block")
+    for path in (kept, outside):
+        path.write_text("x")
+    files.forget_once.__wrapped__(kept)
+    assert kept.exists()
+    monkeypatch.setenv("SRCLIB_RECOMPUTE", "1")
+    for path in (kept, outside):
+        files.forget_once.__wrapped__(path)
+    assert not kept.exists() and outside.exists()

@@ -70,3 +70,10 @@ def test_clusters_of_one_size_have_the_t_interval_of_their_means() -> None:
     half = 3.182446305284263 * own.std().item() / 2  # t with 3 degrees of freedom, 97.5 %
     assert (low, high) == pytest.approx((own.mean().item() - half, own.mean().item() + half))
     assert low < 0 <= clustered_t(hits.bool().flatten(), people)[0]  # a share is none
+
+
+def test_a_clustered_interval_of_a_share_ends_where_shares_end() -> None:
+    hits = [True, True, True, False]
+    assert clustered_t(hits, ["a", "a", "b", "b"]) == (0.0, 1.0)
+    low, high = clustered_t([float(hit) for hit in hits], ["a", "a", "b", "b"])
+    assert low < 0 and high > 1, "of numbers it does not"

@@ -110,6 +110,13 @@ def test_runs_of_different_width() -> None:
     assert other_way.shared(0.9) == 1
 
 
+def test_weights_count_by_their_shares_and_none_is_no_number() -> None:
+    eye = torch.eye(4)
+    found = metrics.stability(eye, eye, eye[:, :3], eye[:3])
+    assert found.shared(0.7, torch.tensor([0.1, 0.1, 0.0, 0.2])) == pytest.approx(0.5)
+    assert math.isnan(found.shared(0.7, torch.zeros(4)))
+
+
 def test_stability_refuses_what_does_not_fit() -> None:
     W = draw(0, 3, 5)  # W_dec
     with pytest.raises(
