@@ -211,3 +211,14 @@ def test_nothing_is_forgotten_but_by_force_and_in_the_store(
     for path in (kept, outside):
         files.forget_once.__wrapped__(path)
     assert not kept.exists() and outside.exists()
+
+
+def test_files_below_a_folder_are_found_once_behind_links_too(tmp_path: Path) -> None:
+    for name in ("a/b", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "other" / "file").touch()
+    (tmp_path / "a" / "b" / "file").touch()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "other")
+    (tmp_path / "a" / "b" / "round").symlink_to(tmp_path / "a")
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in files.below(tmp_path / "a"))
+    assert found == ["a/b/file", "a/link/file"]

@@ -238,7 +238,8 @@ def test_what_a_kill_left_is_swept_after_a_day_and_nothing_else(tmp_path: Path) 
     for name in names:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (old, old))
-    os.utime(tmp_path / names[1])  # somebody may be writing it
+    (tmp_path / ".x.json.srclib-33333333").touch()  # somebody may be writing it
+    names.append(".x.json.srclib-33333333")
     (tmp_path / ".x.json.srclib-22222222").mkdir()
     os.utime(tmp_path / ".x.json.srclib-22222222", (old, old))
     files.write_atomic(tmp_path / "x.json", "{}")
