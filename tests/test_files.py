@@ -40,54 +40,54 @@ def test_outside_of_a_checkout_the_store_is_the_user_s_cache(
     assert files.build() == Path.home() / ".cache" / "srclib"
 
 
-def test_what_others_keep_in_the_build_folder_of_a_checkout_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The `build/` of a checkout, which packaging tools may use as well; not made yet."""
     monkeypatch.delenv("SRCLIB_BUILD", raising=False)
     monkeypatch.setattr(files, "root", lambda: tmp_path)
     monkeypatch.setattr(files, "is_checkout", lambda: True)
-    (tmp_path / "build" / "lib").mkdir(parents=True)
-    (tmp_path / "build" / "lib" / "wheel.py").write_text("x")
-    (tmp_path / "build" / "mine.txt").write_text("precious")
+    return tmp_path / "build"
+
+
+def test_what_others_keep_in_the_build_folder_of_a_checkout_stays(build: Path) -> None:
+    (build / "lib").mkdir(parents=True)
+    (build / "lib" / "wheel.py").write_text("x")
+    (build / "mine.txt").write_text("precious")
     (files.make(files.build() / "cache" / "ab") / "ours").write_text("12345")
     assert files.empty(files.build()) == pytest.approx(5e-6)
-    left = sorted(path.name for path in (tmp_path / "build").rglob("*") if path.is_file())
+    left = sorted(path.name for path in build.rglob("*") if path.is_file())
     assert left == [files.MARK, "mine.txt", "wheel.py"]
     files.make(files.build() / "cache")
     assert files.empty(files.build()) == 0.0, "the mark still knows what is not ours"
-    assert (tmp_path / "build" / "mine.txt").exists()
+    assert (build / "mine.txt").exists()
 
 
 def test_the_mark_is_whole_or_absent_and_keeps_every_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SRCLIB_BUILD", raising=False)
-    monkeypatch.setattr(files, "root", lambda: tmp_path)
-    monkeypatch.setattr(files, "is_checkout", lambda: True)
-    store = tmp_path / "build"
     names = ["two\nlines", "form\x0cfeed", "line\u2028mark", os.fsdecode(b"caf\xe9.whl"), '[" ']
     for name in (*names, "cache"):
-        (store / name).mkdir(parents=True)
+        (build / name).mkdir(parents=True)
 
     def full(number: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="No space"):
         broken.setattr(os, "fsync", full)
-        files.make(store / "locks")
-    assert {path.name for path in store.iterdir()} == {*names, "cache"}
-    (store / f"{files.MARK}.1234").touch()  # of a process that was killed there
-    files.make(store / "locks")
+        files.make(build / "locks")
+    assert {path.name for path in build.iterdir()} == {*names, "cache"}
+    (build / f"{files.MARK}.1234").touch()  # of a process that was killed there
+    files.make(build / "locks")
     with pytest.raises(SuiteError, match="one that was not there before the store"):
-        files.empty(store / "cache")
-    files.empty(store)
-    left = {path.name for path in store.iterdir()}
+        files.empty(build / "cache")
+    files.empty(build)
+    left = {path.name for path in build.iterdir()}
     assert left >= {*names, "cache", files.MARK} and "locks" not in left
-    (store / files.MARK).write_text('["half a li')
+    (build / files.MARK).write_text('["half a li')
     with pytest.raises(SuiteError, match="the list of what was there before"):
-        files.empty(store)
-    (store / files.MARK).write_text("".join(f"{name}\n" for name in ("mine", "yours")))
-    assert files._others(store) == ["mine", "yours"], "of earlier versions"
+        files.empty(build)
+    (build / files.MARK).write_text("".join(f"{name}\n" for name in ("mine", "yours")))
+    assert files._others(build) == ["mine", "yours"], "of earlier versions"
 
 
 @pytest.mark.parametrize("linked", [True, False])
